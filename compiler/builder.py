@@ -1,0 +1,116 @@
+"""Builder: what an op's definition writes standard operators with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
+
+import numpy as np
+
+from lamina.compiler.graph import STANDARD, Attribute, Constant, Node, Origin, Value
+from lamina.compiler.numeric import numpy_dtype
+from lamina.schema.dims import Dim, Quotient, Size, Symbol, TensorType
+
+
+class Builder:
+    """Collects the nodes of a definition. `dims` tells where each named dim can be read: a value and its axis."""
+
+    def __init__(self, origin: Origin, prefix: str, dims: dict[str, tuple[Value, int]], fresh: Callable[[str], str]) -> None:
+        self.origin, self.prefix, self.dims, self._fresh = origin, prefix, dims, fresh
+        self.nodes: list[Node] = []
+
+    @overload
+    def __call__(self, op_type: str, *inputs: Value | None, outputs: Literal[1] = 1, domain: str = ..., **attributes: Attribute | None) -> Value: ...
+    @overload
+    def __call__(self, op_type: str, *inputs: Value | None, outputs: int, domain: str = ..., **attributes: Attribute | None) -> tuple[Value, ...]: ...
+    def __call__(self, op_type: str, *inputs: Value | None, outputs: int = 1, domain: str = STANDARD, **attributes: Attribute | None) -> Any:
+        """Add an operator; attributes that are None are left out. Returns its value, or a tuple when `outputs` > 1."""
+        values = tuple(Value(self._fresh(f"{self.prefix}/{op_type}")) for _ in range(outputs))
+        kept = {k: v for k, v in attributes.items() if v is not None}
+        trimmed = list(inputs)
+        while trimmed and trimmed[-1] is None:
+            trimmed.pop()
+        self.nodes.append(Node(op_type, tuple(trimmed), values, self.origin, kept, domain))
+        return values[0] if outputs == 1 else values
+
+    def torch(self, function: str, *inputs: Value | None, outputs: int = 1, **arguments: Any) -> Any:
+        """A PyTorch function by its dotted name under `torch` (for fast paths of the `torch` target)."""
+        return self(function, *inputs, outputs=outputs, domain="torch", **arguments)
+
+    def constant(self, value: Any, dtype: str) -> Constant:
+        """An array (or number, or list) known at compile time."""
+        array = np.asarray(value, numpy_dtype(dtype))
+        return Constant(self._fresh(f"{self.prefix}/const"), TensorType(dtype, array.shape), array)
+
+    def ints(self, *values: int) -> Constant:
+        """A one-dimensional int64 constant: axes, sizes, pads."""
+        return self.constant(list(values), "int64")
+
+    def size(self, size: Size) -> Value:
+        """A size as a one-element int64 tensor, read from a shape at run time when it is dynamic."""
+        if not isinstance(size, Dim):
+            return self.ints(size)
+        total: Value | None = None
+        for monomial, coefficient in size.terms:
+            divisor, term = 1, None
+            for atom in monomial:
+                value = self._atom(atom)
+                divisor *= atom.multiple_of if isinstance(atom, Symbol) else 1
+                term = value if term is None else self("Mul", term, value)
+            term = self._scaled(term, coefficient, divisor)
+            total = term if total is None else self("Add", total, term)
+        assert total is not None
+        return total
+
+    def _scaled(self, term: Value | None, coefficient: int, divisor: int) -> Value:
+        if term is None:
+            return self.ints(coefficient)
+        if coefficient % divisor == 0:
+            coefficient, divisor = coefficient // divisor, 1
+        elif divisor % coefficient == 0:
+            coefficient, divisor = 1, divisor // coefficient
+        term = term if coefficient == 1 else self("Mul", term, self.ints(coefficient))
+        return term if divisor == 1 else self("Div", term, self.ints(divisor))
+
+    def _atom(self, atom: Symbol | Quotient) -> Value:
+        if isinstance(atom, Symbol):
+            value, dim = self.dims[atom.name]
+            return self("Shape", value, start=dim, end=dim + 1)
+        a, b = self.size(atom.numerator), self.size(atom.divisor)
+        return self("Mod", a, b) if atom.remainder else self("Div", a, b)
+
+    def shape(self, sizes: Sequence[Size]) -> Value:
+        """Sizes as a one-dimensional int64 tensor: a constant when all are fixed."""
+        if not any(isinstance(s, Dim) for s in sizes):
+            return self.ints(*(s for s in sizes if isinstance(s, int)))
+        parts: list[Value] = []
+        run: list[int] = []
+        for s in sizes:
+            if isinstance(s, int):
+                run.append(s)
+                continue
+            if run:
+                parts.append(self.ints(*run))
+                run = []
+            parts.append(self.size(s))
+        parts += [self.ints(*run)] if run else []
+        return parts[0] if len(parts) == 1 else self("Concat", *parts, axis=0)
+
+    def reshape(self, x: Value, sizes: Sequence[Size]) -> Value:
+        """Reshape, with -1 for the only dynamic size (or 0 where it stays in place), so that no shape is computed at run time."""
+        kept = x.type.shape if x.type else ()
+        plain = [0 if isinstance(s, Dim) and i < len(kept) and kept[i] == s else s for i, s in enumerate(sizes)]
+        dynamic = [i for i, s in enumerate(plain) if isinstance(s, Dim)]
+        if len(dynamic) == 1:
+            plain[dynamic[0]] = -1
+        if len(dynamic) > 1:
+            return self("Reshape", x, self.shape(sizes))
+        return self("Reshape", x, self.ints(*(s for s in plain if isinstance(s, int))))
+
+    def transpose(self, x: Value, *perm: int) -> Value:
+        """Permute the dimensions."""
+        return self("Transpose", x, perm=perm)
+
+    def scalar(self, value: float, like: Value) -> Constant:
+        """A scalar constant of another value's dtype."""
+        return self.constant(value, like.dtype)

@@ -1,0 +1,135 @@
+"""The graph: frozen values and nodes, symbolic shapes, and where each node came from.
+
+The same classes hold both levels. Before decomposition a node's domain is `lamina` and it carries the bound op;
+after it, a node is a standard ONNX operator (domain ""), a target's own one (`com.microsoft`), or a PyTorch function (`torch`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.schema.diagnostics import Span
+from lamina.schema.dims import Size, TensorType
+
+if TYPE_CHECKING:
+    from lamina.compiler.op import Op
+
+LAMINA = "lamina"
+STANDARD = ""
+Attribute = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Provenance: the step's place in the YAML file and the path of blocks, names and indices that led to it."""
+
+    span: Span
+    path: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """A tensor in the graph. `type` is None only for a value inside an op's definition."""
+
+    name: str
+    type: TensorType | None = None
+
+    @property
+    def shape(self) -> tuple[Size, ...]:
+        return self._known().shape
+
+    @property
+    def dtype(self) -> str:
+        return self._known().dtype
+
+    @property
+    def rank(self) -> int:
+        return len(self._known().shape)
+
+    def _known(self) -> TensorType:
+        if self.type is None:
+            raise TypeError(f"the type of {self.name} is not known inside a definition")
+        return self.type
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parameter(Value):
+    """A weight. `name` is its path; `init` is an initialiser as text, such as `uniform(0.5)`, `zeros`, `normal(0.02)`."""
+
+    init: str = "zeros"
+    trainable: bool = True
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant(Value):
+    """An array known at compile time."""
+
+    array: np.ndarray[Any, Any] = field(default_factory=lambda: np.zeros(()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Derived(Value):
+    """A tensor that a standard operator computes from parameters and constants only: evaluated when weights are written."""
+
+    node: Node = None  # type: ignore[assignment]  # always given; a default is needed after Value's
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """One operator. `op` is the bound op while `domain` is `lamina`, else None."""
+
+    op_type: str
+    inputs: tuple[Value | None, ...]
+    outputs: tuple[Value, ...]
+    origin: Origin
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
+    domain: str = STANDARD
+    op: Op | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graph:
+    """Nodes in topological order. Parameters, constants and derived tensors are found through the nodes that use them."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Every weight that the graph depends on, each once, in order of first use."""
+        found: dict[str, Parameter] = {}
+        for value in self.initializers():
+            for leaf in leaves(value):
+                if isinstance(leaf, Parameter):
+                    found.setdefault(leaf.name, leaf)
+        return tuple(found.values())
+
+    def initializers(self) -> tuple[Parameter | Constant | Derived, ...]:
+        """The parameters, constants and derived tensors that nodes (or outputs) read directly, each once."""
+        found: dict[int, Parameter | Constant | Derived] = {}
+        used: Iterable[Value | None] = (value for node in self.nodes for value in node.inputs)
+        for value in (*used, *self.outputs):
+            if isinstance(value, Parameter | Constant | Derived):
+                found.setdefault(id(value), value)
+        return tuple(found.values())
+
+
+def leaves(value: Value) -> Iterator[Value]:
+    """The parameters and constants under a derived tensor (or the value itself)."""
+    pending = [value]
+    seen: set[int] = set()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, Derived):
+            pending.extend(v for v in reversed(current.node.inputs) if v is not None)
+        else:
+            yield current

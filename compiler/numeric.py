@@ -1,0 +1,18 @@
+"""dtypes by name: NumPy's and ONNX's view of them. bfloat16 comes from ml_dtypes, and only when asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+ONNX_DTYPE = {"float32": 1, "uint8": 2, "int8": 3, "int32": 6, "int64": 7, "bool": 9, "float16": 10, "float64": 11, "bfloat16": 16}
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The NumPy dtype of that name."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)

@@ -1,0 +1,377 @@
+"""YAML files to a ModelSpec. All diagnostics of a file, and of the files it imports, are found in one run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping as MappingType
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from lamina.schema import spec as s
+from lamina.schema.diagnostics import Collector, Fault, Note, Span, did_you_mean
+from lamina.schema.dims import DTYPES
+from lamina.schema.expressions import Expression, parse_expression
+from lamina.schema.steps import StepReader, scalar
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence, parse, plain, read_text
+from lamina.schema.types import TypeDecl, is_declaration, literal_type, parse_type
+from lamina.schema.weights import WeightRules
+
+LIBRARY = Path(__file__).resolve().parent.parent / "specs" / "blocks"
+_MODEL_KEYS = (
+    "lamina", "model", "summary", "paper", "use", "config", "variants", "published", "inputs", "dims", "state", "modules",
+    "blocks", "body", "outputs", "weights", "preprocess", "tokenizer",
+)  # fmt: skip
+_FILE_KEYS = ("lamina", "summary", "use", "blocks")
+_RESERVED = ("adapt", "transform", "search", "train", "decode", "taps")
+_BLOCK_KEYS = ("summary", "args", "inputs", "modules", "body", "result")
+_DECLARATION = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+
+
+def read_spec(path: str | Path, variant: str | None = None, overrides: MappingType[str, str] | None = None) -> s.ModelSpec:
+    """Read a model file. `overrides` are config values as YAML text. Raises SpecError with every diagnostic."""
+    reader = _Reader(Collector())
+    spec = reader.model(Path(path), variant, overrides or {})
+    reader.collector.raise_if_any()
+    assert spec is not None
+    return spec
+
+
+@dataclass(slots=True)
+class _Reader:
+    collector: Collector
+    files: dict[Path, s.File] = field(default_factory=dict)
+    open_files: list[tuple[Path, str]] = field(default_factory=list)
+
+    @property
+    def steps(self) -> StepReader:
+        return StepReader(self.collector)
+
+    def model(self, path: Path, variant: str | None, overrides: MappingType[str, str]) -> s.ModelSpec | None:
+        root = self._root(path, str(path), _MODEL_KEYS, ("lamina", "model", "inputs", "body", "outputs"))
+        if root is None:
+            return None
+        variants = self._each(root.get("variants"), "variants", self._variant)
+        fields: dict[str, Any] = {
+            "path": path,
+            "file": self._file(path, str(path), root),
+            "model": self._text(root.get("model")),
+            "summary": self._text(root.get("summary")),
+            "paper": self._validated(s.Paper, root.get("paper")),
+            "config": tuple(self._each(root.get("config"), "config", self._config).values()),
+            "variants": variants,
+            "published": self._each(root.get("published"), "published", lambda k, v: self._validated(s.Published, v)),
+            "inputs": tuple(self._each(root.get("inputs"), "inputs", tensor_decl).values()),
+            "dims": self._each(root.get("dims"), "dims", self._dim),
+            "state": tuple(self._each(root.get("state"), "state", tensor_decl).values()),
+            "modules": self._try(self.steps.modules, root.get("modules")),
+            "body": self._body(root.get("body")),
+            "outputs": tuple(self._each(root.get("outputs"), "outputs", tensor_decl).values()),
+            "weights": self._validated(WeightRules, root.get("weights")),
+            "preprocess": self._each(root.get("preprocess"), "preprocess", lambda k, v: self._validated(s.ImagePreprocess, v)),
+            "tokenizer": self._validated(s.Tokenizer, root.get("tokenizer")),
+            "overrides": self._overrides(overrides),
+            "variant": variant,
+        }
+        self._references(root, fields, variant)
+        if self.collector.diagnostics:
+            return None
+        return s.ModelSpec(sources=self.collector.sources, **fields)
+
+    def _root(self, path: Path, name: str, known: tuple[str, ...], required: tuple[str, ...]) -> Mapping | None:
+        try:
+            text = read_text(path, name)
+        except Fault as fault:
+            self.collector.add(fault.at(Span(name, 1, 1)))
+            return None
+        root = parse(text, name, self.collector)
+        if root is None and not self.collector.diagnostics:
+            self.collector.error("yaml", "the file is empty", Span(name, 1, 1), "start with `lamina: 1`")
+        if root is not None and not isinstance(root, Mapping):
+            self.collector.error("yaml", "a spec is a mapping of sections, such as `model:` and `body:`", root.span)
+        if not isinstance(root, Mapping):
+            return None
+        self._keys(root, known, required)
+        version = root.get("lamina")
+        if isinstance(version, Scalar) and (version.value != 1 or isinstance(version.value, bool)):
+            self.collector.error("version", f"`lamina: {version.text}` is not a language version that this release reads", version.span, "write `lamina: 1`")
+        return root
+
+    def _keys(self, node: Mapping, known: tuple[str, ...], required: tuple[str, ...] = (), what: str = "a spec") -> None:
+        for key, _ in node:
+            if key.text in _RESERVED and "body" in known and "lamina" in known:
+                self.collector.error("reserved", f"`{key.text}` is reserved for a later version of the language", key.span, "remove it")
+            elif key.text not in known:
+                hint = did_you_mean(key.text, known) or f"the keys are {', '.join(known)}"
+                self.collector.error("unknown-key", f"`{key.text}` is not a key of {what}", key.span, hint)
+        for key_needed in required:
+            if node.get(key_needed) is None:
+                self.collector.error("missing-key", f"the file has no `{key_needed}:`", node.span, f"add `{key_needed}:`")
+
+    def _file(self, path: Path, name: str, root: Mapping) -> s.File:
+        self.open_files.append((path.resolve(), name))
+        imports = self._imports(path, root.get("use"))
+        blocks = self._each(root.get("blocks"), "blocks", self._block)
+        self.open_files.pop()
+        owners: dict[str, str] = {}
+        for imported in imports:
+            for block in imported.blocks:
+                if block in owners and block not in blocks:
+                    use = root.get("use")
+                    assert use is not None
+                    self.collector.error("import", f"both `{owners[block]}` and `{imported.name}` define the block `{block}`", use.span, "rename one of them")
+                owners[block] = imported.name
+        return s.File(name=name, blocks=blocks, imports=tuple(imports))
+
+    def _imports(self, path: Path, node: Node | None) -> list[s.File]:
+        if node is None:
+            return []
+        if not isinstance(node, Sequence):
+            self.collector.error("type", "`use` must be a list of block files", node.span, "write use: [attention]")
+            return []
+        return [f for f in (self._try(lambda n: self._import(path, n), item) for item in node.items) if f is not None]
+
+    def _import(self, importer: Path, node: Node) -> s.File | None:
+        text = scalar(node, "an import").text
+        target, name = _locate(importer, text, node)
+        key = target.resolve()
+        if any(key == opened for opened, _ in self.open_files):
+            chain = " -> ".join([n for _, n in self.open_files] + [name])
+            raise Fault("cycle", f"`{text}` imports itself: {chain}", node.span, "move the shared blocks into a third file")
+        if key not in self.files:
+            root = self._root(target, name, _FILE_KEYS, ("lamina", "blocks"))
+            if root is None:
+                return None
+            self.files[key] = self._file(target, name, root)
+        return self.files[key]
+
+    def _block(self, key: Scalar, node: Node) -> s.Block:
+        if not key.text.isidentifier():
+            raise Fault("name", f"`{key.text}` cannot name a block", key.span, "use letters, digits and `_`")
+        if not isinstance(node, Mapping):
+            raise Fault("type", f"the block `{key.text}` must be a mapping with `body:`", node.span)
+        self._keys(node, _BLOCK_KEYS, what="a block")
+        body = node.get("body")
+        if body is None:
+            raise Fault("missing-key", f"the block `{key.text}` has no `body:`", key.span, "add `body:` with its steps")
+        inputs = node.get("inputs")
+        names = ("x",) if inputs is None else self._names(inputs)
+        args = tuple(self._each(node.get("args"), "args", _argument).values())
+        modules = self._try(self.steps.modules, node.get("modules"))
+        flow = self.steps.flow(body, node.get("result"))
+        return s.Block(span=key.span, name=key.text, summary=self._text(node.get("summary")), args=args, inputs=names, modules=modules, body=flow)
+
+    def _names(self, node: Node) -> tuple[str, ...]:
+        if not isinstance(node, Sequence) or not all(isinstance(i, Scalar) and i.text.isidentifier() for i in node.items):
+            raise Fault("type", "this must be a list of names", node.span, "write [u, f]")
+        return tuple(i.text for i in node.items if isinstance(i, Scalar))
+
+    def _config(self, key: Scalar, node: Node) -> s.ConfigEntry:
+        return s.ConfigEntry(span=key.span, name=key.text, type=_declared(node))
+
+    def _variant(self, key: Scalar, node: Node) -> tuple[s.Override, ...]:
+        if isinstance(node, Scalar) and node.value is None and node.plain:
+            return ()
+        if not isinstance(node, Mapping):
+            raise Fault("type", f"the variant `{key.text}` must be a mapping of config values", node.span, "write {} for the defaults")
+        return tuple(s.Override(span=k.span, name=k.text, value=v) for k, v in node)
+
+    def _overrides(self, overrides: MappingType[str, str]) -> tuple[s.Override, ...]:
+        found = []
+        for name, text in overrides.items():
+            value = parse(text, f"--set {name}", self.collector)
+            if value is not None:
+                found.append(s.Override(span=value.span, name=name, value=value))
+        return tuple(found)
+
+    def _dim(self, key: Scalar, node: Node) -> s.DimDecl | None:
+        if not isinstance(node, Mapping):
+            raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
+        before = len(self.collector.diagnostics)
+        dim = self._validated(s.DimDecl, node, {"span": key.span}, hidden=("span",))
+        if dim is None or len(self.collector.diagnostics) > before:
+            return None
+        problem, where = _range_problem(key.text, dim)
+        if problem:
+            place = node.get(where)
+            raise Fault("dims", problem, place.span if place is not None else key.span)
+        return dim
+
+    def _body(self, node: Node | None) -> s.Flow | None:
+        return None if node is None else self.steps.flow(node)
+
+    def _references(self, root: Mapping, fields: dict[str, Any], variant: str | None) -> None:
+        """Names that one section takes from another."""
+        config = [entry.name for entry in fields["config"]]
+        for overrides in (*fields["variants"].values(), fields["overrides"]):
+            for override in overrides or ():
+                if override.name not in config:
+                    hint = did_you_mean(override.name, config) or f"the config holds {', '.join(config) or 'nothing'}"
+                    self.collector.error("unknown-config", f"`{override.name}` is not in the config", override.span, hint)
+        if variant is not None and variant not in fields["variants"]:
+            names = list(fields["variants"])
+            place = root.get("variants")
+            hint = did_you_mean(variant, names) or f"the variants are {', '.join(names) or 'none'}"
+            self.collector.error("variant", f"there is no variant `{variant}`", place.span if place is not None else root.span, hint)
+        self._same_names(root, "published", fields["variants"], "variant", allow_empty=True)
+        self._same_names(root, "preprocess", [t.name for t in fields["inputs"]], "input")
+        self._tokenizer_inputs(root.get("tokenizer"), [t.name for t in fields["inputs"]])
+        self._shadowed(root)
+
+    def _same_names(self, root: Mapping, section: str, known: Iterable[str], what: str, *, allow_empty: bool = False) -> None:
+        node, names = root.get(section), list(known)
+        if not isinstance(node, Mapping) or (allow_empty and not names):
+            return
+        for key, _ in node:
+            if key.text not in names:
+                hint = did_you_mean(key.text, names) or f"the {what}s are {', '.join(names)}"
+                self.collector.error(f"unknown-{what}", f"`{section}` names `{key.text}`, which is not {'an' if what[0] in 'aeiou' else 'a'} {what}", key.span, hint)
+
+    def _tokenizer_inputs(self, node: Node | None, inputs: list[str]) -> None:
+        for key in ("ids", "mask", "types"):
+            value = node.get(key) if isinstance(node, Mapping) else None
+            if isinstance(value, Scalar) and value.text not in inputs:
+                hint = did_you_mean(value.text, inputs) or f"the inputs are {', '.join(inputs)}"
+                self.collector.error("unknown-input", f"`tokenizer.{key}` names `{value.text}`, which is not an input", value.span, hint)
+
+    def _shadowed(self, root: Mapping) -> None:
+        """A config value, dim or input of the same name would hide another."""
+        seen: dict[str, tuple[str, Span]] = {}
+        for section in ("config", "dims"):
+            node = root.get(section)
+            for key, _ in node if isinstance(node, Mapping) else ():
+                if key.text in seen:
+                    what, span = seen[key.text]
+                    notes = [Note(f"`{key.text}` is in `{what}` here", span)]
+                    self.collector.error("name", f"`{key.text}` is both in `{what}` and in `{section}`", key.span, "rename one of them", notes)
+                seen[key.text] = (section, key.span)
+
+    def _each(self, node: Node | None, section: str, read: Callable[[Scalar, Node], T | None]) -> dict[str, T]:
+        if node is None or (isinstance(node, Scalar) and node.plain and node.value is None):
+            return {}
+        if not isinstance(node, Mapping):
+            self.collector.error("type", f"`{section}` must be a mapping", node.span)
+            return {}
+        found: dict[str, T] = {}
+        for key, value in node:
+            result = self._try(lambda v, k=key: read(k, v), value)
+            if result is not None:
+                found[key.text] = result
+        return found
+
+    def _try(self, read: Callable[[Node], T | None], node: Node | None) -> T | None:
+        if node is None:
+            return None
+        try:
+            return read(node)
+        except Fault as fault:
+            self.collector.add(fault.at(node.span))
+            return None
+
+    def _text(self, node: Node | None) -> str:
+        if node is None:
+            return ""
+        if isinstance(node, Scalar) and isinstance(node.value, str):
+            return node.text
+        self.collector.error("type", "this must be a text", node.span, "put it in quotes")
+        return ""
+
+    def _validated(self, model: type[M], node: Node | None, extra: dict[str, Any] | None = None, hidden: tuple[str, ...] = ()) -> M | None:
+        if node is None:
+            return None
+        if not isinstance(node, Mapping):
+            self.collector.error("type", "this must be a mapping", node.span)
+            return None
+        data = plain(node)
+        assert isinstance(data, dict)
+        try:
+            return model.model_validate({**data, **(extra or {})})
+        except ValidationError as error:
+            for problem in error.errors():
+                self.collector.add(self._pydantic(problem, node, [f for f in model.model_fields if f not in hidden]))
+            return None
+
+    def _pydantic(self, problem: Any, node: Mapping, known: list[str]) -> Any:
+        place, where = _descend(node, problem["loc"])
+        key = str(problem["loc"][-1]) if problem["loc"] else ""
+        if problem["type"] == "extra_forbidden":
+            hint = did_you_mean(key, known) or f"the keys are {', '.join(known)}"
+            return Fault("unknown-key", f"`{key}` is not a key here", where, hint).at(where)
+        if problem["type"] == "missing":
+            return Fault("missing-key", f"`{key}` is missing", node.span, f"add `{key}:`").at(node.span)
+        given = f", but it is `{place.text}`" if isinstance(place, Scalar) else ""
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        return Fault("type", f"`{key}`: {message}{given}", place.span).at(place.span)
+
+
+def _descend(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span]:
+    """The node that a pydantic error is about, and the span of its key."""
+    span = node.span
+    for part in loc:
+        if isinstance(node, Mapping) and node.get(str(part)) is not None:
+            key = next(k for k, _ in node if k.text == part)
+            span, node = key.span, next(v for k, v in node if k.text == part)
+        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+            span = node.span
+    return node, span
+
+
+def _locate(importer: Path, text: str, node: Node) -> tuple[Path, str]:
+    if text.startswith("./"):
+        if ".." in Path(text).parts:
+            raise Fault("path", f"`{text}` leaves the spec's folder", node.span, "copy the file beside the spec")
+        target = importer.parent / text
+        target = target if target.suffix else target.with_suffix(".yaml")
+        if not target.is_file():
+            raise Fault("import", f"there is no file `{text}` beside the spec", node.span)
+        if not target.resolve().is_relative_to(importer.parent.resolve()):
+            raise Fault("path", f"`{text}` leads out of the spec's folder", node.span, "copy the file beside the spec")
+        return target, str(target)
+    library = sorted(p.stem for p in LIBRARY.glob("*.yaml"))
+    if text not in library:
+        if "/" in text or ".." in text:
+            raise Fault("path", f"`{text}` is not a path that a spec may import", node.span, "a path starts with `./` and stays in the spec's folder")
+        raise Fault("import", f"there is no block file `{text}`", node.span, did_you_mean(text, library) or f"the library holds {', '.join(library) or 'none'}; your own files start with `./`")
+    return LIBRARY / f"{text}.yaml", f"blocks/{text}.yaml"
+
+
+def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
+    """`float32[N, 3, H, W]` as a declaration. Raises Fault."""
+    text = scalar(node, f"`{key.text}`")
+    match = _DECLARATION.match(text.text)
+    if not match:
+        raise Fault("type", f"`{text.text}` is not a tensor type", node.span, "write dtype[sizes], such as `float32[N, 3, H, W]`, quoted inside {}")
+    dtype = match.group(1)
+    if dtype not in DTYPES:
+        raise Fault("dtype", f"`{dtype}` is not a dtype", text.at(match.start(1), len(dtype)), did_you_mean(dtype, DTYPES) or f"dtypes are {', '.join(DTYPES)}")
+    listed = parse_expression(text, match.start(2))
+    elements = getattr(listed.tree, "elts", [])
+    return s.TensorDecl(span=key.span, name=key.text, dtype=dtype, shape=tuple(Expression(e, text, listed.offset) for e in elements))
+
+
+def _argument(key: Scalar, node: Node) -> s.Argument:
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        return s.Argument(span=key.span, name=key.text, type=parse_type(node))
+    return s.Argument(span=key.span, name=key.text, type=literal_type(node))
+
+
+def _declared(node: Node) -> TypeDecl:
+    if isinstance(node, Scalar) and isinstance(node.value, str) and is_declaration(node.text):
+        return parse_type(node)
+    return literal_type(node)
+
+
+def _range_problem(name: str, dim: s.DimDecl) -> tuple[str, str]:
+    if dim.min > dim.max:
+        return f"the dim `{name}` has min {dim.min} above max {dim.max}", "min"
+    if not dim.min <= dim.opt <= dim.max:
+        return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {dim.max}", "opt"
+    for key, value in (("min", dim.min), ("opt", dim.opt)):
+        if value % dim.multiple_of:
+            return f"the dim `{name}` is a multiple of {dim.multiple_of}, but its {key} is {value}", key
+    return "", ""

@@ -1,0 +1,260 @@
+"""What a file says, as typed and frozen models. Every node knows its place; arguments stay raw until the compiler binds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingType
+from pathlib import Path
+from typing import Annotated, Literal, Union
+
+from pydantic import Field, InstanceOf, PlainSerializer, model_validator
+
+from lamina.schema.base import Strict
+from lamina.schema.diagnostics import Span
+from lamina.schema.expressions import Assignment, Expression
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence
+from lamina.schema.types import TypeDecl
+from lamina.schema.weights import WeightRules
+
+Raw = Annotated[Union[InstanceOf[Scalar], InstanceOf[Sequence], InstanceOf[Mapping]], PlainSerializer(repr)]  # noqa: UP007
+Place = InstanceOf[Span]
+Formula = InstanceOf[Expression]
+
+
+class Located(Strict):
+    """Anything with a place in a file."""
+
+    span: Place
+
+
+class Call(Located):
+    """`conv: {out: 64}`, `linear: classes` or `gelu`: a call on the current value."""
+
+    callee: InstanceOf[Scalar]
+    first: Raw | None = None
+    named: tuple[tuple[InstanceOf[Scalar], Raw], ...] = ()
+    name: str | None = None
+
+
+class Statement(Located):
+    """`q, k = split(x, 2)` or a bare expression."""
+
+    assignment: InstanceOf[Assignment]
+
+
+class Residual(Located):
+    """`x + body(x)`, or `skip(x) + body(x)`."""
+
+    body: Flow
+    skip: Flow | None = None
+    name: str | None = None
+
+
+class Branches(Located):
+    """Several flows from the same value, and how they join."""
+
+    flows: tuple[Flow, ...]
+    merge: Literal["concat", "add", "mul", "list"] = "concat"
+    dim: int = 1
+    name: str | None = None
+
+
+class Repeat(Located):
+    """The body, `count` times."""
+
+    count: Formula
+    body: Flow
+    name: str | None = None
+
+
+class For(Located):
+    """The body, once for each element of a compile-time list."""
+
+    targets: tuple[str, ...]
+    items: Formula
+    body: Flow
+    name: str | None = None
+
+
+class If(Located):
+    """One of two flows, chosen at compile time."""
+
+    condition: Formula
+    then: Flow
+    otherwise: Flow | None = None
+
+
+class Modules(Located):
+    """Callables whose weights are made once."""
+
+    entries: tuple[tuple[InstanceOf[Scalar], Raw], ...]
+
+
+class Scan(Located):
+    """A recurrence along an axis: values are read step by step, carries handed on, collected values stacked."""
+
+    over: Formula
+    values: tuple[tuple[str, Formula], ...]
+    carry: tuple[tuple[str, Formula], ...]
+    body: Flow
+    collect: tuple[tuple[str, str], ...]
+
+
+class Iterate(Located):
+    """A fixed point: the body until the carries change by less than `until`, or `at_most` times."""
+
+    carry: tuple[tuple[str, Formula], ...]
+    body: Flow
+    until: Formula
+    at_most: Formula
+
+
+class Map(Located):
+    """The body for each slice along an axis, independently."""
+
+    over: Formula
+    values: tuple[tuple[str, Formula], ...]
+    body: Flow
+    collect: tuple[tuple[str, str], ...]
+
+
+Step = Call | Statement | Residual | Branches | Repeat | For | If | Modules | Scan | Iterate | Map
+STRUCTURES: tuple[str, ...] = ("residual", "branches", "repeat", "for", "if", "modules", "scan", "iterate", "map")
+
+
+class Flow(Located):
+    """Steps in order. `result` names what leaves, when it is not the current value."""
+
+    steps: tuple[Step, ...]
+    result: Formula | None = None
+
+
+class Argument(Located):
+    """One argument of a block: its type and, when it has one, its default."""
+
+    name: str
+    type: InstanceOf[TypeDecl]
+
+
+class Block(Located):
+    """A reusable part of a network."""
+
+    name: str
+    summary: str = ""
+    args: tuple[Argument, ...] = ()
+    inputs: tuple[str, ...] = ("x",)
+    modules: Modules | None = None
+    body: Flow
+
+
+class File(Strict):
+    """The blocks that one file defines and the files that it imports."""
+
+    name: str
+    blocks: MappingType[str, Block]
+    imports: tuple[File, ...] = ()
+
+
+class ConfigEntry(Located):
+    """A named value: its type and default."""
+
+    name: str
+    type: InstanceOf[TypeDecl]
+
+
+class Override(Located):
+    """A config value given by a variant or on the command line."""
+
+    name: str
+    value: Raw
+
+
+class TensorDecl(Located):
+    """`float32[N, 3, H, W]`."""
+
+    name: str
+    dtype: str
+    shape: tuple[Formula, ...]
+
+
+class DimDecl(Located):
+    """The range of a dynamic size, and what it is a multiple of."""
+
+    min: int = Field(default=1, ge=0)
+    opt: int = Field(default=0, ge=0)
+    max: int = Field(default=2**31 - 1, ge=1)
+    multiple_of: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _opt_in_range(cls, data: dict[str, object]) -> dict[str, object]:
+        """Without `opt`, the smallest size."""
+        if data.get("opt") is None:
+            data = {**data, "opt": data.get("min", data.get("multiple_of", 1))}
+        if data.get("min") is None:
+            data = {**data, "min": data.get("multiple_of", 1)}
+        return data
+
+
+class Paper(Strict):
+    """Where the architecture was published."""
+
+    title: str
+    arxiv: str | None = None
+    url: str | None = None
+
+
+class Published(Strict):
+    """Figures that a publication gives for a variant, as text such as `11.9M`, at named sizes."""
+
+    params: str | int | None = None
+    macs: str | int | None = None
+    at: dict[str, int] = {}
+
+
+class ImagePreprocess(Strict):
+    """Resize the shorter side, crop the centre, scale to 0..1, normalise."""
+
+    resize: int | None = None
+    crop: int | None = None
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
+    mean: list[float] = [0.0, 0.0, 0.0]
+    std: list[float] = [1.0, 1.0, 1.0]
+
+
+class Tokenizer(Strict):
+    """A `tokenizers` file beside the checkpoint, and the inputs that its ids and mask feed."""
+
+    file: str = "tokenizer.json"
+    ids: str
+    mask: str | None = None
+    types: str | None = None
+    max_length: int = Field(default=512, ge=1)
+
+
+class ModelSpec(Strict):
+    """A whole specification with the variant and overrides it was loaded with."""
+
+    path: Path
+    file: File
+    model: str
+    summary: str = ""
+    paper: Paper | None = None
+    config: tuple[ConfigEntry, ...] = ()
+    variants: MappingType[str, tuple[Override, ...]] = {}
+    published: MappingType[str, Published] = {}
+    inputs: tuple[TensorDecl, ...]
+    dims: MappingType[str, DimDecl] = {}
+    state: tuple[TensorDecl, ...] = ()
+    modules: Modules | None = None
+    body: Flow
+    outputs: tuple[TensorDecl, ...]
+    weights: WeightRules | None = None
+    preprocess: MappingType[str, ImagePreprocess] = {}
+    tokenizer: Tokenizer | None = None
+    sources: MappingType[str, str]
+    variant: str | None = None
+    overrides: tuple[Override, ...] = ()
+
+
+for _model in (Residual, Branches, Repeat, For, If, Scan, Iterate, Map, Flow, Block, File, ModelSpec):
+    _model.model_rebuild()

@@ -1,0 +1,166 @@
+"""manifest.json: what a bundle holds. The compiler writes `Manifest(...).dump()`; `read_manifest` reads it back and checks the folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, NoReturn, Self
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from lamina.runtime import shapes
+from lamina.runtime.errors import BundleError
+from lamina.runtime.integrity import check_sizes
+from lamina.runtime.parts import (
+    Count,
+    FileName,
+    FileRecord,
+    ImagePreprocess,
+    Input,
+    OnnxTarget,
+    Provenance,
+    Range,
+    Strict,
+    Targets,
+    Tensor,
+    TensorRTTarget,
+    Tokenizer,
+    TorchTarget,
+)
+
+__all__ = [
+    "FileRecord",
+    "ImagePreprocess",
+    "Input",
+    "Manifest",
+    "OnnxTarget",
+    "Provenance",
+    "Range",
+    "Targets",
+    "Tensor",
+    "TensorRTTarget",
+    "Tokenizer",
+    "TorchTarget",
+    "read_manifest",
+]
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_LARGEST = 16 * 2**20
+
+
+class Manifest(Strict):
+    """All that a reader needs to know of a bundle. The rules that its parts obey together are checked on construction."""
+
+    lamina: Annotated[int, Field(ge=1, le=FORMAT)] = FORMAT
+    model: str
+    variant: str | None = None
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+    version: str
+    summary: str = ""
+    inputs: Annotated[tuple[Input, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
+    dims: dict[str, Range] = Field(default_factory=dict)
+    states: tuple[Tensor, ...] = ()
+    parameters: Count = 0
+    weights: Provenance
+    targets: Targets
+    preprocess: dict[str, ImagePreprocess] | None = None
+    tokenizer: Tokenizer | None = None
+    files: dict[FileName, FileRecord]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if problems := [*self._name_problems(), *self._size_problems(), *self._file_problems()]:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _name_problems(self) -> Iterator[str]:
+        inputs = [tensor.name for tensor in self.inputs]
+        for group in (inputs, [tensor.name for tensor in self.outputs]):
+            yield from (f"`{name}` stands twice" for name in sorted({name for name in group if group.count(name) > 1}))
+        fed = (self.tokenizer.ids, self.tokenizer.mask, self.tokenizer.types) if self.tokenizer else ()
+        for name in (*(self.preprocess or ()), *fed):
+            if name is not None and name not in inputs:
+                yield f"`{name}` has preprocessing or a tokenizer but is not an input"
+
+    def _size_problems(self) -> Iterator[str]:
+        for tensor in (*self.inputs, *self.outputs, *self.states):
+            used: frozenset[str] = frozenset().union(*map(shapes.names, tensor.shape))
+            yield from (f"`{tensor.name}: {tensor}` uses `{dim}`, which is not in dims" for dim in sorted(used - self.dims.keys()))
+
+    def _file_problems(self) -> Iterator[str]:
+        used = [target.file for target in self.targets.built().values()] + ([self.tokenizer.file] if self.tokenizer else [])
+        yield from (f"`{name}` is used but has no entry in files" for name in used if name not in self.files)
+        if MANIFEST in self.files:
+            yield f"{MANIFEST} cannot record itself"
+
+    def input(self, name: str) -> Input:
+        """The input of that name. KeyError if there is none."""
+        return {tensor.name: tensor for tensor in self.inputs}[name]
+
+    def files_of(self, target: str) -> tuple[str, ...]:
+        """The files that a target may read: all but the other targets' own and the engines kept for other machines."""
+        built = self.targets.built()
+        own = built[target].file
+        others = {other.file for other in built.values()} | {name for name in self.files if name.startswith("engines/")}
+        return tuple(name for name in self.files if name == own or name not in others)
+
+    def dump(self) -> str:
+        """The text of manifest.json: sorted keys, indented by 1, one newline at the end."""
+        return json.dumps(self.model_dump(mode="json"), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """The manifest of a bundle whose files are all there, inside the folder, with the recorded sizes. BundleError otherwise.
+
+    Hashes are not computed here: see `integrity.check_hashes`.
+    """
+    root = Path(folder)
+    manifest = _parse(_read(root), root / MANIFEST)
+    check_sizes(root, manifest.files)
+    return manifest
+
+
+def _read(root: Path) -> bytes:
+    path = root / MANIFEST
+    if not root.is_dir():
+        what = "is a file, not a bundle folder" if root.exists() else "does not exist"
+        raise BundleError(f"{root} {what}; a bundle is the folder that `lamina compile SPEC -o DIR` writes")
+    if not path.is_file():
+        raise BundleError(f"{root} holds no {MANIFEST}, so it is not a bundle; write one with `lamina compile SPEC -o DIR`")
+    if path.stat().st_size > _LARGEST:
+        raise BundleError(f"{path} is over {_LARGEST >> 20} MiB: not a manifest")
+    return path.read_bytes()
+
+
+def _parse(text: bytes, path: Path) -> Manifest:
+    try:
+        version = _version(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path} is not JSON ({error}); compile the spec again") from None
+    if isinstance(version, int) and version > FORMAT:
+        raise BundleError(f"{path} has format {version} and this lamina reads up to {FORMAT}; upgrade lamina, or compile the spec again")
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        raise BundleError(f"{path} is not valid; compile the spec again\n" + "\n".join(_lines(error))) from None
+
+
+def _version(text: bytes) -> object:
+    # Read before the rest, so that a newer format is refused for its number and not for the keys that it added.
+    parsed = json.loads(text, parse_constant=_no_constant)
+    return parsed.get("lamina") if isinstance(parsed, dict) else None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _lines(error: ValidationError, most: int = 10) -> Iterable[str]:
+    details = error.errors(include_url=False, include_context=False)
+    for detail in details[:most]:
+        yield f"  {'.'.join(map(str, detail['loc'])) or 'manifest'}: {detail['msg']}"
+    if len(details) > most:
+        yield f"  and {len(details) - most} more"

@@ -1,0 +1,149 @@
+"""The parts of manifest.json. Strict and frozen, because a bundle may come from anywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from lamina.runtime import shapes
+from lamina.schema.dims import DType
+
+Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Positive = Annotated[int, Field(ge=1, le=2**63 - 1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$", max_length=200)]
+Pixels = Annotated[int, Field(ge=1, le=65536)]
+Capability = Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]
+
+
+def _inside(name: str) -> str:
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\\" in name or ":" in name or not name.isprintable():
+        raise ValueError(f"`{name}` is not a plain relative path inside the bundle")
+    return name
+
+
+def _a_size(size: int | str) -> int | str:
+    shapes.names(size)
+    return size
+
+
+FileName = Annotated[str, Field(max_length=255), AfterValidator(_inside)]
+Size = Annotated[Count | str, AfterValidator(_a_size)]
+
+
+class Strict(BaseModel):
+    """A frozen value: unknown keys, coercions, NaN and infinity are errors."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Tensor(Strict):
+    """One named tensor. A size is an integer, a dim's name, or text over dims (`H // 4`)."""
+
+    name: Name
+    dtype: DType
+    shape: tuple[Size, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+class Input(Tensor):
+    """An input. `below`, of an integer input, says that its values index something with that many entries."""
+
+    below: Positive | None = None
+
+
+class Range(Strict):
+    """The sizes that a dim may take: multiples of `multiple_of` from `min` to `max`, tuned for `opt`."""
+
+    min: Count = 1
+    opt: Count = 1
+    max: Count = 2**31 - 1
+    multiple_of: Positive = 1
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.min <= self.opt <= self.max:
+            raise ValueError(f"min {self.min}, opt {self.opt}, max {self.max} are not in order")
+        return self
+
+    def __contains__(self, value: int) -> bool:
+        return self.min <= value <= self.max and value % self.multiple_of == 0
+
+    def __str__(self) -> str:
+        step = f", a multiple of {self.multiple_of}" if self.multiple_of > 1 else ""
+        return f"{self.min} to {self.max}{step}"
+
+
+class OnnxTarget(Strict):
+    """An ONNX file, with external weights beside it."""
+
+    file: FileName
+    opset: Positive
+
+
+class TensorRTTarget(Strict):
+    """A serialised engine, for `library` of exactly `version`. No `compute_capabilities` ("8.6") means the library's portable default."""
+
+    file: FileName
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    compute_capabilities: tuple[Capability, ...] = ()
+    key: str
+
+
+class TorchTarget(Strict):
+    """A `torch.export` archive, written by torch `version`."""
+
+    file: FileName
+    version: str
+
+
+class Targets(Strict):
+    """The artifacts in the bundle, each absent or null when it was not built."""
+
+    onnx: OnnxTarget | None = None
+    onnxruntime: OnnxTarget | None = None
+    tensorrt: TensorRTTarget | None = None
+    torch: TorchTarget | None = None
+
+    def built(self) -> dict[str, OnnxTarget | TensorRTTarget | TorchTarget]:
+        """The targets that the bundle holds, by name."""
+        return {name: target for name in type(self).model_fields if (target := getattr(self, name)) is not None}
+
+
+class ImagePreprocess(Strict):
+    """How an image file becomes an input: resize, crop the centre, scale to 0..1, then (x - mean) / std per channel.
+
+    `resize` as one number is the shorter side; a pair is (height, width). One mean or std serves all channels.
+    """
+
+    resize: Pixels | tuple[Pixels, Pixels] | None = None
+    crop: Pixels | tuple[Pixels, Pixels] | None = None
+    interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
+    mean: Annotated[tuple[float, ...], Field(min_length=1)] = (0.0,)
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] = (1.0,)
+
+
+class Tokenizer(Strict):
+    """The Hugging Face tokenizer that turns text into the inputs `ids`, `mask` and, where named, `types`."""
+
+    file: FileName
+    ids: Name
+    mask: Name
+    types: Name | None = None
+    max_length: Positive
+
+
+class Provenance(Strict):
+    """Where the weights came from: `seed:0`, or the checkpoint's file name."""
+
+    source: str
+
+
+class FileRecord(Strict):
+    """What a file of the bundle must hash and measure to."""
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    bytes: Count

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import NUMBERS, Comparison
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example
+
+
+class GreaterEqual(Comparison):
+    """z = x >= y.
+
+    x, y: numbers of one dtype, shapes broadcast; z: bool. Source: torch.ge.
+    """
+
+    name = "greater_equal"
+    dtypes = NUMBERS
+    examples = (
+        Example({}, ["float32[b, 8]", "float32[b, 8]"]),
+        Example({}, ["float32[b, 3, h, w]", "float32[3, 1, w]"]),
+        Example({}, ["int64[b, t]", "int64[]"]),
+    )
+
+    def define(self, g: Builder, x: Value, y: Value) -> Value:
+        return g("GreaterOrEqual", x, y)

@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import Unary
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example
+
+
+class Softplus(Unary):
+    """y = log(1 + e^x), without overflow. x: float, any shape. Source: torch.nn.functional.softplus."""
+
+    name = "softplus"
+    examples = (Example({}, ["float32[b, 8]"]), Example({}, ["float32[b, 3, h, w]"]))
+
+    def define(self, g: Builder, x: Value) -> Value:
+        return g("Softplus", x)

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import NUMBERS, Unary
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example
+
+
+class Square(Unary):
+    """y = x * x. x: a number, any shape. Source: torch.square."""
+
+    name = "square"
+    dtypes = NUMBERS
+    examples = (Example({}, ["float32[b, 8]"]), Example({}, ["int64[b, t]"]))
+
+    def define(self, g: Builder, x: Value) -> Value:
+        return g("Mul", x, x)

@@ -1,0 +1,159 @@
+"""What the library refuses is said at the line of the spec that it came from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+from tensorrt_models import external, mlp, save
+
+from lamina.compiler.graph import Origin
+from lamina.compiler.targets.tensorrt import build, check_support, find
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+
+RTX = find("tensorrt_rtx")
+SPEC = "lamina: 1\nmodel: toy\nbody:\n  - relu\n  - det\n  - neg\n  - nonzero\n"
+SOURCES = {"toy.yaml": SPEC}
+X = ("x", TensorProto.FLOAT, ["N", 4, 4])
+HELP = "an engine holds the whole graph or nothing: write this step with other ops, or compile it for `onnxruntime` or `torch`"
+ORIGINS = {
+    "body/relu/Relu": Origin(Span("toy.yaml", 4, 5, 4), "body.relu"),
+    "body/det/Det": Origin(Span("toy.yaml", 5, 5, 3), "body.det"),
+    "body/neg/Neg": Origin(Span("toy.yaml", 6, 5, 3), "body.neg"),
+    "body/nonzero/NonZero": Origin(Span("toy.yaml", 7, 5, 7), "body.nonzero"),
+}
+
+
+def check(model: Path) -> tuple[Diagnostic, ...]:
+    return check_support(model, origins=ORIGINS, sources=SOURCES)
+
+
+def chain(path: Path, *nodes: tuple[str, str], dtype: int = TensorProto.FLOAT, end: int = TensorProto.FLOAT) -> Path:
+    """Operators one after the other, each (op type, name)."""
+    made = [helper.make_node(op, [f"v{i}" if i else "x"], [f"v{i + 1}"], name=name) for i, (op, name) in enumerate(nodes)]
+    return save(path, made, [("x", dtype, ["N", 4, 4])], [(f"v{len(nodes)}", end, None)])
+
+
+def test_build_names_the_line(tmp_path: Path) -> None:
+    model = chain(tmp_path / "model.onnx", ("Relu", "body/relu/Relu"), ("Det", "body/det/Det"))
+    with pytest.raises(SpecError) as caught:
+        build(model, [("x", "float32", ["N", 4, 4])], {"N": (1, 2, 4)}, cache=tmp_path / "cache", origins=ORIGINS, sources=SOURCES)
+    assert str(caught.value) == (
+        f"toy.yaml:5:5: error[tensorrt]: TensorRT-RTX {RTX.version} has no `Det`, which this step needs (in `body.det`)\n"
+        "  5 |   - det\n"
+        "    |     ^^^\n"
+        f"  = help: {HELP}"
+    )
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_every_refusal_is_reported(tmp_path: Path) -> None:
+    nodes = [("Det", "body/det/Det"), ("Neg", "body/neg/Neg"), ("NonZero", "body/nonzero/NonZero")]
+    found = check(chain(tmp_path / "model.onnx", *nodes, end=TensorProto.INT64))
+    assert [(d.span.line, d.message) for d in found] == [
+        (5, f"TensorRT-RTX {RTX.version} has no `Det`, which this step needs (in `body.det`)"),
+        (
+            7,
+            f"TensorRT-RTX {RTX.version} refuses `NonZero`, which this step needs: "
+            "NonZero plugin creator version 1 was not found in plugin registry (in `body.nonzero`)",
+        ),
+    ]
+
+
+def test_refusal_inside_a_loop(tmp_path: Path) -> None:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["c"], ["c2"], name="body/loop/Identity"),
+            helper.make_node("Det", ["s"], ["d"], name="body/det/Det"),
+            helper.make_node("Add", ["s", "d"], ["s2"], name="body/loop/Add"),
+        ],
+        "step",
+        [
+            helper.make_tensor_value_info(*i)
+            for i in (("i", TensorProto.INT64, []), ("c", TensorProto.BOOL, []), ("s", TensorProto.FLOAT, [4, 4]))
+        ],
+        [helper.make_tensor_value_info(*o) for o in (("c2", TensorProto.BOOL, []), ("s2", TensorProto.FLOAT, [4, 4]))],
+    )
+    nodes = [
+        helper.make_node("Neg", ["x"], ["n"], name="body/neg/Neg"),
+        helper.make_node("Loop", ["m", "go", "n"], ["y"], name="body/loop/Loop", body=body),
+        helper.make_node("Neg", ["y"], ["w"], name="body/neg/Neg_2"),
+        helper.make_node("NonZero", ["w"], ["z"], name="body/nonzero/NonZero"),
+    ]
+    # Without a declared shape nothing is known of a loop's result, and the search for further refusals ends at the loop.
+    weights = [helper.make_tensor("m", TensorProto.INT64, [], [3]), helper.make_tensor("go", TensorProto.BOOL, [], [True])]
+    path = save(tmp_path / "model.onnx", nodes, [("x", TensorProto.FLOAT, [4, 4])], [("z", TensorProto.INT64, None)], weights)
+    assert [d.span.line for d in check(path)] == [5]
+    model = onnx.load(path)
+    model.graph.value_info.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 4]))
+    onnx.save(model, path)
+    assert [d.span.line for d in check(path)] == [5, 7]
+
+
+def test_wrong_types_give_the_reason(tmp_path: Path) -> None:
+    model = chain(tmp_path / "model.onnx", ("Softmax", "body/relu/Relu"), dtype=TensorProto.INT64, end=TensorProto.INT64)
+    (found,) = check(model)
+    assert found.message.startswith(
+        f"TensorRT-RTX {RTX.version} refuses `Softmax`, which this step needs: "
+        "body/relu/Relu: input has type Int64 but must have type Float, Half"
+    )
+    assert found.message.endswith("or Int8 (in `body.relu`)")
+
+
+def test_refused_input_has_no_node(tmp_path: Path) -> None:
+    (found,) = check(chain(tmp_path / "model.onnx", ("Neg", "body/neg/Neg"), dtype=TensorProto.INT16, end=TensorProto.INT16))
+    assert found.span == Span("toy.yaml", 1, 1)
+    assert found.message == f"TensorRT-RTX {RTX.version} refuses the input `x`: Failed to convert ONNX date type to TensorRT data type"
+
+
+def test_same_refusal_at_one_place_is_said_once(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Det", ["x"], [f"y{i}"], name=f"body/det/Det_{i}") for i in range(3)]
+    outputs = [(f"y{i}", TensorProto.FLOAT, None) for i in range(3)]
+    model = save(tmp_path / "model.onnx", nodes, [X], outputs)
+    origins = {f"body/det/Det_{i}": Origin(Span("toy.yaml", 5, 5, 3), f"body.{i}") for i in range(3)}
+    assert [d.span.line for d in check_support(model, origins=origins, sources=SOURCES)] == [5]
+
+
+@pytest.mark.parametrize(("name", "line"), [("body/det/extra/Det", 5), ("body/det", 5), ("elsewhere/Det", 1), ("", 1)])
+def test_unknown_names_take_the_nearest_place(tmp_path: Path, name: str, line: int) -> None:
+    (found,) = check(chain(tmp_path / "model.onnx", ("Det", name)))
+    assert found.span.line == line
+
+
+def test_build_failure_names_the_line(tmp_path: Path) -> None:
+    weights = [helper.make_tensor("w", TensorProto.FLOAT, [3], [1.0] * 3)]
+    nodes = [helper.make_node("Add", ["x", "w"], ["y"], name="body/neg/Neg")]
+    model = save(tmp_path / "model.onnx", nodes, [("x", TensorProto.FLOAT, ["N"])], [("y", TensorProto.FLOAT, None)], weights)
+    with pytest.raises(SpecError) as caught:
+        build(model, [("x", "float32", ["N"])], {"N": (1, 2, 8)}, cache=tmp_path / "cache", origins=ORIGINS, sources=SOURCES)
+    (found,) = caught.value.diagnostics
+    assert found.span.line == 6
+    assert found.message == (
+        f"TensorRT-RTX {RTX.version} takes the operators but cannot build the engine: kOPT values for profile 0 violate shape constraints: "
+        "body/neg/Neg: dimensions not compatible for elementwise. Broadcast has incompatible dimensions: 3 != 2 && 3 != 1 && 2 != 1"
+    )
+
+
+def test_check_takes_what_builds(tmp_path: Path) -> None:
+    assert check(mlp(tmp_path / "model.onnx")) == ()
+
+
+def test_check_needs_no_weights(tmp_path: Path) -> None:
+    """64 GiB of weights that do not exist: nothing of that size is read, written or held."""
+    model = external(tmp_path / "model.onnx", 2**17, refused=True)
+    (found,) = check_support(model, origins={"body/where/NonZero": Origin(Span("toy.yaml", 7, 5, 7), "")}, sources=SOURCES)
+    assert found.span.line == 7
+    assert [f.name for f in tmp_path.iterdir()] == ["model.onnx"]
+    assert check(external(tmp_path / "model.onnx", 2**17)) == ()
+
+
+def test_refused_models_run_elsewhere(tmp_path: Path) -> None:
+    """The refusals above are the library's own limits, not broken models."""
+    x = np.arange(32, dtype=np.float32).reshape(2, 4, 4)
+    for op, end, expected in (("Det", TensorProto.FLOAT, np.zeros(2)), ("NonZero", TensorProto.INT64, np.array(np.nonzero(x)))):
+        session = onnxruntime.InferenceSession(chain(tmp_path / "model.onnx", (op, "n"), end=end))
+        np.testing.assert_allclose(session.run(None, {"x": x})[0], expected, atol=1e-3)

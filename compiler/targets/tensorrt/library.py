@@ -30,8 +30,7 @@ def find(asked: str | None = None) -> Library:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:  # a folder that happens to have the name has no origin
             return Library(name, _version(name))
-    title = TITLES[asked] if asked else "TensorRT"
-    raise MissingDependency(f"{title} is not installed, and the `tensorrt` target needs it.", INSTALL)
+    raise MissingDependency(f"the `{asked or 'tensorrt'}` target", TITLES.get(asked or "", "TensorRT-RTX (or TensorRT)"), INSTALL)
 
 
 def _version(name: str) -> str:

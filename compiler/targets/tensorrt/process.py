@@ -13,27 +13,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from lamina.compiler.missing import MissingDependency
-from lamina.compiler.targets.tensorrt.library import INSTALL, Library
+from lamina.compiler.missing import MachineError
+from lamina.compiler.targets.tensorrt.library import Library
 
 Progress = Callable[[float, str], None]  # the share done (0 to 1), and what is being done
 WORKER = Path(__file__).with_name("worker.py")
 LOG_TAIL = 2000
 
 
-class EngineError(Exception):
+class EngineError(MachineError):
     """The library broke, ran out of time or cannot do what was asked, and no line of the spec is to blame."""
 
 
 def run(library: Library, request: Mapping[str, Any], timeout: float, progress: Progress | None = None) -> dict[str, Any]:
-    """The worker's answer. Raises `EngineError` when it crashes or is still busy after `timeout` seconds, `MissingDependency` when the
-    library does not load. The worker never outlives this call."""
+    """The worker's answer. Raises `EngineError` when it crashes, is still busy after `timeout` seconds, or the library does not load.
+
+    The worker never outlives this call.
+    """
     with tempfile.TemporaryFile() as log, _started(log, timeout) as (process, expired):
         answer = _converse(process, {"library": library.name, **request}, progress)
         if answer is None:
             raise EngineError(_obituary(library, process.wait(), timeout if expired.is_set() else None, log))
     if "lacking" in answer:
-        raise MissingDependency(f"{library} does not load: {answer['lacking']}", INSTALL)
+        raise EngineError(f"{library} is installed but does not load: {answer['lacking']}")
     return answer
 
 

@@ -1,0 +1,22 @@
+"""Lamina: one YAML file that describes a neural network; ONNX files, TensorRT engines and PyTorch modules that compute it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lamina.compiler.api import check, compile, load
+    from lamina.runtime import Session
+
+__all__ = ["Session", "check", "compile", "load"]
+__version__ = "0.1.0"
+_HOMES = {"Session": "lamina.runtime", "check": "lamina.compiler.api", "compile": "lamina.compiler.api", "load": "lamina.compiler.api"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: a program that only runs bundles never loads the compiler."""
+    import importlib
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lamina' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

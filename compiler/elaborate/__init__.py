@@ -1,0 +1,5 @@
+"""Elaboration: a checked spec becomes a graph of ops with symbolic shapes, every shape rule run, every error placed."""
+
+from lamina.compiler.elaborate.elaborator import elaborate
+
+__all__ = ["elaborate"]

@@ -1,0 +1,333 @@
+"""Calls: the same for ops, blocks, modules and flows. Binds arguments by the type that is due, then runs the callee."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from lamina.compiler.elaborate.convert import convert
+from lamina.compiler.elaborate.values import UNKNOWN, BlockCallee, Callee, FlowCallee, Frame, Given, Module, OpCallee, Partial, Poisoned, Scope
+from lamina.compiler.elaborate.wants import ANYTHING, want_of_field, want_of_type
+from lamina.compiler.graph import Constant, Parameter, Value
+from lamina.compiler.op import Op, OpError, Signature, signature
+from lamina.schema.diagnostics import Fault, Note, Span, did_you_mean
+from lamina.schema.dims import FLOATS, TensorType
+
+if TYPE_CHECKING:
+    from lamina.compiler.elaborate.elaborator import Elaborator
+
+MAX_DEPTH = 100
+Seen = dict[int, Any]  # arguments evaluated ahead of binding, by identity
+
+
+class Caller:
+    """Makes calls for one elaborator."""
+
+    def __init__(self, elaborator: Elaborator) -> None:
+        self.elaborator = elaborator
+        self.depth = 0
+
+    def call(self, callee: Callee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], frame: Frame, span: Span, name: str | None) -> Any:
+        """Call anything. `mixed` are positional inputs and then arguments; `arguments` are positional arguments only."""
+        if isinstance(callee, Partial):
+            return self.call(callee.callee, mixed, [*arguments, *callee.positional], {**callee.named, **named}, frame, span, name)
+        if isinstance(callee, Module):
+            return self._module(callee, mixed, arguments, named, frame, span)
+        if name is None and "name" in named and not (isinstance(callee, BlockCallee) and "name" in [a.name for a in callee.block.args]):
+            named = dict(named)
+            name = self._literal_name(named.pop("name"))
+        if isinstance(callee, OpCallee):
+            return self._op(callee.op, mixed, arguments, named, span, name)
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            self.depth = 0
+            raise Fault("limit", f"`{callee.name}` calls itself more than {MAX_DEPTH} deep", span, "a recursion needs an `if` that ends it")
+        try:
+            if isinstance(callee, BlockCallee):
+                return self._block(callee, mixed, arguments, named, span, name)
+            return self._flow(callee, mixed, arguments, named, span, name)
+        finally:
+            self.depth = max(0, self.depth - 1)
+
+    def _literal_name(self, given: Given) -> str:
+        value = self.elaborator.resolve(given, want_of_field(_Named, "label"))
+        if not isinstance(value, str) or not all(p.isidentifier() or p.isdigit() for p in value.split(".")):
+            raise Fault("type", f"`name` must be a text of letters, digits, `_` and dots, not {value!r}", given.span)
+        return value
+
+    def _module(self, module: Module, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], frame: Frame, span: Span) -> Any:
+        """Every call starts from the same fresh scope, so it names, and so shares, the same weights."""
+        outer, self.elaborator.scope = self.elaborator.scope, Scope(module.path, shared=True)
+        try:
+            inner = module.callee
+            while isinstance(inner, Partial):
+                arguments, named, inner = [*arguments, *inner.positional], {**inner.named, **named}, inner.callee
+            if isinstance(inner, OpCallee):
+                return self._op(inner.op, mixed, arguments, named, span, "")
+            if isinstance(inner, BlockCallee):
+                return self._block(inner, mixed, arguments, named, span, "")
+            return self.call(inner, mixed, arguments, named, frame, span, "")
+        finally:
+            self.elaborator.scope = outer
+
+    def _enter(self, name: str | None, default: str) -> Scope:
+        """The scope of a call: named, unnamed and so numbered, or (a module's) the current one."""
+        scope = self.elaborator.scope
+        if name == "":
+            return scope
+        return scope.child(name if name is not None else scope.unique(default))
+
+    def _flow(self, callee: FlowCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None) -> Any:
+        if len(mixed) != 1 or arguments or named:
+            raise Fault("argument", "steps given as an argument take one input and no arguments", span)
+        frame = callee.frame.inner(self._tolerant(mixed[0]))
+        outer, self.elaborator.scope = self.elaborator.scope, self._enter(name, callee.name)
+        try:
+            return self.elaborator.run_body(callee.flow, frame)
+        finally:
+            self.elaborator.scope = outer
+
+    def _block(self, callee: BlockCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None) -> Any:
+        block = callee.block
+        known = [*block.inputs, *(a.name for a in block.args)]
+        for key, given in named.items():
+            if key not in known:
+                hint = did_you_mean(key, known) or (f"it takes {', '.join(known)}" if known else "it takes no arguments")
+                raise Fault("unknown-argument", f"the block `{block.name}` has no argument `{key}`", given.span, hint)
+        slots = _fill([*block.inputs], [a.name for a in block.args], mixed, arguments, named, f"the block `{block.name}`", span)
+        values = {k: self._tolerant(slots[k]) if k in slots else self._missing(k, f"the block `{block.name}`", "input", span) for k in block.inputs}
+        bound = Frame(callee.file, values, modules={}, globals=self.elaborator.globals_of(callee.file))
+        for argument in block.args:
+            bound.arguments[argument.name] = self._argument(argument.name, argument.type, slots.get(argument.name), bound, block.name, span)
+        outer, self.elaborator.scope = self.elaborator.scope, self._enter(name, block.name)
+        try:
+            if block.modules is not None:
+                self.elaborator.declare_modules(block.modules, bound)
+            return self.elaborator.run_body(block.body, bound)
+        finally:
+            self.elaborator.scope = outer
+
+    def _argument(self, name: str, declared: Any, given: Given | None, frame: Frame, block: str, span: Span) -> Any:
+        if given is None:
+            if declared.default is None and not declared.optional:
+                return self._missing(name, f"the block `{block}`", "argument", span)
+            return self.elaborator.default(declared, frame, name)
+        try:
+            value = self.elaborator.resolve(given, want_of_type(declared))
+        except Poisoned:
+            return UNKNOWN
+        return convert(value, declared, f"`{name}` of `{block}`", given.span)
+
+    def _missing(self, name: str, owner: str, what: str, span: Span) -> Any:
+        raise Fault("missing-argument", f"{owner} needs the {what} `{name}`", span, f"give `{name}`")
+
+    def _tolerant(self, given: Given) -> Any:
+        """An input, or UNKNOWN when the step that should have made it failed: the body is checked all the same."""
+        try:
+            return self.elaborator.resolve(given, ANYTHING)
+        except Poisoned:
+            return UNKNOWN
+
+    def _op(self, op: type[Op], mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None) -> Any:
+        sign = signature(op)
+        weights = weight_names(op)
+        known = (*sign.inputs, *sign.arguments, *weights)
+        for key, given in named.items():
+            if key not in known:
+                hint = did_you_mean(key, known) or f"`{op.name}` takes {', '.join(known) or 'nothing'}"
+                raise Fault("unknown-argument", f"`{op.name}` has no argument `{key}`", given.span, hint)
+        scope = self._enter(name, op.name)
+        seen: Seen = {}
+        inputs, rest = self._inputs(op, sign, mixed, named, span, seen)
+        slots = _fill([], list(sign.arguments), rest, arguments, named, f"`{op.name}`", span)
+        bound = self._bound(op, slots, span, seen)
+        supplied = {k: self._tolerant(named[k]) for k in weights if k in named}
+        if any(v is UNKNOWN for v in (*inputs, *supplied.values())):
+            raise Poisoned
+        return self._apply(bound, inputs, supplied, scope, span)
+
+    def _inputs(self, op: type[Op], sign: Signature, mixed: Sequence[Given], named: dict[str, Given], span: Span, seen: Seen) -> tuple[list[Any], list[Given]]:
+        """The input values in order, and the positional arguments that are left."""
+        pending = list(mixed)
+        if sign.variadic:
+            return self._variadic(op, sign, pending, span, seen)
+        found: list[Any] = []
+        for position, key in enumerate(sign.inputs):
+            required = position < sign.required
+            if key in named:
+                found.append(self._input(op, key, named[key], seen))
+            elif pending and (required or self._is_tensor(pending[0], seen)):
+                found.append(self._input(op, key, pending.pop(0), seen))
+            elif required:
+                self._missing(key, f"`{op.name}`", "input", span)
+            else:
+                found.append(None)
+        return found, pending
+
+    def _variadic(self, op: type[Op], sign: Signature, pending: list[Given], span: Span, seen: Seen) -> tuple[list[Any], list[Given]]:
+        found: list[Any] = []
+        if pending:
+            first = self._once(pending[0], seen)
+            if isinstance(first, list):
+                return first, pending[1:]
+        while pending and self._is_tensor(pending[0], seen):
+            found.append(self._input(op, sign.inputs[-1], pending.pop(0), seen))
+        if not found:
+            self._missing(sign.inputs[-1], f"`{op.name}`", "input", span)
+        return found, pending
+
+    def _is_tensor(self, given: Given, seen: Seen) -> bool:
+        value = self._once(given, seen)
+        return isinstance(value, Value) or value is UNKNOWN
+
+    def _once(self, given: Given, seen: Seen) -> Any:
+        """The value of an argument that is looked at before it is bound: evaluated one time only, since evaluating adds nodes."""
+        if id(given) not in seen:
+            seen[id(given)] = self._tolerant(given)
+        return seen[id(given)]
+
+    def _input(self, op: type[Op], key: str, given: Given, seen: Seen) -> Any:
+        value = self._once(given, seen)
+        if value is UNKNOWN or value is None or isinstance(value, Value | bool | int | float):
+            return value
+        what = "a list" if isinstance(value, list) else f"`{value}`"
+        raise Fault("type", f"the input `{key}` of `{op.name}` must be a tensor, but it is {what}", given.span)
+
+    def _bound(self, op: type[Op], slots: dict[str, Given], span: Span, seen: Seen) -> Op:
+        values: dict[str, Any] = {}
+        for key, given in slots.items():
+            try:
+                values[key] = seen[id(given)] if id(given) in seen else self.elaborator.resolve(given, want_of_field(op, key))
+            except Poisoned:
+                values[key] = UNKNOWN
+        if any(v is UNKNOWN for v in values.values()):
+            raise Poisoned
+        try:
+            return op(**values)
+        except ValidationError as error:
+            raise self._invalid(op, error, slots, values, span) from error
+
+    def _once_if_seen(self, given: Given) -> Any:
+        seen = self.elaborator.evaluated.get(id(given))
+        return seen
+
+    def _invalid(self, op: type[Op], error: ValidationError, slots: dict[str, Given], values: dict[str, Any], span: Span) -> Fault:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0]) if problem["loc"] else ""
+        if problem["type"] == "missing":
+            return Fault("missing-argument", f"`{op.name}` needs the argument `{key}`", span, f"write {op.name}: {{{key}: ...}}")
+        where = slots[key].span if key in slots else span
+        return Fault("type", f"`{key}` of `{op.name}` is {shown(values.get(key))}, but it must be {expected(op, key)}", where)
+
+    def _apply(self, op: Op, inputs: list[Any], supplied: dict[str, Any], scope: Scope, span: Span) -> Any:
+        tensors = [self._constant(v, inputs, op, span) for v in inputs]
+        types = [t.type if t is not None else None for t in tensors]
+        try:
+            result = op.infer(*types)
+            weights = op.parameters(*types)
+        except OpError as error:
+            notes = error.notes or self._input_notes(tensors)
+            raise Fault(error.code, f"`{op.name}`: {error.message}", span, error.hint, notes) from error
+        named = {k: self._weight(op, k, w, supplied, scope, span) for k, w in weights.items()}
+        for key in supplied:
+            if key not in weights:
+                raise Fault("unknown-argument", f"`{op.name}` has no weight `{key}` here", span, f"it has {', '.join(weights) or 'none'}")
+        return self.elaborator.emit(op, tensors, named, result, scope, span)
+
+    def _weight(self, op: Op, key: str, weight: Any, supplied: dict[str, Any], scope: Scope, span: Span) -> Value:
+        if key not in supplied:
+            return self.elaborator.parameter(scope.join(key), weight, scope.shared, span)
+        value = supplied[key]
+        if not isinstance(value, Value) or value.type != weight.type:
+            given = value.type if isinstance(value, Value) else shown(value)
+            raise Fault("shape", f"`{op.name}`: the weight `{key}` must be {weight.type}, but it is {given}", span)
+        return value
+
+    def _constant(self, value: Any, inputs: list[Any], op: Op, span: Span) -> Value | None:
+        """A number given as an input becomes a scalar of the other inputs' dtype."""
+        if value is None or isinstance(value, Value):
+            return value
+        others = [v.dtype for v in inputs if isinstance(v, Value)]
+        dtype = next((d for d in others if d != "bool"), None)
+        if dtype is None:
+            dtype = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
+        if isinstance(value, float) and dtype not in FLOATS:
+            raise Fault("dtype", f"`{op.name}`: the number {value} and a tensor of {dtype} do not fit together", span, "convert the tensor with cast(x, 'float32')")
+        return self.elaborator.constant(value, dtype)
+
+    def _input_notes(self, tensors: Sequence[Value | None]) -> list[Note]:
+        notes = []
+        for value in tensors:
+            origin = self.elaborator.origins.get(id(value)) if value is not None else None
+            if origin is not None and value is not None and not isinstance(value, Constant | Parameter):
+                notes.append(Note(f"{value.type} is made here", origin.span))
+        return notes
+
+
+class _Named(Op):
+    """Only to say that `name` is a text."""
+
+    label: str
+
+    def infer(self, *inputs: Any) -> TensorType:
+        raise OpError("not an op")
+
+    def define(self, g: Any, *inputs: Any, **weights: Any) -> Value:
+        raise OpError("not an op")
+
+
+@cache
+def weight_names(op: type[Op]) -> tuple[str, ...]:
+    """The weights that an op may have: what its definition takes beyond its inputs."""
+    parameters = inspect.signature(op.define).parameters.values()
+    names = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL and p.kind is not p.VAR_KEYWORD][2:]
+    return tuple(n for n in names if n not in signature(op).inputs)
+
+
+def _fill(inputs: list[str], arguments: list[str], mixed: Sequence[Given], extra: Sequence[Given], named: dict[str, Given], owner: str, span: Span) -> dict[str, Given]:
+    """Positional values go to the inputs, then to the arguments, in declared order; named ones by name. Raises Fault."""
+    free_inputs = [k for k in inputs if k not in named]
+    slots = dict(zip(free_inputs, mixed, strict=False))
+    left = [*mixed[len(free_inputs) :], *extra]
+    for key, given in zip(arguments, left, strict=False):
+        if key in named:
+            raise Fault("argument", f"{owner} is given `{key}` twice, by position and by name", given.span)
+        slots[key] = given
+    if len(left) > len(arguments):
+        counted = f"{len(arguments)} argument{'s' if len(arguments) != 1 else ''}"
+        raise Fault("argument", f"{owner} takes {counted}, but {len(left)} are given", left[len(arguments)].span, f"its arguments are {', '.join(arguments)}" if arguments else "")
+    return slots | {k: v for k, v in named.items() if k in inputs or k in arguments}
+
+
+def shown(value: Any) -> str:
+    """A value in a message."""
+    if isinstance(value, Value):
+        return f"a tensor {value.type}"
+    if value is None:
+        return "null"
+    return f"`{value}`"
+
+
+def expected(op: type[Op], key: str) -> str:
+    """An argument's type in words."""
+    field = op.model_json_schema()["properties"].get(key, {}) if key in op.model_fields else {}
+    return describe(field)
+
+
+def describe(schema: dict[str, Any]) -> str:
+    """A JSON Schema type in words."""
+    if "enum" in schema or "const" in schema:
+        return "one of " + ", ".join(f"`{v}`" for v in schema.get("enum", [schema.get("const")]))
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(describe(s) for s in schema["anyOf"]))
+    kind = schema.get("type", "")
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    bound = f" of at least {low}" if "minimum" in schema else f" above {low}" if low is not None else ""
+    if kind == "array":
+        return f"a list of {describe(schema.get('items', {})).removeprefix('a ')}s"
+    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text", "null": "null"}
+    return words.get(kind, "a value of another type") + bound

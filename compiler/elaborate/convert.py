@@ -1,0 +1,44 @@
+"""Values against declared types."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamina.compiler.elaborate.values import CALLEES
+from lamina.compiler.graph import Value
+from lamina.schema.diagnostics import Fault, Span
+from lamina.schema.dims import DTYPES, Dim
+from lamina.schema.types import TypeDecl
+
+
+def convert(value: Any, declared: TypeDecl, what: str, span: Span) -> Any:
+    """The value as the declared type. Raises Fault when it is another."""
+    if value is None and declared.optional:
+        return None
+    if declared.kind == "list":
+        if not isinstance(value, list):
+            raise _wrong(value, declared, what, span)
+        assert declared.item is not None
+        return [convert(v, declared.item, f"element {i} of {what}", span) for i, v in enumerate(value)]
+    if declared.kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not _fits(value, declared.kind):
+        raise _wrong(value, declared, what, span)
+    return value
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind in ("int", "size"):
+        return (isinstance(value, int) and not isinstance(value, bool)) or (kind == "size" and isinstance(value, Dim))
+    if kind == "block":
+        return isinstance(value, CALLEES)
+    if kind == "dtype":
+        return value in DTYPES
+    return isinstance(value, {"float": float, "bool": bool, "str": str}[kind])
+
+
+def _wrong(value: Any, declared: TypeDecl, what: str, span: Span) -> Fault:
+    if isinstance(value, Dim) and declared.kind == "int":
+        return Fault("type", f"{what} must be a fixed whole number, but it is the dynamic size {value}", span, "declare it as `size` if any size will do")
+    shown = "a tensor" if isinstance(value, Value) else "a block" if isinstance(value, CALLEES) else "null" if value is None else f"`{value}`"
+    return Fault("type", f"{what} must be {declared}, but it is {shown}", span)

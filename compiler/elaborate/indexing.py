@@ -1,0 +1,54 @@
+"""`x[...]`: lists at compile time, tensors through the ops select, slice, unsqueeze and gather."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lamina.compiler.graph import Value
+from lamina.schema.diagnostics import Fault
+from lamina.schema.dims import Dim
+
+
+def index_list(value: Any, indices: list[Any], text: str) -> Any:
+    """An element or a part of a compile-time list. Raises Fault."""
+    if not isinstance(value, list | str) or len(indices) != 1:
+        raise Fault("type", f"`{text}` cannot be indexed: it is {value!r}")
+    index = indices[0]
+    if isinstance(index, int) and not -len(value) <= index < len(value):
+        raise Fault("index", f"`{text}` has {len(value)} elements, and the index is {index}", hint=f"use {-len(value)} to {len(value) - 1}" if value else "")
+    if not isinstance(index, int | slice):
+        raise Fault("type", f"a list is indexed with a fixed whole number, not {index!r}")
+    return value[index]
+
+
+def index_tensor(op: Callable[..., Value], x: Value, indices: list[Any]) -> Value:
+    """NumPy's basic indexing (integers, slices, None, ...) and one integer tensor. Raises Fault."""
+    consumed = sum(1 for i in indices if i is not None and i is not Ellipsis)
+    if consumed > x.rank:
+        raise Fault("index", f"{consumed} indices for a tensor of {x.rank} dimensions, {x.type}")
+    if indices.count(Ellipsis) > 1:
+        raise Fault("index", "`...` may stand once")
+    if Ellipsis not in indices:
+        indices = [*indices, Ellipsis]
+    at = indices.index(Ellipsis)
+    indices = indices[:at] + [slice(None)] * (x.rank - consumed) + indices[at + 1 :]
+    dim = 0
+    for index in indices:
+        x, dim = _one(op, x, index, dim)
+    return x
+
+
+def _one(op: Callable[..., Value], x: Value, index: Any, dim: int) -> tuple[Value, int]:
+    if index is None:
+        return op("unsqueeze", x, dims=dim), dim + 1
+    if isinstance(index, slice):
+        if index == slice(None):
+            return x, dim + 1
+        given = {"start": index.start, "end": index.stop, "step": index.step}
+        return op("slice", x, dim=dim, **{k: v for k, v in given.items() if v is not None}), dim + 1
+    if isinstance(index, Value):
+        return op("gather", x, index, dim=dim), dim + index.rank
+    if isinstance(index, bool) or not isinstance(index, int | Dim):
+        raise Fault("index", f"a tensor is indexed with whole numbers, slices, None, ... or an integer tensor, not {index!r}")
+    return op("select", x, dim=dim, index=index), dim

@@ -1,0 +1,82 @@
+"""Ops to operators: each op is replaced by its definition, or by the first fast path for the target that accepts.
+
+Requires: a graph of `lamina` nodes. Ensures: none is left, and every op's output value keeps its identity, name and type.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import LAMINA, Graph, Node, Value
+from lamina.compiler.op import paths_for
+from lamina.schema.dims import Dim, Symbol
+
+
+def decompose(graph: Graph, target: str) -> Graph:
+    """Lower for `onnx`, `onnxruntime`, `tensorrt` or `torch`; any other name gives plain definitions."""
+    dims = _dim_sources(graph)
+    counter = itertools.count(1)
+    alias: dict[int, Value] = {}
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        inputs = tuple(alias.get(id(v), v) if v is not None else None for v in node.inputs)
+        nodes.extend(_lower(node, inputs, target, dims, counter, alias) if node.domain == LAMINA else [_with(node, inputs, node.outputs)])
+    outputs = tuple(_named_output(v, alias, nodes) for v in graph.outputs)
+    return Graph(graph.name, graph.inputs, outputs, tuple(nodes))
+
+
+def _lower(node: Node, inputs: tuple[Value | None, ...], target: str, dims: dict[str, tuple[Value, int]], counter: Iterator[int], alias: dict[int, Value]) -> list[Node]:
+    assert node.op is not None
+    names = node.attributes["weights"]
+    assert isinstance(names, tuple)
+    split = len(inputs) - len(names)
+    weights = {str(k): v for k, v in zip(names, inputs[split:], strict=True)}
+    for path in paths_for(type(node.op), target):
+        builder = Builder(node.origin, node.origin.path, dims, lambda base: f"{base}_{next(counter)}")
+        result = getattr(node.op, path)(builder, *inputs[:split], **weights)
+        if result is not NotImplemented:
+            return _adopt(node, builder.nodes, result if isinstance(result, tuple) else (result,), alias)
+    raise TypeError(f"the definition of {node.op.name} declined")
+
+
+def _adopt(node: Node, made: list[Node], results: tuple[Value, ...], alias: dict[int, Value]) -> list[Node]:
+    """Give the definition's results the identity of the op's outputs; a result that the definition did not make is an alias."""
+    produced = {id(v) for n in made for v in n.outputs}
+    rename: dict[int, Value] = {}
+    for mine, result in zip(node.outputs, results, strict=True):
+        if id(result) in produced and id(result) not in rename:
+            rename[id(result)] = mine
+        else:
+            alias[id(mine)] = rename.get(id(result), result)
+    return [
+        _with(n, tuple(rename.get(id(v), v) if v is not None else None for v in n.inputs), tuple(rename.get(id(v), v) for v in n.outputs))
+        for n in made
+    ]
+
+
+def _with(node: Node, inputs: tuple[Value | None, ...], outputs: tuple[Value, ...]) -> Node:
+    return Node(node.op_type, inputs, outputs, node.origin, node.attributes, node.domain, node.op)
+
+
+def _named_output(value: Value, alias: dict[int, Value], nodes: list[Node]) -> Value:
+    """An output that is only another name for a value is copied, so that it has a name of its own."""
+    if id(value) not in alias:
+        return value
+    origin = nodes[-1].origin if nodes else None
+    if origin is None:
+        return alias[id(value)]
+    nodes.append(Node("Identity", (alias[id(value)],), (value,), origin))
+    return value
+
+
+def _dim_sources(graph: Graph) -> dict[str, tuple[Value, int]]:
+    """Where each named dim can be read: an input and the axis at which it stands alone."""
+    found: dict[str, tuple[Value, int]] = {}
+    for value in graph.inputs:
+        for axis, size in enumerate(value.shape):
+            for symbol in size.symbols if isinstance(size, Dim) else ():
+                if isinstance(symbol, Symbol) and size == Dim.of(symbol):
+                    found.setdefault(symbol.name, (value, axis))
+    return found

@@ -1,0 +1,90 @@
+"""Deduplication: operators (and derived tensors) that compute the same thing are computed once; what nothing reads is dropped.
+
+Requires: standard operators, without randomness. Ensures: the same outputs, no node without a reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from lamina.compiler.graph import Constant, Derived, Graph, Node, Value
+
+_RANDOM = ("Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+
+
+def deduplicate(graph: Graph) -> Graph:
+    """Share equal constants, derived tensors and nodes, then drop dead nodes."""
+    merger = _Merger()
+    nodes = [n for n in (merger.node(n) for n in graph.nodes) if n is not None]
+    # An output keeps its own name, so a duplicate that is an output is kept too.
+    outputs = tuple(merger.value(v) for v in graph.outputs)
+    copies = [Node("Identity", (new,), (old,), nodes[-1].origin) for old, new in zip(graph.outputs, outputs, strict=True) if new is not old and not _fixed(old)]
+    kept = tuple(old if new is not old and not _fixed(old) else new for old, new in zip(graph.outputs, outputs, strict=True))
+    return prune(Graph(graph.name, graph.inputs, kept, tuple(nodes + copies)))
+
+
+def prune(graph: Graph) -> Graph:
+    """Drop the nodes that no output depends on."""
+    needed = {id(v) for v in graph.outputs}
+    kept: list[Node] = []
+    for node in reversed(graph.nodes):
+        if any(id(v) in needed for v in node.outputs):
+            needed.update(id(v) for v in node.inputs if v is not None)
+            kept.append(node)
+    return Graph(graph.name, graph.inputs, graph.outputs, tuple(reversed(kept)))
+
+
+def _fixed(value: Value) -> bool:
+    return isinstance(value, Constant | Derived)
+
+
+class _Merger:
+    """Maps values to the first equal one."""
+
+    def __init__(self) -> None:
+        self.same: dict[int, Value] = {}
+        self.seen: dict[Hashable, tuple[Value, ...]] = {}
+        self.kept: list[Any] = []  # keeps merged objects alive, so that an id is never reused
+
+    def value(self, value: Value) -> Value:
+        """The first value equal to this one."""
+        if id(value) in self.same:
+            return self.same[id(value)]
+        key: Hashable = None
+        if isinstance(value, Constant):
+            key = ("constant", value.array.dtype.str, value.array.shape, value.array.tobytes())
+        elif isinstance(value, Derived):
+            index = [v.name for v in value.node.outputs].index(value.name)
+            key = ("derived", index, self._key(value.node))
+        first = value if key is None else self.seen.setdefault(key, (value,))[0]
+        self.same[id(value)] = first
+        self.kept.append(value)
+        return first
+
+    def node(self, node: Node) -> Node | None:
+        """The node with merged inputs, or None when an equal one exists."""
+        inputs = tuple(None if v is None else self.value(v) for v in node.inputs)
+        fresh = Node(node.op_type, inputs, node.outputs, node.origin, node.attributes, node.domain, node.op)
+        if node.op_type in _RANDOM or node.domain == "torch":
+            return fresh
+        key = self._key(fresh)
+        first = self.seen.setdefault(key, node.outputs)
+        if first is node.outputs:
+            return fresh
+        self.same.update({id(a): b for a, b in zip(node.outputs, first, strict=True)})
+        self.kept.append(node)
+        return None
+
+    def _key(self, node: Node) -> Hashable:
+        inputs = tuple(None if v is None else id(self.value(v)) for v in node.inputs)
+        attributes = tuple(sorted((k, _hashable(v)) for k, v in node.attributes.items()))
+        return (node.domain, node.op_type, inputs, attributes, len(node.outputs))
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, np.ndarray):
+        return (value.dtype.str, value.shape, value.tobytes())
+    return (type(value).__name__, value)

@@ -1,0 +1,132 @@
+"""The ONNX target: a graph of operators becomes a ModelProto whose weights are references into one external file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamina.compiler.graph import Attribute, Constant, Derived, Graph, Node, Parameter, Value
+from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.schema.dims import Dim, TensorType
+
+if TYPE_CHECKING:
+    import onnx
+
+    from lamina.compiler.weights.tensor import Tensor
+
+OPSET = 24
+IR_VERSION = 11
+EMBED_BYTES = 1024  # constants up to this size stay in the file; larger ones go to the weight file
+_CONTRIB = "com.microsoft"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a tensor stands in the weight file."""
+
+    offset: int
+    length: int
+
+
+def external_values(graphs: Sequence[Graph]) -> list[Parameter | Constant | Derived]:
+    """What the weight file holds for these graphs: every parameter, derived tensor and large constant, each name once."""
+    found: dict[str, Parameter | Constant | Derived] = {}
+    for graph in graphs:
+        for value in graph.initializers():
+            if not (isinstance(value, Constant) and value.array.nbytes <= EMBED_BYTES):
+                found.setdefault(value.name, value)
+    return list(found.values())
+
+
+def to_onnx(graph: Graph, tensors: Mapping[str, Tensor], placements: Mapping[str, Placement], location: str = "weights.bin", metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+    """The ModelProto. `tensors` and `placements` are by value name; with no placement an initializer points to offset 0."""
+    import onnx
+
+    model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="lamina")
+    model.opset_import.add(domain="", version=OPSET)
+    if any(n.domain == _CONTRIB for n in graph.nodes):
+        model.opset_import.add(domain=_CONTRIB, version=1)
+    for key, text in sorted((metadata or {}).items()):
+        model.metadata_props.add(key=key, value=text)
+    model.graph.name = graph.name
+    for value in graph.inputs:
+        _value_info(model.graph.input.add(), value.name, value.type)
+    for value in graph.outputs:
+        _value_info(model.graph.output.add(), value.name, value.type)
+    for fixed in graph.initializers():
+        _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
+    for node in graph.nodes:
+        _node(model.graph.node.add(), node)
+    return model
+
+
+def _value_info(info: Any, name: str, type_: TensorType | None) -> None:
+    assert type_ is not None
+    info.name = name
+    info.type.tensor_type.elem_type = ONNX_DTYPE[type_.dtype]
+    info.type.tensor_type.shape.SetInParent()
+    for size in type_.shape:
+        dim = info.type.tensor_type.shape.dim.add()
+        if isinstance(size, Dim):
+            dim.dim_param = str(size)
+        else:
+            dim.dim_value = size
+
+
+def _initializer(proto: Any, value: Parameter | Constant | Derived, tensors: Mapping[str, Tensor], placements: Mapping[str, Placement], location: str) -> None:
+    proto.name = value.name
+    if isinstance(value, Constant) and value.name not in placements and value.name not in tensors:
+        assert value.type is not None
+        proto.data_type = ONNX_DTYPE[value.type.dtype]
+        proto.dims.extend(value.array.shape)
+        proto.raw_data = np.ascontiguousarray(value.array).tobytes()
+        return
+    tensor, place = tensors[value.name], placements.get(value.name, Placement(0, 0))
+    proto.data_type = ONNX_DTYPE[tensor.dtype]
+    proto.dims.extend(tensor.shape)
+    proto.data_location = 1  # external
+    for key, text in (("location", location), ("offset", str(place.offset)), ("length", str(place.length or tensor.nbytes))):
+        proto.external_data.add(key=key, value=text)
+
+
+def _node(proto: Any, node: Node) -> None:
+    proto.op_type, proto.domain = node.op_type, node.domain
+    proto.name = node.outputs[0].name
+    proto.input.extend("" if v is None else v.name for v in node.inputs)
+    proto.output.extend(v.name for v in node.outputs)
+    for key in sorted(node.attributes):
+        _attribute(proto.attribute.add(), key, node.attributes[key])
+    for key, text in (("lamina.source", str(node.origin.span)), ("lamina.path", node.origin.path)):
+        proto.metadata_props.add(key=key, value=text)
+
+
+def _attribute(proto: Any, key: str, value: Attribute) -> None:
+    proto.name = key
+    if isinstance(value, bool | int | np.integer):
+        proto.type, proto.i = 2, int(value)
+    elif isinstance(value, float):
+        proto.type, proto.f = 1, value
+    elif isinstance(value, str):
+        proto.type, proto.s = 3, value.encode()
+    elif isinstance(value, np.ndarray):
+        from onnx import numpy_helper
+
+        proto.type = 4
+        proto.t.CopyFrom(numpy_helper.from_array(value))
+    else:
+        _sequence(proto, value)
+
+
+def _sequence(proto: Any, value: Sequence[Any]) -> None:
+    if value and isinstance(value[0], str):
+        proto.type = 8
+        proto.strings.extend(v.encode() for v in value)
+    elif value and isinstance(value[0], float):
+        proto.type = 6
+        proto.floats.extend(value)
+    else:
+        proto.type = 7
+        proto.ints.extend(value)

@@ -122,7 +122,7 @@ def _parse_text(text: str) -> ast.expr | tuple[str, str, int]:
             warnings.simplefilter("ignore")  # `1 is 1` and the like: ours to judge, not Python's
             tree = ast.parse(text.replace("\n", " "), mode="eval").body
     except SyntaxError as error:
-        return f"`{_short(text)}` is not an expression: {error.msg}", _syntax_hint(text), max((error.offset or 1) - 1, 0)
+        return _syntax_problem(text, error)
     except (ValueError, RecursionError, MemoryError):
         return f"`{_short(text)}` is not an expression", "", 0
     return _refused(tree, 0) or tree
@@ -151,10 +151,30 @@ def _refused(node: ast.AST, depth: int) -> tuple[str, str, int] | None:
     return None
 
 
-def _syntax_hint(text: str) -> str:
-    if re.search(r"(?<![=!<>])=(?!=)", text):
-        return "compare with `==`; an assignment is a step of its own"
-    return ""
+def _syntax_problem(text: str, error: SyntaxError) -> tuple[str, str, int]:
+    column = max((error.offset or 1) - 1, 0)
+    if "${" in text:
+        bare = _short(re.sub(r"\$\{([^}]*)\}", r"\1", text))
+        return f"`{_short(text)}` is not an expression: names stand bare, without `${{}}`", f"write `{bare}`", text.index("$")
+    statement = _statement(text)
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
+        return f"`{ast.unparse(statement.targets[0])}` cannot be assigned to: tensors and lists do not change", "build a new one from its parts, as in `concat([a, b], dim=1)`", 0
+    if isinstance(statement, ast.Assign):
+        return f"`{_short(text)}` is an assignment, and a value is due here", "compare with `==`", column
+    if isinstance(statement, ast.AugAssign):
+        whole = ast.BinOp(statement.target, statement.op, statement.value)  # type: ignore[arg-type]  # unparsed only
+        return "assignments such as `+=` are not part of the language", f"write `{_short(ast.unparse(statement.target) + ' = ' + ast.unparse(whole))}`", column
+    if statement is not None and not isinstance(statement, ast.Expr):
+        return f"`{text.split()[0]}` is not part of the expression language", "blocks of other files are listed under `use:`" if isinstance(statement, ast.Import | ast.ImportFrom) else "", 0
+    return f"`{_short(text)}` is not an expression: {error.msg}", "", column
+
+
+def _statement(text: str) -> ast.stmt | None:
+    """The Python statement that a text is, if it is one."""
+    try:
+        return ast.parse(text).body[0]
+    except (SyntaxError, ValueError, RecursionError, MemoryError, IndexError):
+        return None
 
 
 def _short(text: str) -> str:

@@ -25,6 +25,14 @@ _MODEL_KEYS = (
     "blocks", "body", "outputs", "weights", "preprocess", "tokenizer",
 )  # fmt: skip
 _FILE_KEYS = ("lamina", "summary", "use", "blocks")
+_TEMPLATES = {
+    "lamina": "`lamina: 1`, the version of the language",
+    "model": "`model:` and a name",
+    "inputs": '`inputs: {x: "float32[N, 16]"}` with your names and sizes',
+    "body": "`body:` and a list of steps, such as `- linear: 10`, one a line",
+    "outputs": '`outputs: {y: "float32[N, 10]"}` with your names and sizes',
+    "blocks": "`blocks:` with a body for each name",
+}
 _RESERVED = ("adapt", "transform", "search", "train", "decode", "taps")
 _BLOCK_KEYS = ("summary", "args", "inputs", "modules", "body", "result")
 _DECLARATION = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
@@ -59,8 +67,8 @@ class _Reader:
         fields: dict[str, Any] = {
             "path": path,
             "file": self._file(path, str(path), root),
-            "model": self._text(root.get("model")),
-            "summary": self._text(root.get("summary")),
+            "model": self._text(root, "model"),
+            "summary": self._text(root, "summary"),
             "paper": self._validated(s.Paper, root.get("paper")),
             "config": tuple(self._each(root.get("config"), "config", self._config).values()),
             "variants": variants,
@@ -82,7 +90,7 @@ class _Reader:
             return None
         return s.ModelSpec(sources=self.collector.sources, **fields)
 
-    def _root(self, path: Path, name: str, known: tuple[str, ...], required: tuple[str, ...]) -> Mapping | None:
+    def _root(self, path: Path, name: str, known: tuple[str, ...], required: tuple[str, ...], what: str = "a spec") -> Mapping | None:
         try:
             text = read_text(path, name)
         except Fault as fault:
@@ -95,7 +103,7 @@ class _Reader:
             self.collector.error("yaml", "a spec is a mapping of sections, such as `model:` and `body:`", root.span)
         if not isinstance(root, Mapping):
             return None
-        self._keys(root, known, required)
+        self._keys(root, known, required, what)
         version = root.get("lamina")
         if isinstance(version, Scalar) and (version.value != 1 or isinstance(version.value, bool)):
             self.collector.error("version", f"`lamina: {version.text}` is not a language version that this release reads", version.span, "write `lamina: 1`")
@@ -108,9 +116,13 @@ class _Reader:
             elif key.text not in known:
                 hint = did_you_mean(key.text, known) or f"the keys are {', '.join(known)}"
                 self.collector.error("unknown-key", f"`{key.text}` is not a key of {what}", key.span, hint)
-        for key_needed in required:
-            if node.get(key_needed) is None:
-                self.collector.error("missing-key", f"the file has no `{key_needed}:`", node.span, f"add `{key_needed}:`")
+        self._required(node, required, [key.text for key, _ in node if key.text not in known])
+
+    def _required(self, node: Mapping, required: tuple[str, ...], unknown: list[str]) -> None:
+        """What is missing, but for a key that stands there misspelt: that has been said."""
+        for key in required:
+            if key not in node.keys and not did_you_mean(key, unknown):
+                self.collector.error("missing-key", f"the file has no `{key}:`", node.span, f"add {_TEMPLATES[key]}")
 
     def _file(self, path: Path, name: str, root: Mapping) -> s.File:
         self.open_files.append((path.resolve(), name))
@@ -140,10 +152,10 @@ class _Reader:
         target, name = _locate(importer, text, node)
         key = target.resolve()
         if any(key == opened for opened, _ in self.open_files):
-            chain = " -> ".join([n for _, n in self.open_files] + [name])
+            chain = " -> ".join(Path(n).name for n in [*(n for _, n in self.open_files), name])
             raise Fault("cycle", f"`{text}` imports itself: {chain}", node.span, "move the shared blocks into a third file")
         if key not in self.files:
-            root = self._root(target, name, _FILE_KEYS, ("lamina", "blocks"))
+            root = self._root(target, name, _FILE_KEYS, ("lamina", "blocks"), "a block file")
             if root is None:
                 return None
             self.files[key] = self._file(target, name, root)
@@ -163,7 +175,7 @@ class _Reader:
         args = tuple(self._each(node.get("args"), "args", _argument).values())
         modules = self._try(self.steps.modules, node.get("modules"))
         flow = self.steps.flow(body, node.get("result"))
-        return s.Block(span=key.span, name=key.text, summary=self._text(node.get("summary")), args=args, inputs=names, modules=modules, body=flow)
+        return s.Block(span=key.span, name=key.text, summary=self._text(node, "summary"), args=args, inputs=names, modules=modules, body=flow)
 
     def _names(self, node: Node) -> tuple[str, ...]:
         if not isinstance(node, Sequence) or not all(isinstance(i, Scalar) and i.text.isidentifier() for i in node.items):
@@ -198,10 +210,13 @@ class _Reader:
         problem, where = _range_problem(key.text, dim)
         if problem:
             place = node.get(where)
-            raise Fault("dims", problem, place.span if place is not None else key.span)
+            raise Fault("dims", problem, place.span if place is not None else key.span, _nearest(dim, where))
         return dim
 
     def _body(self, node: Node | None) -> s.Flow | None:
+        if isinstance(node, Scalar) and node.plain and not node.text:
+            self.collector.error("type", "`body` is empty", node.span, "write its steps, such as `- linear: 10`, one a line")
+            return None
         return None if node is None else self.steps.flow(node)
 
     def _references(self, root: Mapping, fields: dict[str, Any], variant: str | None) -> None:
@@ -272,12 +287,14 @@ class _Reader:
             self.collector.add(fault.at(node.span))
             return None
 
-    def _text(self, node: Node | None) -> str:
+    def _text(self, mapping: Mapping, key: str) -> str:
+        node = mapping.get(key)
         if node is None:
             return ""
         if isinstance(node, Scalar) and isinstance(node.value, str):
             return node.text
-        self.collector.error("type", "this must be a text", node.span, "put it in quotes")
+        quoted = f'write "{node.text}" in quotes' if isinstance(node, Scalar) and node.text else ""
+        self.collector.error("type", f"`{key}` must be a text", node.span, quoted)
         return ""
 
     def _validated(self, model: type[M], node: Node | None, extra: dict[str, Any] | None = None, hidden: tuple[str, ...] = ()) -> M | None:
@@ -336,7 +353,7 @@ def _locate(importer: Path, text: str, node: Node) -> tuple[Path, str]:
     if text not in library:
         if "/" in text or ".." in text:
             raise Fault("path", f"`{text}` is not a path that a spec may import", node.span, "a path starts with `./` and stays in the spec's folder")
-        raise Fault("import", f"there is no block file `{text}`", node.span, did_you_mean(text, library) or f"the library holds {', '.join(library) or 'none'}; your own files start with `./`")
+        raise Fault("import", f"there is no block file `{text}`", node.span, did_you_mean(text, library) or f"for a file of your own write its path, `./{text}.yaml`")
     return LIBRARY / f"{text}.yaml", f"blocks/{text}.yaml"
 
 
@@ -366,12 +383,17 @@ def _declared(node: Node) -> TypeDecl:
     return literal_type(node)
 
 
+def _nearest(dim: s.DimDecl, key: str) -> str:
+    value, unit = getattr(dim, key), dim.multiple_of
+    return f"write {value // unit * unit or unit} or {-(-value // unit) * unit}" if value % unit else ""
+
+
 def _range_problem(name: str, dim: s.DimDecl) -> tuple[str, str]:
     if dim.min > dim.max:
         return f"the dim `{name}` has min {dim.min} above max {dim.max}", "min"
     if not dim.min <= dim.opt <= dim.max:
         return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {dim.max}", "opt"
-    for key, value in (("min", dim.min), ("opt", dim.opt)):
-        if value % dim.multiple_of:
+    for key, value in (("min", dim.min), ("opt", dim.opt), ("max", dim.max)):
+        if value % dim.multiple_of and key in dim.model_fields_set:
             return f"the dim `{name}` is a multiple of {dim.multiple_of}, but its {key} is {value}", key
     return "", ""

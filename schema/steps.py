@@ -25,10 +25,24 @@ class StepReader:
 
     def flow(self, node: Node, result: Node | None = None) -> Flow:
         """A list of steps (or one step) as a Flow."""
-        items = node.items if isinstance(node, Sequence) else (node,)
+        items = self._whole(node) if isinstance(node, Sequence) else (node,)
         steps = [step for step in (self._guarded(self.step, item) for item in items) if step is not None]
         formula = None if result is None else self._guarded(self._result, result)
         return Flow(span=node.span, steps=tuple(steps), result=formula)
+
+    def _whole(self, node: Sequence) -> tuple[Node, ...]:
+        """The items of a list; none, and one diagnostic, where commas in [] have cut a statement into several of them."""
+        texts = [item.text if isinstance(item, Scalar) and item.plain else "" for item in node.items]
+        first = next((i for i, text in enumerate(texts) if _depth(text) > 0), None) if node.flow else None
+        last = None if first is None else next((i for i in range(first + 1, len(texts)) if _depth(", ".join(texts[first : i + 1])) == 0), None)
+        if first is None or last is None:
+            return node.items
+        while first and "=" in texts[first] and texts[first - 1].isidentifier():
+            first -= 1
+        parts = texts[first : last + 1]
+        message = f"YAML broke a statement apart at its commas: it reads {' and '.join(f'`{p}`' for p in parts)} as {len(parts)} steps"
+        self.collector.error("yaml", message, node.items[first].span, f'quote the statement: "{", ".join(parts)}"')
+        return ()
 
     def _guarded(self, read: Callable[[Any], Any], node: Node) -> Any:
         try:
@@ -55,12 +69,22 @@ class StepReader:
         return self._call(node) if structure is None else self._structure(structure.text, node)
 
     def _text(self, node: Scalar) -> Step:
+        if not node.text and node.plain:
+            raise Fault("step", "this step is empty", node.span, "write a step after the `-`, or remove it")
         if not isinstance(node.value, str) and node.plain:
-            raise Fault("step", f"`{node.text or 'null'}` is not a step", node.span, "a step is a call, a structure or a statement")
-        _check_broken(node)
+            raise Fault("step", f"`{node.text}` is not a step", node.span, f"name the op that it is for, as in `linear: {node.text}`, or write `x = {node.text}`")
+        self._check_cut_short(node)
         if is_statement(node.text):
             return Statement(span=node.span, assignment=parse_statement(node))
         return Call(span=node.span, callee=node)
+
+    def _check_cut_short(self, node: Scalar) -> None:
+        """Brackets that do not close, before a comment: the `#` was meant to belong to the statement."""
+        lines = self.collector.sources.get(node.span.file, "").splitlines()
+        rest = lines[node.span.line - 1][node.span.column - 1 + len(node.text) :] if node.exact and node.span.line <= len(lines) else ""
+        if node.plain and _depth(node.text) > 0 and rest.lstrip().startswith("#"):
+            message = f"YAML starts a comment at ` #`, so the statement is only `{node.text}`"
+            raise Fault("yaml", message, node.span, f'quote the statement: "{node.text}{rest}"')
 
     def _call(self, node: Mapping) -> Call:
         entries = [(k, v) for k, v in node if k.text != "name"]
@@ -68,9 +92,9 @@ class StepReader:
             raise Fault("step", "this step names nothing to call", node.span)
         (callee, value), rest = entries[0], entries[1:]
         if not callee.text.isidentifier():
-            _check_broken(callee)
-            hint = f'quote the whole statement: "{callee.text}: ..."'
-            raise Fault("step", f"`{callee.text}` is not the name of an op, block or module: YAML split this text at `: `", callee.span, hint)
+            rest_of_it = value.text if isinstance(value, Scalar) else "..."
+            message = f"YAML broke a statement apart at its `: `: it reads `{callee.text}` as the name of something to call"
+            raise Fault("yaml", message, callee.span, f'quote the statement: "{callee.text}: {rest_of_it}"')
         if rest:
             raise Fault("step", f"this step has two keys, `{callee.text}` and `{rest[0][0].text}`", rest[0][0].span, _two_keys_hint(callee, rest[0][0]))
         named = value.entries if isinstance(value, Mapping) else ()
@@ -115,7 +139,7 @@ class StepReader:
         how = scalar(merge, "`merge`").text if merge is not None else "concat"
         if how not in ("concat", "add", "mul", "list"):
             assert merge is not None
-            raise Fault("step", f"`merge` is `{how}`", merge.span, did_you_mean(how, ("concat", "add", "mul", "list")) or "use concat, add, mul or list")
+            raise Fault("step", f"`merge` must be concat, add, mul or list, but it is `{how}`", merge.span, did_you_mean(how, ("concat", "add", "mul", "list")))
         if dim is not None and not (isinstance(dim, Scalar) and type(dim.value) is int):
             raise Fault("step", "`dim` must be a number", dim.span)
         axis = dim.value if isinstance(dim, Scalar) and isinstance(dim.value, int) else 1
@@ -202,10 +226,6 @@ def _two_keys_hint(first: Scalar, second: Scalar) -> str:
     return f"indent `{second.text}` to make it an argument of `{first.text}`, or start a new step with `- {second.text}`"
 
 
-def _check_broken(node: Scalar) -> None:
-    """A statement that YAML broke apart has brackets that do not close."""
-    text = node.text
-    if not node.plain or text.count("(") + text.count("[") == text.count(")") + text.count("]"):
-        return
-    raise Fault("step", f"`{text}` is only a part of a statement: YAML broke it apart", node.span, "put the whole statement in quotes")
-
+def _depth(text: str) -> int:
+    """How many brackets of a text stay open."""
+    return sum(text.count(c) for c in "([{") - sum(text.count(c) for c in ")]}")

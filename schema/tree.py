@@ -21,6 +21,7 @@ from ruamel.yaml.events import (
 )
 
 from lamina.schema.diagnostics import Collector, Fault, Note, Span
+from lamina.schema.yaml_errors import explain
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 60
@@ -125,21 +126,10 @@ def parse(text: str, file: str, collector: Collector) -> Node | None:
     except Fault as fault:
         collector.add(fault.at(Span(file, 1, 1)))
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        span = Span(file, mark.line + 1, mark.column + 1) if mark else Span(file, 1, 1)
-        collector.error("yaml", f"this is not YAML: {error.problem or error.context}", span, _quoting_hint(error))
+        collector.add(explain(error, file, composer.lines).at(Span(file, 1, 1)))
     except (YAMLError, RecursionError, ValueError) as error:
         collector.error("yaml", f"this is not YAML: {str(error).splitlines()[0] if str(error) else 'nested too deep'}", Span(file, 1, 1))
     return None
-
-
-def _quoting_hint(error: MarkedYAMLError) -> str:
-    problem = str(error.problem or "")
-    if "expected ',' or" in problem:
-        return "inside [] and {} quote text that contains [ ] { } , or : "
-    if "mapping values are not allowed" in problem:
-        return "quote text that contains a colon followed by a space"
-    return ""
 
 
 @dataclass(slots=True)
@@ -155,8 +145,7 @@ class _Composer:
         for event in events:
             if isinstance(event, DocumentStartEvent):
                 documents += 1
-                if event.version or event.tags:
-                    raise Fault("yaml", "YAML directives are not part of the language", self._span(event), "remove the line that starts with %")
+                self._refuse_directives(event.start_mark.line)
                 if documents > 1:
                     raise Fault("yaml", "the file holds more than one YAML document", self._span(event), "remove the `---` and what follows")
             elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent):
@@ -174,11 +163,20 @@ class _Composer:
         self.depth -= 1
         return node
 
+    def _refuse_directives(self, document: int) -> None:
+        for number, line in enumerate(self.lines[:document], 1):
+            if line.startswith("%"):
+                word = line.split()[0]
+                raise Fault("yaml", f"YAML directives such as `{word}` are not part of the language", Span(self.file, number, 1, len(word)), "remove this line")
+
     def _refuse(self, event: Event) -> None:
         if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
-            raise Fault("yaml", "YAML anchors and aliases are not part of the language", self._span(event), "write a block and call it twice")
+            word = f"*{event.anchor}" if isinstance(event, AliasEvent) else f"&{event.anchor}"
+            hint = "write the value out in each place, name it under `config`, or make the steps a block"
+            raise Fault("yaml", f"YAML anchors and aliases such as `{word}` are not part of the language", self._span(event), hint)
         if getattr(event, "tag", None) is not None and str(event.tag) not in ("", "!"):
-            raise Fault("yaml", f"YAML tags such as `{event.tag}` are not part of the language", self._span(event), "remove the tag")
+            word = self.lines[event.start_mark.line][event.start_mark.column :].split()[0]
+            raise Fault("yaml", f"YAML tags such as `{word}` are not part of the language", self._span(event), "remove the tag")
 
     def _scalar(self, event: ScalarEvent) -> Scalar:
         is_plain = event.style in (None, "")
@@ -202,7 +200,7 @@ class _Composer:
             if isinstance(event, MappingEndEvent):
                 break
             key = self._node(event, events)
-            value = self._node(next(events), events)
+            value = self._value(key, next(events), events)
             if not isinstance(key, Scalar):
                 self.collector.error("yaml", "a key must be a word, not a list or mapping", key.span, "quote text that contains [ ] { } ,")
             elif key.text in entries:
@@ -211,6 +209,11 @@ class _Composer:
             else:
                 entries[key.text] = (key, value)
         return Mapping(tuple(entries.values()), self._span(start), bool(start.flow_style))
+
+    def _value(self, key: Node, event: Event, events: Iterator[Event]) -> Node:
+        node = self._node(event, events)
+        absent = isinstance(node, Scalar) and node.plain and not node.text
+        return Scalar("", None, key.span, exact=False) if absent else node  # nothing is written, so the key is the place
 
     def _span(self, event: Event) -> Span:
         start, end = event.start_mark, event.end_mark

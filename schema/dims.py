@@ -314,7 +314,7 @@ def _term(monomial: Monomial, coefficient: int) -> str:
         common = _gcd(coefficient, unit)
         coefficient //= common
         divisor *= unit // common
-        names.append(str(atom) if isinstance(atom, Symbol) or len(monomial) == 1 and coefficient == 1 else f"({atom})")
+        names.append(str(atom) if isinstance(atom, Symbol) or (len(monomial) == 1 and coefficient == 1) else f"({atom})")
     text = " * ".join(([str(coefficient)] if coefficient != 1 else []) + names)
     if divisor == 1:
         return text

@@ -158,14 +158,26 @@ def _syntax_problem(text: str, error: SyntaxError) -> tuple[str, str, int]:
         return f"`{_short(text)}` is not an expression: names stand bare, without `${{}}`", f"write `{bare}`", text.index("$")
     statement = _statement(text)
     if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Subscript):
-        return f"`{ast.unparse(statement.targets[0])}` cannot be assigned to: tensors and lists do not change", "build a new one from its parts, as in `concat([a, b], dim=1)`", 0
+        return (
+            f"`{ast.unparse(statement.targets[0])}` cannot be assigned to: tensors and lists do not change",
+            "build a new one from its parts, as in `concat([a, b], dim=1)`",
+            0,
+        )
     if isinstance(statement, ast.Assign):
         return f"`{_short(text)}` is an assignment, and a value is due here", "compare with `==`", column
     if isinstance(statement, ast.AugAssign):
-        whole = ast.BinOp(statement.target, statement.op, statement.value)  # type: ignore[arg-type]  # unparsed only
-        return "assignments such as `+=` are not part of the language", f"write `{_short(ast.unparse(statement.target) + ' = ' + ast.unparse(whole))}`", column
+        whole = ast.BinOp(statement.target, statement.op, statement.value)  # only unparsed: the target's context is that of a store
+        return (
+            "assignments such as `+=` are not part of the language",
+            f"write `{_short(ast.unparse(statement.target) + ' = ' + ast.unparse(whole))}`",
+            column,
+        )
     if statement is not None and not isinstance(statement, ast.Expr):
-        return f"`{text.split()[0]}` is not part of the expression language", "blocks of other files are listed under `use:`" if isinstance(statement, ast.Import | ast.ImportFrom) else "", 0
+        return (
+            f"`{text.split()[0]}` is not part of the expression language",
+            "blocks of other files are listed under `use:`" if isinstance(statement, ast.Import | ast.ImportFrom) else "",
+            0,
+        )
     return f"`{_short(text)}` is not an expression: {error.msg}", "", column
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping as MappingType
+from collections.abc import Callable, Iterable
+from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,7 +108,9 @@ class _Reader:
         self._keys(root, known, required, what)
         version = root.get("lamina")
         if isinstance(version, Scalar) and (version.value != 1 or isinstance(version.value, bool)):
-            self.collector.error("version", f"`lamina: {version.text}` is not a language version that this release reads", version.span, "write `lamina: 1`")
+            self.collector.error(
+                "version", f"`lamina: {version.text}` is not a language version that this release reads", version.span, "write `lamina: 1`"
+            )
         return root
 
     def _keys(self, node: Mapping, known: tuple[str, ...], required: tuple[str, ...] = (), what: str = "a spec") -> None:
@@ -135,7 +139,9 @@ class _Reader:
                 if block in owners and block not in blocks:
                     use = root.get("use")
                     assert use is not None
-                    self.collector.error("import", f"both `{owners[block]}` and `{imported.name}` define the block `{block}`", use.span, "rename one of them")
+                    self.collector.error(
+                        "import", f"both `{owners[block]}` and `{imported.name}` define the block `{block}`", use.span, "rename one of them"
+                    )
                 owners[block] = imported.name
         return s.File(name=name, blocks=blocks, imports=tuple(imports))
 
@@ -175,7 +181,9 @@ class _Reader:
         args = tuple(self._each(node.get("args"), "args", _argument).values())
         modules = self._try(self.steps.modules, node.get("modules"))
         flow = self.steps.flow(body, node.get("result"))
-        return s.Block(span=key.span, name=key.text, summary=self._text(node, "summary"), args=args, inputs=names, modules=modules, body=flow)
+        return s.Block(
+            span=key.span, name=key.text, summary=self._text(node, "summary"), args=args, inputs=names, modules=modules, body=flow
+        )
 
     def _names(self, node: Node) -> tuple[str, ...]:
         if not isinstance(node, Sequence) or not all(isinstance(i, Scalar) and i.text.isidentifier() for i in node.items):
@@ -244,7 +252,12 @@ class _Reader:
         for key, _ in node:
             if key.text not in names:
                 hint = did_you_mean(key.text, names) or f"the {what}s are {', '.join(names)}"
-                self.collector.error(f"unknown-{what}", f"`{section}` names `{key.text}`, which is not {'an' if what[0] in 'aeiou' else 'a'} {what}", key.span, hint)
+                self.collector.error(
+                    f"unknown-{what}",
+                    f"`{section}` names `{key.text}`, which is not {'an' if what[0] in 'aeiou' else 'a'} {what}",
+                    key.span,
+                    hint,
+                )
 
     def _tokenizer_inputs(self, node: Node | None, inputs: list[str]) -> None:
         for key in ("ids", "mask", "types"):
@@ -262,7 +275,9 @@ class _Reader:
                 if key.text in seen:
                     what, span = seen[key.text]
                     notes = [Note(f"`{key.text}` is in `{what}` here", span)]
-                    self.collector.error("name", f"`{key.text}` is both in `{what}` and in `{section}`", key.span, "rename one of them", notes)
+                    self.collector.error(
+                        "name", f"`{key.text}` is both in `{what}` and in `{section}`", key.span, "rename one of them", notes
+                    )
                 seen[key.text] = (section, key.span)
 
     def _each(self, node: Node | None, section: str, read: Callable[[Scalar, Node], T | None]) -> dict[str, T]:
@@ -273,7 +288,7 @@ class _Reader:
             return {}
         found: dict[str, T] = {}
         for key, value in node:
-            result = self._try(lambda v, k=key: read(k, v), value)
+            result = self._try(partial(read, key), value)
             if result is not None:
                 found[key.text] = result
         return found
@@ -352,8 +367,18 @@ def _locate(importer: Path, text: str, node: Node) -> tuple[Path, str]:
     library = sorted(p.stem for p in LIBRARY.glob("*.yaml"))
     if text not in library:
         if "/" in text or ".." in text:
-            raise Fault("path", f"`{text}` is not a path that a spec may import", node.span, "a path starts with `./` and stays in the spec's folder")
-        raise Fault("import", f"there is no block file `{text}`", node.span, did_you_mean(text, library) or f"for a file of your own write its path, `./{text}.yaml`")
+            raise Fault(
+                "path",
+                f"`{text}` is not a path that a spec may import",
+                node.span,
+                "a path starts with `./` and stays in the spec's folder",
+            )
+        raise Fault(
+            "import",
+            f"there is no block file `{text}`",
+            node.span,
+            did_you_mean(text, library) or f"for a file of your own write its path, `./{text}.yaml`",
+        )
     return LIBRARY / f"{text}.yaml", f"blocks/{text}.yaml"
 
 
@@ -362,10 +387,17 @@ def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
     text = scalar(node, f"`{key.text}`")
     match = _DECLARATION.match(text.text)
     if not match:
-        raise Fault("type", f"`{text.text}` is not a tensor type", node.span, "write dtype[sizes], such as `float32[N, 3, H, W]`, quoted inside {}")
+        raise Fault(
+            "type", f"`{text.text}` is not a tensor type", node.span, "write dtype[sizes], such as `float32[N, 3, H, W]`, quoted inside {}"
+        )
     dtype = match.group(1)
     if dtype not in DTYPES:
-        raise Fault("dtype", f"`{dtype}` is not a dtype", text.at(match.start(1), len(dtype)), did_you_mean(dtype, DTYPES) or f"dtypes are {', '.join(DTYPES)}")
+        raise Fault(
+            "dtype",
+            f"`{dtype}` is not a dtype",
+            text.at(match.start(1), len(dtype)),
+            did_you_mean(dtype, DTYPES) or f"dtypes are {', '.join(DTYPES)}",
+        )
     listed = parse_expression(text, match.start(2))
     elements = getattr(listed.tree, "elts", [])
     return s.TensorDecl(span=key.span, name=key.text, dtype=dtype, shape=tuple(Expression(e, text, listed.offset) for e in elements))

@@ -11,7 +11,7 @@ from pydantic import Field, InstanceOf, PlainSerializer, model_validator
 from lamina.schema.base import Strict
 from lamina.schema.diagnostics import Span
 from lamina.schema.expressions import Assignment, Expression
-from lamina.schema.tree import Mapping, Node, Scalar, Sequence
+from lamina.schema.tree import Mapping, Scalar, Sequence
 from lamina.schema.types import TypeDecl
 from lamina.schema.weights import WeightRules
 
@@ -208,7 +208,7 @@ class Published(Strict):
 
     params: str | int | None = None
     macs: str | int | None = None
-    at: dict[str, int] = {}
+    at: dict[str, int] = Field(default_factory=dict)
 
 
 class ImagePreprocess(Strict):
@@ -217,8 +217,8 @@ class ImagePreprocess(Strict):
     resize: int | None = None
     crop: int | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
-    mean: list[float] = [0.0, 0.0, 0.0]
-    std: list[float] = [1.0, 1.0, 1.0]
+    mean: list[float] = Field(default_factory=lambda: [0.0, 0.0, 0.0])
+    std: list[float] = Field(default_factory=lambda: [1.0, 1.0, 1.0])
 
 
 class Tokenizer(Strict):

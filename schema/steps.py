@@ -34,7 +34,9 @@ class StepReader:
         """The items of a list; none, and one diagnostic, where commas in [] have cut a statement into several of them."""
         texts = [item.text if isinstance(item, Scalar) and item.plain else "" for item in node.items]
         first = next((i for i, text in enumerate(texts) if _depth(text) > 0), None) if node.flow else None
-        last = None if first is None else next((i for i in range(first + 1, len(texts)) if _depth(", ".join(texts[first : i + 1])) == 0), None)
+        last = (
+            None if first is None else next((i for i in range(first + 1, len(texts)) if _depth(", ".join(texts[first : i + 1])) == 0), None)
+        )
         if first is None or last is None:
             return node.items
         while first and "=" in texts[first] and texts[first - 1].isidentifier():
@@ -64,7 +66,9 @@ class StepReader:
         if isinstance(node, Scalar):
             return self._text(node)
         if isinstance(node, Sequence):
-            raise Fault("step", "a list is not a step", node.span, "write its steps one below the other, or put them in `residual:` or `branches:`")
+            raise Fault(
+                "step", "a list is not a step", node.span, "write its steps one below the other, or put them in `residual:` or `branches:`"
+            )
         structure = next((k for k, _ in node if k.text in STRUCTURES), None)
         return self._call(node) if structure is None else self._structure(structure.text, node)
 
@@ -72,7 +76,12 @@ class StepReader:
         if not node.text and node.plain:
             raise Fault("step", "this step is empty", node.span, "write a step after the `-`, or remove it")
         if not isinstance(node.value, str) and node.plain:
-            raise Fault("step", f"`{node.text}` is not a step", node.span, f"name the op that it is for, as in `linear: {node.text}`, or write `x = {node.text}`")
+            raise Fault(
+                "step",
+                f"`{node.text}` is not a step",
+                node.span,
+                f"name the op that it is for, as in `linear: {node.text}`, or write `x = {node.text}`",
+            )
         self._check_cut_short(node)
         if is_statement(node.text):
             return Statement(span=node.span, assignment=parse_statement(node))
@@ -96,7 +105,12 @@ class StepReader:
             message = f"YAML broke a statement apart at its `: `: it reads `{callee.text}` as the name of something to call"
             raise Fault("yaml", message, callee.span, f'quote the statement: "{callee.text}: {rest_of_it}"')
         if rest:
-            raise Fault("step", f"this step has two keys, `{callee.text}` and `{rest[0][0].text}`", rest[0][0].span, _two_keys_hint(callee, rest[0][0]))
+            raise Fault(
+                "step",
+                f"this step has two keys, `{callee.text}` and `{rest[0][0].text}`",
+                rest[0][0].span,
+                _two_keys_hint(callee, rest[0][0]),
+            )
         named = value.entries if isinstance(value, Mapping) else ()
         empty = isinstance(value, Scalar) and value.plain and value.value is None
         first = None if isinstance(value, Mapping) or empty else value
@@ -123,7 +137,9 @@ class StepReader:
     def _need(self, node: Mapping, key: str, owner: str) -> Node:
         value = node.get(key)
         if value is None:
-            raise Fault("step", f"`{owner}` needs `{key}:`", node.span, f"write `{key}:` with its steps below" if key in ("do", "then") else "")
+            raise Fault(
+                "step", f"`{owner}` needs `{key}:`", node.span, f"write `{key}:` with its steps below" if key in ("do", "then") else ""
+            )
         return value
 
     def _residual(self, node: Mapping) -> Residual:
@@ -139,7 +155,12 @@ class StepReader:
         how = scalar(merge, "`merge`").text if merge is not None else "concat"
         if how not in ("concat", "add", "mul", "list"):
             assert merge is not None
-            raise Fault("step", f"`merge` must be concat, add, mul or list, but it is `{how}`", merge.span, did_you_mean(how, ("concat", "add", "mul", "list")))
+            raise Fault(
+                "step",
+                f"`merge` must be concat, add, mul or list, but it is `{how}`",
+                merge.span,
+                did_you_mean(how, ("concat", "add", "mul", "list")),
+            )
         if dim is not None and not (isinstance(dim, Scalar) and type(dim.value) is int):
             raise Fault("step", "`dim` must be a number", dim.span)
         axis = dim.value if isinstance(dim, Scalar) and isinstance(dim.value, int) else 1

@@ -103,13 +103,23 @@ def read_text(path: Path, name: str) -> str:
     except OSError as error:
         raise Fault("file", f"cannot read `{name}`: {error.strerror}", start) from error
     if len(data) > MAX_BYTES:
-        raise Fault("limit", f"`{name}` is larger than {MAX_BYTES // 1024**2} MiB, the most a spec may be", start, "weights belong in a checkpoint, not in the spec")
+        raise Fault(
+            "limit",
+            f"`{name}` is larger than {MAX_BYTES // 1024**2} MiB, the most a spec may be",
+            start,
+            "weights belong in a checkpoint, not in the spec",
+        )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        raise Fault("encoding", f"the file is not UTF-8: byte 0x{data[error.start]:02x} cannot be read", Span(name, line, column), "save the file as UTF-8") from error
+        raise Fault(
+            "encoding",
+            f"the file is not UTF-8: byte 0x{data[error.start]:02x} cannot be read",
+            Span(name, line, column),
+            "save the file as UTF-8",
+        ) from error
 
 
 def parse(text: str, file: str, collector: Collector) -> Node | None:
@@ -147,7 +157,9 @@ class _Composer:
                 documents += 1
                 self._refuse_directives(event.start_mark.line)
                 if documents > 1:
-                    raise Fault("yaml", "the file holds more than one YAML document", self._span(event), "remove the `---` and what follows")
+                    raise Fault(
+                        "yaml", "the file holds more than one YAML document", self._span(event), "remove the `---` and what follows"
+                    )
             elif isinstance(event, ScalarEvent | SequenceStartEvent | MappingStartEvent | AliasEvent):
                 root = self._node(event, events)
         return root
@@ -159,7 +171,8 @@ class _Composer:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise Fault("limit", f"nested more than {MAX_DEPTH} levels deep", self._span(event), "move inner parts into blocks")
-        node = self._sequence(event, events) if isinstance(event, SequenceStartEvent) else self._mapping(event, events)
+        read = self._sequence if isinstance(event, SequenceStartEvent) else self._mapping
+        node: Node = read(event, events)
         self.depth -= 1
         return node
 
@@ -167,14 +180,20 @@ class _Composer:
         for number, line in enumerate(self.lines[:document], 1):
             if line.startswith("%"):
                 word = line.split()[0]
-                raise Fault("yaml", f"YAML directives such as `{word}` are not part of the language", Span(self.file, number, 1, len(word)), "remove this line")
+                raise Fault(
+                    "yaml",
+                    f"YAML directives such as `{word}` are not part of the language",
+                    Span(self.file, number, 1, len(word)),
+                    "remove this line",
+                )
 
     def _refuse(self, event: Event) -> None:
-        if isinstance(event, AliasEvent) or getattr(event, "anchor", None):
-            word = f"*{event.anchor}" if isinstance(event, AliasEvent) else f"&{event.anchor}"
+        anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
+        if anchor is not None:
+            word = f"{'*' if isinstance(event, AliasEvent) else '&'}{anchor}"
             hint = "write the value out in each place, name it under `config`, or make the steps a block"
             raise Fault("yaml", f"YAML anchors and aliases such as `{word}` are not part of the language", self._span(event), hint)
-        if getattr(event, "tag", None) is not None and str(event.tag) not in ("", "!"):
+        if tag is not None and str(tag) not in ("", "!"):
             word = self.lines[event.start_mark.line][event.start_mark.column :].split()[0]
             raise Fault("yaml", f"YAML tags such as `{word}` are not part of the language", self._span(event), "remove the tag")
 
@@ -186,15 +205,15 @@ class _Composer:
         span = Span(self.file, start.line + 1, start.column + 1, max(length, 1))
         return Scalar(event.value, _resolve(event.value, span) if is_plain else event.value, span, is_plain, exact)
 
-    def _sequence(self, start: SequenceStartEvent, events: Iterator[Event]) -> Sequence:
+    def _sequence(self, start: Event, events: Iterator[Event]) -> Sequence:
         items: list[Node] = []
         for event in events:
             if isinstance(event, SequenceEndEvent):
                 break
             items.append(self._node(event, events))
-        return Sequence(tuple(items), self._span(start), bool(start.flow_style))
+        return Sequence(tuple(items), self._span(start), bool(getattr(start, "flow_style", False)))
 
-    def _mapping(self, start: MappingStartEvent, events: Iterator[Event]) -> Mapping:
+    def _mapping(self, start: Event, events: Iterator[Event]) -> Mapping:
         entries: dict[str, tuple[Scalar, Node]] = {}
         for event in events:
             if isinstance(event, MappingEndEvent):
@@ -205,10 +224,12 @@ class _Composer:
                 self.collector.error("yaml", "a key must be a word, not a list or mapping", key.span, "quote text that contains [ ] { } ,")
             elif key.text in entries:
                 notes = [Note(f"`{key.text}` is first given here", entries[key.text][0].span)]
-                self.collector.error("duplicate-key", f"the key `{key.text}` is given twice", key.span, "remove or rename one of them", notes)
+                self.collector.error(
+                    "duplicate-key", f"the key `{key.text}` is given twice", key.span, "remove or rename one of them", notes
+                )
             else:
                 entries[key.text] = (key, value)
-        return Mapping(tuple(entries.values()), self._span(start), bool(start.flow_style))
+        return Mapping(tuple(entries.values()), self._span(start), bool(getattr(start, "flow_style", False)))
 
     def _value(self, key: Node, event: Event, events: Iterator[Event]) -> Node:
         node = self._node(event, events)

@@ -66,7 +66,12 @@ def _kind_of(node: Node) -> tuple[str, TypeDecl | None, bool]:
         if names == {"int", "float"}:
             return "list", TypeDecl("float"), False
         if len(names) > 1:
-            raise Fault("type", f"the elements of this list have different types: {', '.join(sorted(names))}", node.span, 'declare the type, such as "list[float] = [...]"')
+            raise Fault(
+                "type",
+                f"the elements of this list have different types: {', '.join(sorted(names))}",
+                node.span,
+                'declare the type, such as "list[float] = [...]"',
+            )
         return "list", kinds[0], False
     if isinstance(node, Scalar):
         if node.value is None:

@@ -18,11 +18,18 @@ def explain(error: MarkedYAMLError, file: str, lines: Sequence[str]) -> Fault:
     problem = str(error.problem or error.context)
     opening = _character(error.context_mark, lines)
     if "quoted scalar" in str(error.context):
-        return Fault("yaml", f"this `{opening}` is never closed", _span(error.context_mark, file), f"write the `{opening}` that ends the text")
+        return Fault(
+            "yaml", f"this `{opening}` is never closed", _span(error.context_mark, file), f"write the `{opening}` that ends the text"
+        )
     if opening in _CLOSERS and "expected ','" in problem:
         return _in_flow(opening, error, file, lines)
     if "mapping values are not allowed" in problem:
-        return Fault("yaml", "YAML takes this `:` for the end of a key, and no key can stand here", _span(mark, file), "quote text that contains a colon followed by a space")
+        return Fault(
+            "yaml",
+            "YAML takes this `:` for the end of a key, and no key can stand here",
+            _span(mark, file),
+            "quote text that contains a colon followed by a space",
+        )
     return Fault("yaml", f"this is not YAML: {problem}", _span(mark, file))
 
 
@@ -33,7 +40,12 @@ def _in_flow(opening: str, error: MarkedYAMLError, file: str, lines: Sequence[st
     stopped = _character(mark, lines)
     if stopped in _ENDS_TEXT and text and error.context_mark and mark and mark.line == error.context_mark.line:
         whole = text + _value_from(lines[mark.line][mark.column :])
-        return Fault("yaml", f"YAML ends the text `{text}` at this `{stopped}`, because it stands inside `{opening}{closer}`", _span(mark, file), f'quote the text: "{whole}"')
+        return Fault(
+            "yaml",
+            f"YAML ends the text `{text}` at this `{stopped}`, because it stands inside `{opening}{closer}`",
+            _span(mark, file),
+            f'quote the text: "{whole}"',
+        )
     return Fault("yaml", f"this `{opening}` is never closed", _span(error.context_mark, file), f"write the `{closer}` that ends it")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lamina.compiler.compile import compile
 from lamina.compiler.elaborate import elaborate
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.read import read_spec

@@ -1,0 +1,209 @@
+"""A checked spec to a bundle: lower for each target, stream the weights into one file, write the models, commit."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from lamina.compiler.bundle import BundleWriter
+from lamina.compiler.elaborate import elaborate
+from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.graph import Graph, Parameter
+from lamina.compiler.lower import Target, lower
+from lamina.compiler.resolved import resolved_files
+from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
+from lamina.compiler.weights.tensor import Tensor, Weights
+from lamina.runtime.manifest import Manifest
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+from lamina.schema.dims import Dim
+from lamina.schema.spec import ModelSpec
+
+TARGETS: tuple[str, ...] = get_args(Target)
+ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt": "model.trt.onnx"}
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightSource:
+    """Where the numbers come from, and how the manifest names it. `weights` is None for a model without weights."""
+
+    weights: Weights | None
+    name: str
+    folder: Path | None = None
+
+
+def compile(  # noqa: A001  # the word that users expect
+    spec: ModelSpec,
+    out: str | Path,
+    targets: Sequence[str] = ("onnx", "onnxruntime"),
+    weights: str | Path | None = None,
+    seed: int = 0,
+    compute_capabilities: Sequence[str] = (),
+    progress: Progress = lambda stage: None,
+) -> Path:
+    """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
+
+    `weights` is a checkpoint (safetensors or PyTorch file, or a folder), "none" for a model without numbers, or None for
+    seeded random weights. Raises SpecError, MissingDependency, BundleInUse and OSError.
+    """
+    unknown = [t for t in targets if t not in TARGETS]
+    if unknown:
+        raise ValueError(f"unknown target {unknown[0]!r}; targets are {', '.join(TARGETS)}")
+    progress("check")
+    model = elaborate(spec)
+    source = weight_source(spec, model.graph, weights, seed)
+    with BundleWriter(Path(out)) as writer:
+        job = _Job(spec, model, source, writer, progress)
+        built = job.build(targets, tuple(compute_capabilities))
+        writer.commit(job.manifest(built))
+    return Path(out)
+
+
+def weight_source(spec: ModelSpec, graph: Graph, weights: str | Path | None, seed: int) -> WeightSource:
+    """The weights that an argument names. Raises SpecError when a checkpoint does not fit the model."""
+    if weights is None:
+        from lamina.compiler.weights.seeded import Seeded
+
+        return WeightSource(Seeded(seed), f"seed:{seed}")
+    if str(weights) == "none":
+        return WeightSource(None, "none")
+    from lamina.compiler.weights.checkpoint import Checkpoint
+
+    path = Path(weights)
+    folder = path if path.is_dir() else path.parent
+    return WeightSource(Checkpoint(path, spec.weights, graph.parameters()), path.name, folder)
+
+
+class _Job:
+    """One compilation into an open bundle."""
+
+    def __init__(self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, progress: Progress) -> None:
+        self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
+
+    def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+        """Write every artifact; returns the manifest's entries by target."""
+        graphs = {t: lower(self.model.graph, t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
+        tensors, placements = self._weights(list(graphs.values()))
+        built: dict[str, dict[str, Any]] = {}
+        for target, graph in graphs.items():
+            self.progress(f"write {ONNX_FILES[target]}")
+            proto = to_onnx(graph, tensors, placements, metadata={"lamina.model": self.spec.model})
+            self.writer.path(ONNX_FILES[target]).write_bytes(proto.SerializeToString(deterministic=True))
+            built[target] = {"file": ONNX_FILES[target], "opset": OPSET}
+        if "tensorrt" in targets:
+            built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
+        if "torch" in targets:
+            built["torch"] = self._torch()
+        self._texts()
+        return built
+
+    def _weights(self, graphs: list[Graph]) -> tuple[Mapping[str, Tensor], Mapping[str, Placement]]:
+        from lamina.compiler.weights.derived import tensor_of
+        from lamina.compiler.weights.shapes import Shapes
+        from lamina.compiler.weights.write import write_external
+
+        values = external_values(graphs)
+        tensors = {v.name: tensor_of(v, self.source.weights or Shapes()) for v in values}
+        if not values or self.source.weights is None:
+            return tensors, {}
+        self.progress("write weights")
+        external = write_external(tensors.values(), self.writer.path("weights.bin"))
+        self.writer.hashed("weights.bin", external.sha256, external.nbytes)
+        return tensors, {n: Placement(*place) for n, place in zip(tensors, external.places, strict=True)}
+
+    def _engine(self, graph: Graph, capabilities: tuple[str, ...]) -> dict[str, Any]:
+        from lamina.compiler.targets import tensorrt
+
+        self.progress("build the TensorRT engine")
+        inputs = [(v.name, v.dtype, v.shape) for v in graph.inputs]
+        dims = {n: (d.min, d.opt, d.max) for n, d in self.model.dims.items()}
+        origins = {n.outputs[0].name: n.origin for n in graph.nodes}
+        model = self.writer.path(ONNX_FILES["tensorrt"])
+        engine = tensorrt.build(model, inputs, dims, compute_capabilities=capabilities, origins=origins, sources=self.spec.sources, progress=self.progress)
+        model.unlink()
+        name = f"engines/{engine.key[:16]}.engine"
+        target = self.writer.path(name)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(engine.path, target)
+        library = engine.library
+        return {"file": name, "library": library.name, "version": library.version, "compute_capabilities": capabilities, "key": engine.key}
+
+    def _torch(self) -> dict[str, Any]:
+        from lamina.compiler.targets.torch.export import save_pt2
+        from lamina.compiler.targets.torch.module import to_module
+
+        self.progress("export the PyTorch module")
+        graph = lower(self.model.graph, "torch")
+        module = to_module(graph, self.source.weights)
+        version = save_pt2(module, graph, self.writer.path("model.pt2"))
+        return {"file": "model.pt2", "version": version}
+
+    def _texts(self) -> None:
+        for name, text in resolved_files(self.spec).items():
+            path = self.writer.path(name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if self.spec.tokenizer is not None:
+            shutil.copyfile(self._tokenizer(self.spec.tokenizer.file), self.writer.path("tokenizer.json"))
+
+    def _tokenizer(self, name: str) -> Path:
+        """The tokenizer's file: beside the checkpoint, else beside the spec. Raises SpecError."""
+        folders = [f for f in (self.source.folder, self.spec.path.parent) if f is not None]
+        for folder in folders:
+            found = folder / name
+            if ".." not in Path(name).parts and not Path(name).is_absolute() and found.is_file():
+                return found
+        span = Span(str(self.spec.path), 1, 1)
+        tried = " or ".join(str(f) for f in folders)
+        message = f"the tokenizer `{name}` is not in {tried}"
+        raise SpecError([Diagnostic("file", message, span, "put it beside the checkpoint given with --weights")], self.spec.sources)
+
+    def manifest(self, built: Mapping[str, dict[str, Any]]) -> Manifest:
+        """The manifest of what was built."""
+        spec, graph = self.spec, self.model.graph
+        tokenizer = spec.tokenizer.model_dump() | {"file": "tokenizer.json"} if spec.tokenizer else None
+        data = {
+            "model": spec.model,
+            "variant": spec.variant,
+            "config": {k: _jsonable(v) for k, v in self.model.config.items()},
+            "version": _version(),
+            "summary": spec.summary,
+            "inputs": [_tensor(v) for v in graph.inputs],
+            "outputs": [{**_tensor(v), "name": d.name} for v, d in zip(graph.outputs, spec.outputs, strict=True)],
+            "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in self.model.dims.items()},
+            "parameters": sum(parameter_size(p) for p in graph.parameters() if p.trainable),
+            "weights": {"source": self.source.name},
+            "targets": built,
+            "preprocess": {k: p.model_dump() for k, p in spec.preprocess.items()} or None,
+            "tokenizer": tokenizer,
+            "files": self.writer.records(),
+        }
+        return Manifest.model_validate(data, strict=False)
+
+
+def parameter_size(parameter: Parameter) -> int:
+    """The number of elements of a weight."""
+    total = 1
+    for size in parameter.shape:
+        assert isinstance(size, int)
+        total *= size
+    return total
+
+
+def _tensor(value: Any) -> dict[str, Any]:
+    return {"name": value.name, "dtype": value.dtype, "shape": [str(s) if isinstance(s, Dim) else s for s in value.shape]}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_jsonable(v) for v in value]
+    return value if isinstance(value, int | float | str | bool | None) else getattr(value, "name", str(value))
+
+
+def _version() -> str:
+    from lamina import __version__
+
+    return __version__

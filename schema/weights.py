@@ -1,10 +1,182 @@
-"""How a checkpoint's keys map to our paths."""
+"""How a checkpoint's keys map to our paths: the `weights:` section, and its patterns."""
 
 from __future__ import annotations
 
+import itertools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
 from lamina.schema.base import Strict
+from lamina.schema.diagnostics import Span
+
+MAX_LENGTH = 500  # characters of a pattern, and of a key that a pattern can match
+MAX_WILDCARDS = 8
+_TOKEN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}|(\*)|([{}])|([^{}*]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A key with wildcards: `{i}` is one or more characters other than a dot, the same wherever it stands again; `*` is anything.
+
+    A `*` takes the shortest text after which what stands between it and the next `*` (or the end) fits. That choice is final, and
+    only one `{i}` may stand between two dots, so that matching is fast whatever pattern and key say.
+    """
+
+    text: str
+    regex: re.Pattern[str]
+
+    @staticmethod
+    def parse(text: str) -> Pattern:
+        """Read a pattern. Raises ValueError when it is not one."""
+        tokens = list(_tokens(text))
+        wild = [kind != "text" for kind, _ in tokens]
+        if any(a and b for a, b in itertools.pairwise(wild)):
+            raise ValueError(f"`{text}` has two wildcards side by side, so where one ends is anybody's guess")
+        if _crowded(tokens):
+            raise ValueError(f"`{text}` has two names between dots; one `{{i}}` may stand there")
+        if sum(wild) > MAX_WILDCARDS:
+            raise ValueError(f"`{text[:40]}` has more than {MAX_WILDCARDS} wildcards")
+        return Pattern(text, re.compile(_regex(tokens), re.DOTALL))
+
+    def captures(self, key: str) -> dict[str, str] | None:
+        """What the wildcards stand for in this key (the k-th `*` as `*k`), or None when the pattern does not match."""
+        found = self.regex.match(key) if len(key) <= MAX_LENGTH else None
+        return None if found is None else {_wildcard(group): text for group, text in found.groupdict().items()}
+
+    @property
+    def wildcards(self) -> frozenset[str]:
+        return frozenset(map(_wildcard, self.regex.groupindex))
+
+
+def wildcards(path: str) -> list[str]:
+    """The wildcards of a path, in order, as `Pattern.captures` names them. Raises ValueError when it is not well formed."""
+    return [word for kind, word in _numbered(_tokens(path)) if kind != "text"]
+
+
+def fill(path: str, captures: dict[str, str]) -> str:
+    """The path with its wildcards replaced."""
+    return "".join(word if kind == "text" else captures[word] for kind, word in _numbered(_tokens(path)))
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    if not text or len(text) > MAX_LENGTH:
+        raise ValueError(f"a key has 1 to {MAX_LENGTH} characters, not {len(text)}")
+    for name, star, brace, literal in _TOKEN.findall(text):
+        if brace:
+            raise ValueError(f"`{text}` has a brace that is not part of a wildcard such as {{i}}")
+        yield ("name", name) if name else ("star", star) if star else ("text", literal)
+
+
+def _numbered(tokens: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    stars = 0
+    for kind, word in tokens:
+        stars += kind == "star"
+        yield kind, f"*{stars}" if kind == "star" else word
+
+
+def _regex(tokens: list[tuple[str, str]]) -> str:
+    """Each `*` opens an atomic group that reaches to the next one: what it has matched once is not tried again."""
+    out, seen = "", set()
+    for kind, word in _numbered(iter(tokens)):
+        if kind == "text":
+            out += re.escape(word)
+        elif kind == "star":
+            out += f")(?>(?P<{_group(word)}>.*?)"
+        else:
+            out += f"(?P={_group(word)})" if word in seen else f"(?P<{_group(word)}>[^.]+?)"
+            seen.add(word)
+    return rf"(?>{out}\Z)"
+
+
+def _crowded(tokens: list[tuple[str, str]]) -> bool:
+    names = 0
+    for kind, word in tokens:
+        names = 0 if kind == "star" or (kind == "text" and "." in word) else names + (kind == "name")
+        if names > 1:
+            return True
+    return False
+
+
+def _group(wildcard: str) -> str:
+    return f"star{wildcard[1:]}" if wildcard.startswith("*") else f"name_{wildcard}"
+
+
+def _wildcard(group: str) -> str:
+    return group.removeprefix("name_") if group.startswith("name_") else f"*{group.removeprefix('star')}"
+
+
+def _checked(text: str) -> str:
+    wildcards(text)
+    return text
+
+
+def _parsed(text: str) -> str:
+    Pattern.parse(text)
+    return text
+
+
+def _as_rule(value: Any) -> Any:
+    return {"to": value} if isinstance(value, str) else value
+
+
+WeightPath = Annotated[str, AfterValidator(_checked)]
+Key = Annotated[str, AfterValidator(_parsed)]
+Axes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
+Sizes = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(strict=False)]
+Paths = Annotated[tuple[WeightPath, ...], Field(strict=False, min_length=2, max_length=64)]
+
+
+class Split(Strict):
+    """Cut a tensor along a dim into several weights, each as long as the model says."""
+
+    dim: Annotated[int, Field(ge=0)]
+    into: Paths
+
+
+class Rule(Strict):
+    """What becomes of a key's tensor: transposed, then reshaped, then given to one path or split among several."""
+
+    to: WeightPath | None = None
+    split: Split | None = None
+    transpose: Axes | None = None
+    reshape: Sizes | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.to is None) == (self.split is None):
+            raise ValueError("a rule says either `to:` or `split:`")
+        return self
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where the tensor goes, wildcards not yet replaced."""
+        return self.split.into if self.split else (self.to or "",)
+
+
+RuleOrPath = Annotated[Rule, BeforeValidator(_as_rule, json_schema_input_type=str | Rule)]
 
 
 class WeightRules(Strict):
-    rename: dict[str, object] = {}
-    ignore: list[str] = []
+    """The `weights:` section. `spans` tells where each pattern of `rename` stands, for errors."""
+
+    rename: dict[Key, RuleOrPath] = Field(default={})
+    ignore: Annotated[tuple[Key, ...], Field(strict=False)] = ()
+    spans: SkipJsonSchema[dict[str, Span]] = Field(default={}, exclude=True, repr=False)
+
+    @model_validator(mode="after")
+    def _known_wildcards(self) -> Self:
+        for pattern, rule in self.rename.items():
+            known = Pattern.parse(pattern).wildcards
+            for path in rule.paths:
+                if unknown := [w for w in wildcards(path) if w not in known]:
+                    raise ValueError(f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have")
+        return self
+
+
+def _named(wildcard: str) -> str:
+    return f"a `*` number {wildcard[1:]}" if wildcard.startswith("*") else f"`{{{wildcard}}}`"

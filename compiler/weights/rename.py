@@ -1,0 +1,74 @@
+"""The rules of a spec's `weights:` section, applied to a checkpoint's tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from lamina.compiler.weights.tensor import Tensor, reshaped, sliced, transposed
+from lamina.schema.diagnostics import Fault
+from lamina.schema.weights import Pattern, Rule, WeightRules, fill
+
+Shapes = Mapping[str, tuple[int, ...]]
+_AS_IT_IS = Rule(to="*")
+
+
+@dataclass(frozen=True)
+class Renamer:
+    """Compiled rules."""
+
+    rules: WeightRules
+
+    @cached_property
+    def _rename(self) -> list[tuple[Pattern, Rule]]:
+        return [(Pattern.parse(text), rule) for text, rule in self.rules.rename.items()]
+
+    @cached_property
+    def _ignore(self) -> list[Pattern]:
+        return [Pattern.parse(text) for text in self.rules.ignore]
+
+    def ignored(self, key: str) -> bool:
+        """Whether the key is declared not to be ours."""
+        return any(pattern.captures(key) is not None for pattern in self._ignore)
+
+    def move(self, key: str) -> Move:
+        """Where the key's tensor goes: as the first rule that matches says, else to the path of the same name."""
+        for pattern, rule in self._rename:
+            captures = pattern.captures(key)
+            if captures is not None:
+                return Move(key, pattern.text, rule, tuple(fill(path, captures) for path in rule.paths))
+        return Move(key, "", _AS_IT_IS, (key,))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A key, the pattern that matched it (empty for none), its rule, and the paths that it fills."""
+
+    key: str
+    pattern: str
+    rule: Rule
+    paths: tuple[str, ...]
+
+    def apply(self, tensor: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
+        """The tensors for the paths, lazily. `shapes` are the model's. Raises Fault when the rule does not fit the tensor."""
+        try:
+            if self.rule.transpose is not None:
+                tensor = transposed(tensor, self.rule.transpose)
+            if self.rule.reshape is not None:
+                tensor = reshaped(tensor, self.rule.reshape)
+            return self._split(tensor, self.rule.split.dim, shapes) if self.rule.split else (tensor,)
+        except ValueError as error:
+            raise Fault("weights", f"the rule `{self.pattern}` does not fit `{self.key}`: {error}") from error
+
+    def _split(self, tensor: Tensor, dim: int, shapes: Shapes) -> tuple[Tensor, ...]:
+        if dim >= len(tensor.shape):
+            raise ValueError(f"it cannot be split along dim {dim}: its shape is {list(tensor.shape)}")
+        if unknown := [path for path in self.paths if len(shapes.get(path, ())) <= dim]:
+            raise ValueError(f"the model has no weight `{unknown[0]}` with a dim {dim}")
+        sizes = [shapes[path][dim] for path in self.paths]
+        if sum(sizes) != tensor.shape[dim]:
+            parts = ", ".join(f"`{path}` {size}" for path, size in zip(self.paths, sizes, strict=True))
+            raise ValueError(f"dim {dim} is {tensor.shape[dim]}, but the model wants {parts}, {sum(sizes)} together")
+        starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        return tuple(sliced(tensor, dim, start, start + size) for start, size in zip(starts, sizes, strict=True))

@@ -1,0 +1,206 @@
+"""Rename rules, and a checkpoint bound to a model: everything that does not fit in one error."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from lamina.compiler.graph import Parameter
+from lamina.compiler.weights.checkpoint import Checkpoint
+from lamina.schema.diagnostics import Span, SpecError
+from lamina.schema.dims import TensorType
+from lamina.schema.weights import Pattern, WeightRules, fill
+
+
+@pytest.mark.parametrize(
+    ("pattern", "key", "path", "expected"),
+    [
+        ("a.b", "a.b", "c", "c"),
+        ("a.b", "a.bc", "c", None),
+        ("a.b", "axb", "c", None),
+        ("encoder.layer.{i}.attention.*", "encoder.layer.11.attention.q.weight", "layers.{i}.attn.*", "layers.11.attn.q.weight"),
+        ("layer.{i}.w", "layer.1.2.w", "{i}", None),
+        ("layer.{i}.w", "layer..w", "{i}", None),
+        ("h.{i}.{j}.{i}", "h.1.x.1", "{j}.{i}", "x.1"),
+        ("h.{i}.{j}.{i}", "h.1.x.11", "{j}.{i}", None),
+        ("*.{i}.weight", "a.b.3.weight", "*/{i}", "a.b/3"),
+        ("*.gamma.*", "a.gamma.b.gamma.c", "*|*", "a|b.gamma.c"),
+        ("block{i}_conv.weight", "block3_conv_conv.weight", "{i}", "3_conv"),
+        ("*", "any.thing", "model.*", "model.any.thing"),
+        ("a*", "a", "b*", "b"),
+        ("(.+)[x]", "(.+)[x]", "y", "y"),
+        ("a.*", "a.line\nbreak", "*", "line\nbreak"),
+        ("a.*.b.*", "a.1.b.2", "*", "1"),
+    ],
+)
+def test_patterns(pattern: str, key: str, path: str, expected: str | None) -> None:
+    captures = Pattern.parse(pattern).captures(key)
+    assert (None if captures is None else fill(path, captures)) == expected
+
+
+@pytest.mark.parametrize("pattern", ["*a*a*a*a*a*a*a*b", "*a{x}a*a{y}a*a{z}a*b", "*.{i}.*.{j}.*.{k}.b"])
+def test_matching_is_fast_whatever_the_text(pattern: str) -> None:
+    key = "a." * 250 if "." in pattern else "a" * 500
+    start = time.perf_counter()
+    assert Pattern.parse(pattern).captures(key) is None
+    assert time.perf_counter() - start < 0.2
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ({"rename": {"a.**": "b"}}, "two wildcards side by side"),
+        ({"rename": {"a.{i}*": "b"}}, "two wildcards side by side"),
+        ({"rename": {"a.{i}x{j}": "b"}}, "two names between dots"),
+        ({"rename": {"a.{": "b"}}, "a brace that is not part of a wildcard"),
+        ({"rename": {"a.{0}": "b"}}, "a brace that is not part of a wildcard"),
+        ({"rename": {".".join("*" * 9): "b"}}, "more than 8 wildcards"),
+        ({"rename": {"a" * 501: "b"}}, "1 to 500 characters, not 501"),
+        ({"rename": {"a.{i}": "b.{j}"}}, "`b.{j}` uses `{j}`, which `a.{i}` does not have"),
+        ({"rename": {"a.*": "b.*.*"}}, r"uses a `\*` number 2, which `a.\*` does not have"),
+        ({"rename": {"a": {}}}, "either `to:` or `split:`"),
+        ({"rename": {"a": {"to": "b", "split": {"dim": 0, "into": ["c", "d"]}}}}, "either `to:` or `split:`"),
+        ({"rename": {"a": {"to": "b", "transposed": [1, 0]}}}, "Extra inputs are not permitted"),
+        ({"rename": {"a": {"to": "b", "transpose": [1.5]}}}, "valid integer"),
+        ({"rename": {"a": {"split": {"dim": 0, "into": ["c"]}}}}, "at least 2 items"),
+        ({"ignore": ["a.**"]}, "two wildcards side by side"),
+        ({"renames": {}}, "Extra inputs"),
+    ],
+)
+def test_bad_rules_are_refused(rules: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        WeightRules.model_validate(rules)
+
+
+def parameters(**shapes: tuple[int, ...]) -> list[Parameter]:
+    return [Parameter(name.replace("__", "."), TensorType("float32", shape)) for name, shape in shapes.items()]
+
+
+def checkpoint(folder: Path, tensors: dict[str, torch.Tensor], rules: object, wanted: list[Parameter]) -> dict[str, np.ndarray]:
+    save_file({k: t.contiguous() for k, t in tensors.items()}, folder / "m.safetensors")
+    bound = Checkpoint(folder / "m.safetensors", WeightRules.model_validate(rules), wanted)
+    assert [bound.get(p).name for p in wanted] == [p.name for p in wanted]
+    return {p.name: bound.get(p).numpy() for p in wanted}
+
+
+def test_an_attention_of_gpt2_and_of_pytorch(tmp_path: Path) -> None:
+    """Fused and transposed weights come apart so that the separate projections compute what the fused ones did."""
+    x, conv1d, fused = torch.randn(5, 4), torch.randn(4, 12), torch.randn(8, 4)
+    rules = {
+        "rename": {
+            "h.{i}.c_attn.weight": {"transpose": [1, 0], "split": {"dim": 0, "into": ["layers.{i}.q", "layers.{i}.k", "layers.{i}.v"]}},
+            "in_proj": {"split": {"dim": 0, "into": ["gq", "gk", "gv"]}},
+            "table": {"to": "grid", "reshape": [2, -1, 3]},
+            "embeddings.*": "*",
+        },
+        "ignore": ["pooler.*"],
+    }
+    tensors = {
+        "h.0.c_attn.weight": conv1d,
+        "in_proj": fused,
+        "table": torch.arange(12.0),
+        "embeddings.word": torch.ones(3).half(),
+        "pooler.x": torch.ones(1),
+    }
+    wanted = parameters(
+        layers__0__q=(4, 4), layers__0__k=(4, 4), layers__0__v=(4, 4), gq=(4, 4), gk=(2, 4), gv=(2, 4), grid=(2, 2, 3), word=(3,)
+    )
+    got = checkpoint(tmp_path, tensors, rules, wanted)
+    q, k, v = (x @ conv1d).split(4, dim=1)
+    for name, expected in {"q": q, "k": k, "v": v}.items():
+        np.testing.assert_allclose(x.numpy() @ got[f"layers.0.{name}"].T, expected.numpy(), rtol=1e-5, atol=1e-6)
+    gq, gk, gv = fused.split([4, 2, 2])
+    for name, part in {"gq": gq, "gk": gk, "gv": gv}.items():
+        np.testing.assert_array_equal(got[name], part.numpy(), strict=True)
+    np.testing.assert_array_equal(got["grid"], np.arange(12, dtype=np.float32).reshape(2, 2, 3), strict=True)
+    np.testing.assert_array_equal(got["word"], np.ones(3, np.float32), strict=True)
+
+
+def test_the_first_rule_that_matches_wins(tmp_path: Path) -> None:
+    got = checkpoint(
+        tmp_path,
+        {"a.x": torch.ones(1), "a.y": torch.zeros(1)},
+        {"rename": {"a.x": "first", "a.*": "rest.*"}},
+        parameters(first=(1,), rest__y=(1,)),
+    )
+    assert got["first"] == 1
+    assert got["rest.y"] == 0
+
+
+def test_everything_that_does_not_fit_is_said_at_once(tmp_path: Path) -> None:
+    tensors = {
+        "layer.0.weight": torch.ones(2, 3),
+        "fc.bias": torch.ones(4),
+        "steps": torch.ones(1, dtype=torch.int64),
+        "old.extra": torch.ones(2),
+    }
+    wanted = parameters(layers__0__weight=(2, 3), fc__bias=(5,), steps=(1,), nowhere=(1, 2))
+    with pytest.raises(SpecError) as caught:
+        checkpoint(tmp_path, tensors, {"rename": {"old.*": "new.*"}}, wanted)
+    place = f"{tmp_path / 'm.safetensors'}:1:1"
+    assert str(caught.value) == (
+        f"{place}: error[weights-missing]: the model has 2 weights that the checkpoint lacks:\n"
+        "    layers.0.weight  float32[2, 3]  (did you mean `layer.0.weight`?)\n"
+        "    nowhere  float32[1, 2]\n"
+        "  = help: map the checkpoint's keys to these paths under `weights: rename:`\n"
+        f"{place}: error[weights-unexpected]: the checkpoint has 2 weights that the model lacks:\n"
+        "    layer.0.weight  float32[2, 3]\n"
+        "    new.extra  float32[2]  (from `old.extra`)\n"
+        "  = help: rename them under `weights: rename:`, or list them under `weights: ignore:`\n"
+        f"{place}: error[weights-mis-shaped]: the checkpoint and the model disagree about 2 weights:\n"
+        "    fc.bias  is float32[4] in the checkpoint, float32[5] in the model\n"
+        "    steps  is int64[1] in the checkpoint, float32[1] in the model\n"
+        "  = help: check the config values against the checkpoint's; `transpose:` and `reshape:` may stand in a rename rule"
+    )
+
+
+def test_long_lists_are_cut(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        checkpoint(tmp_path, {f"k{i:02}": torch.ones(1) for i in range(51)}, {}, [])
+    lines = str(caught.value).splitlines()
+    assert lines[20:22] == ["    k19  float32[1]", "    ... and 31 more"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (
+            {"to": "w", "transpose": [0, 1, 2]},
+            r"the rule `\*` does not fit `key`: \[0, 1, 2\] is not a permutation of the axes of a tensor with 2 dimensions",
+        ),
+        ({"to": "w", "reshape": [5, -1]}, r"12 elements of shape \[3, 4\] do not fit shape \[5, -1\]"),
+        ({"split": {"dim": 0, "into": ["w", "v"]}}, "dim 0 is 3, but the model wants `w` 6, `v` 3, 9 together"),
+        ({"split": {"dim": 2, "into": ["w", "v"]}}, r"cannot be split along dim 2: its shape is \[3, 4\]"),
+        ({"split": {"dim": 0, "into": ["w", "u"]}}, "the model has no weight `u` with a dim 0"),
+    ],
+)
+def test_rules_that_do_not_fit_are_named_at_their_line(rule: object, message: str, tmp_path: Path) -> None:
+    place = Span("spec.yaml", 7, 5)
+    with pytest.raises(SpecError, match=message) as caught:
+        checkpoint(tmp_path, {"key": torch.ones(3, 4)}, {"rename": {"*": rule}, "spans": {"*": place}}, parameters(w=(6, 2), v=(3,)))
+    assert place in [d.span for d in caught.value.diagnostics]
+
+
+def test_two_keys_for_one_path(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="`a` and `b` both become `w`"):
+        checkpoint(tmp_path, {"a": torch.ones(1), "b": torch.ones(1)}, {"rename": {"a": "w", "b": "w"}}, parameters(w=(1,)))
+
+
+def test_damaged_files_are_a_spec_error(tmp_path: Path) -> None:
+    (tmp_path / "m.safetensors").write_bytes(b"123")
+    with pytest.raises(SpecError, match="it has only 3 bytes"):
+        Checkpoint(tmp_path / "m.safetensors", None, [])
+
+
+def test_binding_reads_no_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("numbers were read")
+
+    monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(AssertionError, match="numbers were read"):
+        checkpoint(tmp_path, {"w": torch.ones(1)}, {}, parameters(w=(1,)))
+    Checkpoint(tmp_path / "m.safetensors", None, parameters(w=(1,)))

@@ -81,7 +81,7 @@ class _Reader:
             "modules": self._try(self.steps.modules, root.get("modules")),
             "body": self._body(root.get("body")),
             "outputs": tuple(self._each(root.get("outputs"), "outputs", tensor_decl).values()),
-            "weights": self._validated(WeightRules, root.get("weights")),
+            "weights": self._weights(root.get("weights")),
             "preprocess": self._each(root.get("preprocess"), "preprocess", lambda k, v: self._validated(s.ImagePreprocess, v)),
             "tokenizer": self._validated(s.Tokenizer, root.get("tokenizer")),
             "overrides": self._overrides(overrides),
@@ -311,6 +311,11 @@ class _Reader:
         quoted = f'write "{node.text}" in quotes' if isinstance(node, Scalar) and node.text else ""
         self.collector.error("type", f"`{key}` must be a text", node.span, quoted)
         return ""
+
+    def _weights(self, node: Node | None) -> WeightRules | None:
+        rename = node.get("rename") if isinstance(node, Mapping) else None
+        spans = {key.text: key.span for key, _ in rename} if isinstance(rename, Mapping) else {}
+        return self._validated(WeightRules, node, {"spans": spans}, hidden=("spans",))
 
     def _validated(self, model: type[M], node: Node | None, extra: dict[str, Any] | None = None, hidden: tuple[str, ...] = ()) -> M | None:
         if node is None:

@@ -8,6 +8,7 @@ from lamina.compiler.graph import Graph
 from lamina.compiler.passes.canonical_names import canonical_names
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.deduplicate import deduplicate
+from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
 
@@ -16,7 +17,7 @@ Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 
 def lower(graph: Graph, target: Target) -> Graph:
     """The graph of operators for a target. PyTorch keeps its train-time operators and recomputes what depends on weights."""
-    operators = decompose(graph, target)
+    operators = drop_identity(decompose(graph, target))
     if target == "torch":
         return operators
     return canonical_names(deduplicate(fold(fuse_conv_batch_norm(operators))))

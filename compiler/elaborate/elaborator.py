@@ -85,7 +85,16 @@ class Elaborator:
         self.collector.diagnostics += [d for d in unused_names(self.spec) if not self.collector.diagnostics]
         if self.collector.diagnostics:
             return None
-        return Elaborated(Graph(self.spec.model, tuple(inputs), tuple(outputs), self._live(outputs)), config, self.dims)
+        named = [self._renamed(v, d) for v, d in zip(outputs, self.spec.outputs, strict=True)]
+        return Elaborated(Graph(self.spec.model, tuple(inputs), tuple(named), self._live(named)), config, self.dims)
+
+    def _renamed(self, value: Value, decl: s.TensorDecl) -> Value:
+        """The output under its declared name: by an `identity` at the end, which lowering turns into a rename."""
+        identity = find_op("identity")
+        assert identity is not None
+        result = Value(decl.name, value.type)
+        self.nodes.append(Node("identity", (value,), (result,), Origin(decl.span, decl.name), {"weights": ()}, LAMINA, identity()))
+        return result
 
     def _body(self, frame: Frame) -> None:
         if self.spec.modules is not None:

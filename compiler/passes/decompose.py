@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.graph import LAMINA, Graph, Node, Value
+from lamina.compiler.graph import LAMINA, Graph, Node, Origin, Value
 from lamina.compiler.op import paths_for
 from lamina.schema.dims import Dim, Symbol
 
@@ -23,7 +23,8 @@ def decompose(graph: Graph, target: str) -> Graph:
     for node in graph.nodes:
         inputs = tuple(alias.get(id(v), v) if v is not None else None for v in node.inputs)
         nodes.extend(_lower(node, inputs, target, dims, counter, alias) if node.domain == LAMINA else [_with(node, inputs, node.outputs)])
-    outputs = tuple(_named_output(v, alias, nodes) for v in graph.outputs)
+    origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
+    outputs = tuple(_named_output(v, alias, nodes, origins[id(v)]) for v in graph.outputs)
     return Graph(graph.name, graph.inputs, outputs, tuple(nodes))
 
 
@@ -60,13 +61,10 @@ def _with(node: Node, inputs: tuple[Value | None, ...], outputs: tuple[Value, ..
     return Node(node.op_type, inputs, outputs, node.origin, node.attributes, node.domain, node.op)
 
 
-def _named_output(value: Value, alias: dict[int, Value], nodes: list[Node]) -> Value:
+def _named_output(value: Value, alias: dict[int, Value], nodes: list[Node], origin: Origin) -> Value:
     """An output that is only another name for a value is copied, so that it has a name of its own."""
     if id(value) not in alias:
         return value
-    origin = nodes[-1].origin if nodes else None
-    if origin is None:
-        return alias[id(value)]
     nodes.append(Node("Identity", (alias[id(value)],), (value,), origin))
     return value
 

@@ -1,0 +1,112 @@
+"""What a model is made of: shapes, parameters, multiply-adds and memory, step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.graph import Graph, Node, Parameter
+from lamina.compiler.numeric import numpy_dtype
+from lamina.schema.diagnostics import Span
+from lamina.schema.dims import Size, Symbol, TensorType, value_of
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One op: its path, symbolic output type(s), parameters, multiply-adds and bytes of output at the chosen sizes."""
+
+    path: str
+    op: str
+    output: str
+    parameters: int
+    macs: int
+    bytes: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """All rows in order, and the totals. `sizes` are the dynamic sizes that numbers were taken at."""
+
+    rows: tuple[Row, ...]
+    parameters: int
+    macs: int
+    weight_bytes: int
+    sizes: Mapping[str, int]
+
+
+def summarize(model: Elaborated, at: Mapping[str, int] | None = None) -> Summary:
+    """Sum up a model at some sizes; dims that are not named take their `opt`."""
+    env = {name: symbol.opt for name, symbol in model.dims.items()} | dict(at or {})
+    seen: set[str] = set()
+    rows = tuple(_row(node, env, seen) for node in model.graph.nodes)
+    weights = sum(size_of(p) * numpy_dtype(p.dtype).itemsize for p in model.graph.parameters())
+    return Summary(rows, parameter_count(model.graph), sum(r.macs for r in rows), weights, env)
+
+
+def parameter_count(graph: Graph) -> int:
+    """Trainable parameters, each counted once however often it is shared."""
+    return sum(size_of(p) for p in graph.parameters() if p.trainable)
+
+
+def size_of(parameter: Parameter) -> int:
+    """The number of elements of a weight."""
+    return math.prod(s for s in parameter.shape if isinstance(s, int))
+
+
+def macs(graph: Graph) -> Size:
+    """Multiply-adds of the whole model, symbolic in its dims."""
+    total: Size = 0
+    for node in graph.nodes:
+        total = total + _node_macs(node)
+    return total
+
+
+def human(number: int) -> str:
+    """11915176 as 11.9M."""
+    for unit, scale in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= scale:
+            return f"{number / scale:.1f}{unit}"
+    return str(number)
+
+
+def _node_macs(node: Node) -> Size:
+    assert node.op is not None
+    weights = node.attributes["weights"]
+    assert isinstance(weights, tuple)
+    inputs = [v.type if v is not None else None for v in node.inputs[: len(node.inputs) - len(weights)]]
+    types = tuple(v.type for v in node.outputs if v.type is not None)
+    return node.op.macs(inputs, types[0] if len(types) == 1 else types)
+
+
+def _row(node: Node, env: Mapping[str, int], seen: set[str]) -> Row:
+    fresh = {v.name: v for v in node.inputs if isinstance(v, Parameter) and v.trainable and v.name not in seen}
+    seen.update(fresh)
+    types = [v.type for v in node.outputs if v.type is not None]
+    return Row(
+        node.origin.path,
+        node.op_type,
+        ", ".join(map(str, types)),
+        sum(size_of(p) for p in fresh.values()),
+        value_of(_node_macs(node), env),
+        sum(_bytes(t, env) for t in types),
+        node.origin.span,
+    )
+
+
+def _bytes(type_: TensorType, env: Mapping[str, int]) -> int:
+    return math.prod(value_of(s, env) for s in type_.shape) * numpy_dtype(type_.dtype).itemsize
+
+
+def within(dims: Mapping[str, Symbol], at: Mapping[str, int]) -> list[str]:
+    """What is wrong with chosen sizes: unknown names, values out of range or not a multiple."""
+    problems = []
+    for name, value in at.items():
+        symbol = dims.get(name)
+        if symbol is None:
+            problems.append(f"there is no dim `{name}`; the dims are {', '.join(dims) or 'none'}")
+        elif not symbol.min <= value <= symbol.max or value % symbol.multiple_of:
+            problems.append(f"`{name}` is {value}, but it must be {symbol.min} to {symbol.max} and a multiple of {symbol.multiple_of}")
+    return problems

@@ -1,0 +1,30 @@
+"""The command line. Each command is one file beside this one; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+
+SUMMARY = "One YAML file in; verified ONNX files, TensorRT engines and PyTorch modules out."
+
+
+def app() -> typer.Typer:
+    """The application, with a command for each module in this package that does not start with an underscore."""
+    found = typer.Typer(help=SUMMARY, rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    for module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
+        found.command(module.removesuffix("_command"))(importlib.import_module(f"{__name__}.{module}").command)
+    return found
+
+
+def main() -> None:
+    """Run, and turn every exception into a message and an exit code: 1 the input, 2 the machine, 3 a bug of ours."""
+    from lamina.cli._errors import report
+
+    try:
+        code = app()(standalone_mode=False)
+    except BaseException as error:
+        sys.exit(report(error))
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,55 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from lamina.schema.spec import ModelSpec
+
+Spec = Annotated[str, typer.Argument(help="A spec file, or the name of one in the zoo (`lamina list`).", metavar="SPEC")]
+Bundle = Annotated[Path, typer.Argument(help="A bundle folder, as `lamina compile` writes it.", metavar="BUNDLE")]
+Variant = Annotated[str | None, typer.Option(help="Which of the spec's variants.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a config value: --set depth=4 (repeatable).", metavar="KEY=VALUE")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
+Zoo = Path(__file__).resolve().parent.parent / "specs"
+
+
+def read(spec: str, variant: str | None, settings: list[str] | None) -> ModelSpec:
+    """The spec with its variant and overrides. Raises SpecError."""
+    from lamina.schema.read import read_spec
+
+    return read_spec(find(spec), variant, pairs(settings or [], "--set"))
+
+
+def find(spec: str) -> Path:
+    """A path, or a spec of the zoo by its name."""
+    path = Path(spec)
+    if path.exists() or path.suffix in (".yaml", ".yml") or "/" in spec:
+        return path
+    named = [p for p in sorted(Zoo.glob("*/*.yaml")) if p.stem == spec and p.parent.name != "blocks"]
+    return named[0] if named else path
+
+
+def pairs(items: list[str], option: str) -> dict[str, str]:
+    """KEY=VALUE texts as a dict. Raises a usage error."""
+    found = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise typer.BadParameter(f"`{item}` is not KEY=VALUE", param_hint=option)
+        found[key] = value
+    return found
+
+
+def sizes(text: str | None, option: str = "--at") -> dict[str, int]:
+    """DIM=SIZE,... as a dict. Raises a usage error."""
+    found = pairs([t.strip() for t in (text or "").split(",") if t.strip()], option)
+    for key, value in found.items():
+        if not value.isdigit():
+            raise typer.BadParameter(f"`{key}={value}`: a size is a whole number", param_hint=option)
+    return {k: int(v) for k, v in found.items()}

@@ -1,0 +1,54 @@
+"""lamina check"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lamina.cli._options import Json, Set, Spec, Variant, read
+
+
+def command(
+    spec: Spec,
+    variant: Variant = None,
+    set_: Set = None,
+    target: Annotated[str | None, typer.Option(help="Also ask whether this target can take every op: onnx, onnxruntime, tensorrt, torch.")] = None,
+    json: Json = False,
+) -> None:
+    """Check a spec: every mistake at once, each at its line."""
+    from lamina.schema.diagnostics import SpecError
+
+    try:
+        model = read(spec, variant, set_)
+        text = _checked(model, target)
+    except SpecError as error:
+        if not json:
+            raise
+        _print_json(error)
+        raise typer.Exit(1) from error
+    print("[]" if json else text)
+
+
+def _checked(model: object, target: str | None) -> str:
+    from lamina.compiler.elaborate import elaborate
+    from lamina.compiler.summary import human, parameter_count
+    from lamina.schema.spec import ModelSpec
+
+    assert isinstance(model, ModelSpec)
+    graph = elaborate(model).graph
+    if target is not None:
+        from lamina.compiler.support import check_target
+
+        check_target(model, target)
+    name = f"{model.model} ({model.variant})" if model.variant else model.model
+    return f"ok: {name}: {human(parameter_count(graph))} parameters, {len(graph.nodes)} ops"
+
+
+def _print_json(error: object) -> None:
+    import json
+
+    from lamina.schema.diagnostics import SpecError
+
+    assert isinstance(error, SpecError)
+    print(json.dumps([d.as_json() for d in error.diagnostics], indent=1))

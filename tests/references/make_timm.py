@@ -55,7 +55,9 @@ def check_sensitive(name: str, model: torch.nn.Module, shape: tuple[int, ...]) -
     weakest = min(effects, key=effects.__getitem__)
     out = logits.detach()
     largest, spread, between = float(out.abs().max()), float(out.std()), float(out.std(dim=0).mean())
-    print(f"{name}: largest {largest:.3g}, std {spread:.3g}, between images {between:.3g}; least effect {effects[weakest]:.2g}, of {weakest}")
+    print(
+        f"{name}: largest {largest:.3g}, std {spread:.3g}, between images {between:.3g}; least effect {effects[weakest]:.2g}, of {weakest}"
+    )
     if not (math.isfinite(largest) and spread > 0.1 and between > 0.01 and effects[weakest] > 1e-3):
         raise SystemExit(f"{name}: the logits do not depend enough on the inputs and weights")
 

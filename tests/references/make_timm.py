@@ -22,9 +22,9 @@ MODELS = {
     **{f"poolformer_{variant}": ANY for variant in ("s12", "s24", "s36", "m36", "m48")},
     **{f"vit_{variant}_patch16_224": FIXED for variant in ("tiny", "small", "base")},
     **{f"mixer_{variant}_224": FIXED for variant in ("s16", "b16")},
-    **{name: ANY for name in ("convnext_tiny", "resnet18", "resnet50")},
+    **dict.fromkeys(("convnext_tiny", "resnet18", "resnet50"), ANY),
 }
-# Without effect by the nature of the network: pool(x + c) - (x + c) = pool(x) - x, and a layer norm takes out what all channels of a token share.
+# Without effect by the nature of the network: pool(x + c) - (x + c) is pool(x) - x; a layer norm takes out what a token's channels share.
 INERT = {"poolformer": "norm1.bias", "mixer": "mlp_tokens.fc2.bias"}
 OUT = Path(__file__).parent / "expected"
 

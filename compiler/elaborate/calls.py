@@ -143,9 +143,12 @@ class Caller:
         scope = self._enter(name, op.name)
         seen: Seen = {}
         inputs, rest = self._inputs(op, sign, mixed, named, span, seen)
-        slots = _fill([], list(sign.arguments), rest, arguments, named, f"`{op.name}`", span)
+        # `bias` is both an argument of `conv` and a weight of it: a tensor is the weight.
+        given_weights = {k for k in weights if k in named and (k not in sign.arguments or self._is_tensor(named[k], seen))}
+        plain = {k: v for k, v in named.items() if k not in given_weights}
+        slots = _fill([], list(sign.arguments), rest, arguments, plain, f"`{op.name}`", span)
         bound = self._bound(op, slots, span, seen)
-        supplied = {k: self._tolerant(named[k]) for k in weights if k in named}
+        supplied = {k: self._once(named[k], seen) for k in weights if k in given_weights}
         if any(v is UNKNOWN for v in (*inputs, *supplied.values())):
             raise Poisoned
         return self._apply(bound, inputs, supplied, scope, span)

@@ -28,7 +28,7 @@ def reference() -> Any:
 
 def test_transformers(reference: Any, tmp_path: Path) -> None:
     save_file({key: value.numpy() for key, value in reference.state_dict().items()}, tmp_path / "weights.safetensors")
-    spec = lamina.load(SPEC, variant="s12", config={"norm_first": True})
+    spec = lamina.load(SPEC, variant="s12", norm_first=True)
     session = lamina.Session(lamina.compile(spec, tmp_path / "bundle", weights=tmp_path / "weights.safetensors"))
     for shape in ((1, 3, 224, 224), (2, 3, 96, 160)):
         pixels = image(shape)

@@ -68,6 +68,12 @@ class Range(Strict):
             raise ValueError(f"min {self.min}, opt {self.opt}, max {self.max} are not in order")
         return self
 
+    @property
+    def typical(self) -> int:
+        """`opt`, at the nearest multiple below it that is allowed."""
+        least = -(-self.min // self.multiple_of)
+        return max(least, self.opt // self.multiple_of) * self.multiple_of
+
     def __contains__(self, value: int) -> bool:
         return self.min <= value <= self.max and value % self.multiple_of == 0
 

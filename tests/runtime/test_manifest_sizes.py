@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lamina.runtime import shapes
@@ -30,6 +30,7 @@ TREES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(TREES, st.integers(0, 50), st.integers(0, 50))
 def test_random_polynomials_agree_with_sympy(text: str, a: int, b: int) -> None:
     sympy = pytest.importorskip("sympy")

@@ -1,0 +1,34 @@
+"""What runs a target's file. `ort.py`, `trt.py` and `torch.py` each hold the final class of one library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lamina.runtime.dtypes import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run. None leaves the choice to the library.
+
+    `providers` are ONNX Runtime's, in order of preference, and `provider_options` theirs, one each.
+    `threads` is how many CPU threads one call uses.
+    """
+
+    providers: Sequence[str] | None = None
+    provider_options: Sequence[Mapping[str, str]] | None = None
+    threads: int | None = None
+
+
+class Backend(ABC):
+    """Runs arrays that were checked against the manifest. Safe to call from several threads."""
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Contiguous arrays by input name -> arrays by output name, both in the manifest's order. InputError if it cannot run them."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give the memory back. The backend is not used again."""

@@ -1,0 +1,102 @@
+"""ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+
+from lamina.runtime.backend import Backend, Options
+from lamina.runtime.dtypes import Array, numpy_dtype
+from lamina.runtime.errors import BackendMissing, BundleError, InputError
+from lamina.runtime.manifest import Manifest
+from lamina.schema.diagnostics import did_you_mean
+
+_BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
+
+
+@final
+class OrtBackend(Backend):
+    """An `onnxruntime.InferenceSession`. `run` with plain arrays beats I/O binding on CPU: inputs are read in place either way."""
+
+    def __init__(self, path: Path, manifest: Manifest, options: Options) -> None:
+        ort = _library()
+        self._ort, self._outputs = ort, [tensor.name for tensor in manifest.outputs]
+        self._session = _open(ort, path, options)
+        self._errors = _errors(ort)
+        self._bfloat16 = any(tensor.dtype == "bfloat16" for tensor in (*manifest.inputs, *manifest.outputs))
+        _same_names(path, "inputs", [value.name for value in self._session.get_inputs()], [tensor.name for tensor in manifest.inputs])
+        _same_names(path, "outputs", [value.name for value in self._session.get_outputs()], self._outputs)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        try:
+            values = self._run_values(feeds) if self._bfloat16 else self._session.run(self._outputs, feeds)
+        except self._errors as error:
+            raise InputError(f"ONNX Runtime cannot run these inputs: {error}") from error
+        return dict(zip(self._outputs, values, strict=True))
+
+    def _run_values(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """As `run`, through OrtValues: ONNX Runtime does not know numpy's bfloat16."""
+        values = {name: self._value(array) for name, array in feeds.items()}
+        return [_array(value) for value in self._session.run_with_ort_values(self._outputs, values)]
+
+    def _value(self, array: Array) -> Any:
+        if array.dtype == numpy_dtype("bfloat16"):
+            return self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _BFLOAT16)
+        return self._ort.OrtValue.ortvalue_from_numpy(array)
+
+    def close(self) -> None:
+        del self._session
+
+
+def _library() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise BackendMissing(f"onnxruntime cannot be imported ({error}); pip install onnxruntime") from error
+    return onnxruntime
+
+
+def _errors(ort: Any) -> tuple[type[Exception], ...]:
+    state = ort.capi.onnxruntime_pybind11_state
+    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile, state.RuntimeException)
+
+
+def _open(ort: Any, path: Path, options: Options) -> Any:
+    settings = ort.SessionOptions()
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
+    if options.threads is not None:
+        settings.intra_op_num_threads = options.threads
+    providers = _providers(ort, options)
+    try:
+        return ort.InferenceSession(path, settings, providers=providers, provider_options=options.provider_options)
+    except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
+        raise BackendMissing(f"onnxruntime {ort.__version__} has no kernel for {path.name}: {error}") from error
+    except _errors(ort) as error:
+        raise BundleError(f"onnxruntime {ort.__version__} refuses {path}: {error}") from error
+
+
+def _providers(ort: Any, options: Options) -> list[str]:
+    available = ort.get_available_providers()
+    for name in options.providers or ():
+        if name not in available:
+            hint = did_you_mean(name, available)
+            raise BackendMissing(f"onnxruntime has no `{name}` here, only {', '.join(available)}" + (f"; {hint}" if hint else ""))
+    return list(options.providers or [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in available])
+
+
+def _same_names(path: Path, what: str, found: list[str], declared: list[str]) -> None:
+    if set(found) != set(declared):
+        raise BundleError(f"{path} has the {what} {found} where the manifest declares {declared}; compile the spec again")
+
+
+def _array(value: Any) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy()  # type: ignore[no-any-return]
+    import ctypes
+
+    data = (ctypes.c_uint16 * int(np.prod(value.shape()))).from_address(value._ortvalue.data_ptr())
+    return np.array(data, np.uint16).view(numpy_dtype("bfloat16")).reshape(value.shape())

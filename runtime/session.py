@@ -1,0 +1,138 @@
+"""Session: a bundle that is open on one backend. Named arrays in, named arrays out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, final
+
+from lamina.runtime.backend import Backend, Options
+from lamina.runtime.dtypes import Array
+from lamina.runtime.errors import BundleError
+from lamina.runtime.feeds import checked
+from lamina.runtime.integrity import check_hashes
+from lamina.runtime.manifest import Input, Manifest, OnnxTarget, Tensor, TensorRTTarget, TorchTarget, read_manifest
+
+BackendName = Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"]
+_TARGETS = {
+    "auto": ("onnxruntime", "onnx", "torch", "tensorrt"),
+    "onnxruntime": ("onnxruntime", "onnx"),
+    "onnx": ("onnx",),
+    "tensorrt": ("tensorrt",),
+    "torch": ("torch",),
+}
+
+
+@final
+class Session:
+    """An open bundle: `Session("bundle")(image=array)["logits"]`.
+
+    `backend` is `onnxruntime` (its own file, else the standard one), `onnx` (the standard file, in ONNX Runtime), `tensorrt`, `torch`,
+    or `auto`: TensorRT where this machine's GPU runs the bundle's engine, else ONNX Runtime, else PyTorch.
+    `providers`, `provider_options` and `threads` are as in `Options`.
+    The hashes of the target's files are checked while the backend loads, unless `verify` is False.
+    BundleError: the bundle is not whole, or does not hold that target. BackendMissing: the machine lacks the backend.
+    """
+
+    def __init__(
+        self,
+        bundle: Path | str,
+        backend: BackendName = "auto",
+        providers: Sequence[str] | None = None,
+        provider_options: Sequence[Mapping[str, str]] | None = None,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> None:
+        self.folder = Path(bundle)
+        self.manifest: Manifest = read_manifest(self.folder)
+        self.target = _choose(self.manifest, backend)
+        options = Options(providers, provider_options, threads)
+        self._backend: Backend | None = _checked_open(self, options) if verify else _open(self, options)
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """What the bundle takes, in order."""
+        return self.manifest.inputs
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """What the bundle gives, in order."""
+        return self.manifest.outputs
+
+    def __call__(self, /, **inputs: Any) -> dict[str, Array]:
+        """The outputs for these inputs, which must have the declared names, dtypes and shapes: InputError otherwise."""
+        return self.run(inputs)
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """As the call, for names that are not Python's."""
+        if self._backend is None:
+            raise ValueError("the session is closed")
+        return self._backend.run(checked(self.manifest, inputs))
+
+    def close(self) -> None:
+        """Give the memory back. Calls fail from here on."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _choose(manifest: Manifest, backend: str) -> str:
+    """The target to run: the first of those that the backend takes which the bundle holds."""
+    if backend not in _TARGETS:
+        raise ValueError(f"`{backend}` is not a backend; choose one of {', '.join(_TARGETS)}")
+    if backend == "auto" and _has_usable_engine(manifest):
+        return "tensorrt"
+    built = manifest.targets.built()
+    for target in _TARGETS[backend]:
+        if target in built:
+            return target
+    held = ", ".join(built) or "no target"
+    raise BundleError(f"the bundle holds {held}, nothing for the backend {backend}; compile the spec with --target {_TARGETS[backend][0]}")
+
+
+def _has_usable_engine(manifest: Manifest) -> bool:
+    if manifest.targets.tensorrt is None:
+        return False
+    from lamina.runtime.trt import usable
+
+    return usable(manifest.targets.tensorrt)
+
+
+def _checked_open(session: Session, options: Options) -> Backend:
+    """Hash in one thread while the library loads in this one: hashing costs no time then."""
+    names = session.manifest.files_of(session.target)
+    with ThreadPoolExecutor(1) as pool:
+        check = pool.submit(check_hashes, session.folder, session.manifest.files, names)
+        try:
+            backend = _open(session, options)
+        except BundleError:
+            check.result()  # a damaged file is the better explanation
+            raise
+        check.result()
+    return backend
+
+
+def _open(session: Session, options: Options) -> Backend:
+    target = session.manifest.targets.built()[session.target]
+    path = session.folder / target.file
+    match target:
+        case OnnxTarget():
+            from lamina.runtime.ort import OrtBackend
+
+            return OrtBackend(path, session.manifest, options)
+        case TensorRTTarget():
+            from lamina.runtime.trt import TensorRTBackend
+
+            return TensorRTBackend(path, session.manifest, target)
+        case TorchTarget():
+            from lamina.runtime.torch import TorchBackend
+
+            return TorchBackend(path, session.manifest, options)

@@ -1,0 +1,97 @@
+"""Texts as token arrays, by the tokenizer that a bundle carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.runtime.dtypes import Array, numpy_dtype
+from lamina.runtime.errors import BackendMissing, BundleError, InputError
+from lamina.runtime.inputs import existing
+from lamina.runtime.manifest import Manifest, Tokenizer
+
+_LARGEST = 64 * 2**20
+
+
+def tokenize(texts: Sequence[str], folder: Path, manifest: Manifest) -> dict[str, Array]:
+    """The inputs `ids`, `mask` (1 for a token, 0 for padding) and, where named, `types`: [texts, tokens], in their declared dtypes.
+
+    Each text is cut to `max_length` tokens (and to the dim's maximum), and padded to the longest, or to the next size that the dim allows.
+    """
+    how = manifest.tokenizer
+    if how is None:
+        raise InputError("the bundle carries no tokenizer; give token ids as arrays, or declare `tokenizer` in the spec")
+    if not texts:
+        raise InputError("there is no text to tokenize")
+    encoder = _encoder(folder / how.file, _most(how, manifest))
+    encodings = encoder.encode_batch(list(texts))
+    _pad(encodings, encoder, _length(max(len(encoding.ids) for encoding in encodings), how, manifest))
+    columns = {how.ids: "ids", how.mask: "attention_mask"} | ({how.types: "type_ids"} if how.types else {})
+    return {
+        name: np.array([getattr(encoding, column) for encoding in encodings], numpy_dtype(manifest.input(name).dtype))
+        for name, column in columns.items()
+    }
+
+
+def read_texts(given: str | Sequence[str]) -> list[str]:
+    """The texts themselves; of a value that is the path of a .txt file, its lines, empty ones left out."""
+    texts: list[str] = []
+    for value in [given] if isinstance(given, str) else given:
+        path = existing(value) if value.endswith(".txt") else None
+        texts += [value] if path is None else _lines(path)
+    return texts
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise InputError(f"{path} is over {_LARGEST >> 20} MiB of text")
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from error
+
+
+def _encoder(path: Path, most: int) -> Any:
+    try:
+        from tokenizers import Tokenizer as Encoder
+    except ImportError as error:
+        raise BackendMissing(f"tokenizers cannot be imported ({error}); pip install tokenizers") from error
+    try:
+        encoder = Encoder.from_file(str(path))
+        encoder.enable_truncation(most)
+    except Exception as error:  # the library raises bare Exception
+        raise BundleError(f"{path} is not a tokenizer: {error}; compile the spec again") from error
+    return encoder
+
+
+def _pad(encodings: Sequence[Any], encoder: Any, length: int) -> None:
+    own = encoder.padding or {}
+    token = own.get("pad_token") or next((token for token in ("[PAD]", "<pad>") if encoder.token_to_id(token) is not None), "[PAD]")
+    number = own.get("pad_id") or encoder.token_to_id(token) or 0
+    for encoding in encodings:
+        encoding.pad(length, direction=own.get("direction", "right"), pad_id=number, pad_type_id=own.get("pad_type_id", 0), pad_token=token)
+
+
+def _axis(how: Tokenizer, manifest: Manifest) -> int | str:
+    shape = manifest.input(how.ids).shape
+    if len(shape) != 2:
+        raise InputError(f"`{how.ids}` is {manifest.input(how.ids)}; tokens fill [texts, tokens]")
+    return shape[1]
+
+
+def _most(how: Tokenizer, manifest: Manifest) -> int:
+    size = _axis(how, manifest)
+    return min(how.max_length, size if isinstance(size, int) else manifest.dims[size].max if size in manifest.dims else how.max_length)
+
+
+def _length(longest: int, how: Tokenizer, manifest: Manifest) -> int:
+    size = _axis(how, manifest)
+    if isinstance(size, int):
+        return size
+    if size not in manifest.dims:
+        return longest
+    allowed = manifest.dims[size]
+    return -(-max(longest, allowed.min) // allowed.multiple_of) * allowed.multiple_of

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.numeric import numpy_dtype
+from lamina.compiler.op import Example, Op, OpError, Types, broadcast, fast_path, need_fixed, need_float, need_rank
+from lamina.schema.dims import Size, TensorType, product
+
+
+class Attention(Op):
+    """y = softmax(scale * q @ k.T + bias) @ v, for every head.
+
+    q: float [N, heads, Tq, d]; k: [N, kv_heads, Tk, d]; v: [N, kv_heads, Tk, dv]; y: [N, heads, Tq, dv]. kv_heads divides heads: query head h
+    reads key head h * kv_heads // heads (grouped-query attention). mask broadcasts to [N, heads, Tq, Tk]: bool (true: may attend; a query
+    that may attend to nothing takes the mean) or float (added). `causal` lets query i see keys up to i + Tk - Tq. `scale` is 1 / sqrt(d)
+    unless given; `softcap` c bounds scores to c * tanh(score / c); `dropout` acts on the weights in train mode.
+    Source: torch.nn.functional.scaled_dot_product_attention, arXiv 1706.03762, 2305.13245.
+    """
+
+    name = "attention"
+    causal: bool = False
+    scale: float | None = None
+    softcap: Annotated[float, Field(gt=0)] | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    examples = (
+        Example({}, ["float32[b, 3, t, 8]"] * 3),
+        Example({"causal": True}, ["float32[b, 2, t, 8]"] * 3),
+        Example({"causal": True, "scale": 0.5}, ["float32[b, 2, t, 8]", "float32[b, 2, t + 3, 8]", "float32[b, 2, t + 3, 5]"]),
+        Example({}, ["float32[b, 3, t, 8]", "float32[b, 3, h, 8]", "float32[b, 3, h, 8]", "bool[b, 1, 1, h]"]),
+        Example({"dropout": 0.1}, ["float32[b, 4, t, 8]", "float32[b, 2, h, 8]", "float32[b, 2, h, 4]", "float32[t, h]"]),
+        Example({"causal": True}, ["float32[b, 6, t, 4]", "float32[b, 1, t, 4]", "float32[b, 1, t, 4]", "bool[b, 6, t, t]"]),
+        Example({"softcap": 5.0}, ["float32[1, 4, 6, 8]", "float32[1, 2, 6, 8]", "float32[1, 2, 6, 8]"]),
+        Example({}, ["float16[b, 2, t, 8]"] * 3),
+    )
+
+    def infer(self, q: TensorType, k: TensorType, v: TensorType, mask: TensorType | None = None) -> TensorType:
+        for what, x in (("q", q), ("k", k), ("v", v)):
+            need_rank(x, 4, f"{what} (batch, heads, length, width)")
+            need_float(x, what)
+            if x.dtype != q.dtype:
+                raise OpError(f"q and {what} must have one dtype, but they are {q} and {x}", f"cast({what}, '{q.dtype}')", "dtype")
+        _need_same("q", q, "k", k, 0, 3)
+        _need_same("k", k, "v", v, 0, 1, 2)
+        _need_grouped(q, k)
+        if mask is not None:
+            _need_mask(mask, q.with_shape((*q.shape[:3], k.shape[2])))
+        if self.scale is None:
+            need_fixed(q.shape[3], f"the width of a head, dim 3 of q {q},")
+        return q.with_shape((*q.shape[:3], v.shape[3]))
+
+    def define(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None) -> Value:
+        grouped = q.shape[1] != k.shape[1]
+        # A group's queries share their keys: they are rows of one matrix, so that keys are never copied.
+        rows = g("Reshape", q, g.shape([0, k.shape[1], -1, q.shape[3]])) if grouped else q
+        scores = g("MatMul", g("Mul", rows, g.scalar(self._scale(q), q)), g.transpose(k, 0, 1, 3, 2))
+        scores = _regroup(g, scores, q) if grouped else scores
+        if self.softcap is not None:
+            scores = g("Mul", g("Tanh", g("Div", scores, g.scalar(self.softcap, q))), g.scalar(self.softcap, q))
+        for bias in self._biases(g, q, k, mask):
+            scores = g("Add", scores, bias)
+        weights = g("Softmax", scores, axis=-1)
+        if self.dropout:
+            weights = g("Dropout", weights, g.constant(self.dropout, "float32"))
+        if not grouped:
+            return g("MatMul", weights, v)
+        y = g("MatMul", g("Reshape", weights, g("Concat", g("Shape", rows, end=3), g.ints(-1), axis=0)), v)
+        return _regroup(g, y, q)
+
+    def _biases(self, g: Builder, q: Value, k: Value, mask: Value | None) -> list[Value]:
+        biases = [] if mask is None else [_as_bias(g, mask, q) if mask.dtype == "bool" else mask]
+        if self.causal:
+            queries, keys = g("Squeeze", g.size(q.shape[2])), g("Squeeze", g.size(k.shape[2]))
+            zero, one = g.constant(0, "int64"), g.constant(1, "int64")
+            last = g("Add", g("Range", zero, queries, one), g("Sub", keys, queries))
+            seen = g("LessOrEqual", g("Range", zero, keys, one), g("Unsqueeze", last, g.ints(1)))
+            biases.append(_as_bias(g, seen, q))
+        return biases
+
+    def _scale(self, q: Value) -> float:
+        return 1 / math.sqrt(need_fixed(q.shape[3], "d")) if self.scale is None else self.scale
+
+    @fast_path("torch")
+    def functional(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None) -> Any:
+        """PyTorch's kernels. They align a causal mask at the start, take it or another mask, and their dropout ignores train mode."""
+        if self.softcap is not None or self.dropout or (self.causal and (mask is not None or q.shape[2] != k.shape[2])):
+            return NotImplemented
+        if mask is not None and mask.dtype == "bool":
+            mask = g.torch("where", mask, g.scalar(0.0, q), g.scalar(_lowest(q), q))
+        grouped = q.shape[1] != k.shape[1]
+        return g.torch(
+            "nn.functional.scaled_dot_product_attention", q, k, v, mask, is_causal=self.causal, scale=self.scale, enable_gqa=grouped
+        )
+
+    def macs(self, inputs: Sequence[Any], output: Types) -> Size:
+        q, k, v, *_ = inputs
+        total: Size = product(q.shape[:3]) * k.shape[2] * (q.shape[3] + v.shape[3])
+        return total
+
+
+def _as_bias(g: Builder, mask: Value, q: Value) -> Value:
+    """0 where the mask is true, else so low that the weight is 0. An Add is cheaper than a Where on the scores."""
+    return g("Where", mask, g.scalar(0.0, q), g.scalar(_lowest(q), q))
+
+
+def _lowest(q: Value) -> float:
+    """Half of the lowest number: finite after two are added, so that a row without any key is no NaN."""
+    if q.dtype == "bfloat16":
+        return float(np.finfo(np.float32).min / 4)
+    return float(np.finfo(numpy_dtype(q.dtype)).min / 2)
+
+
+def _regroup(g: Builder, x: Value, q: Value) -> Value:
+    """[N, kv_heads, group * Tq, last] as [N, heads, Tq, last]."""
+    return g("Reshape", x, g("Concat", g("Shape", q, end=3), g.ints(-1), axis=0))
+
+
+def _need_same(a: str, x: TensorType, b: str, y: TensorType, *axes: int) -> None:
+    for i in axes:
+        if x.shape[i] != y.shape[i]:
+            raise OpError(f"dim {i} of {a} and {b} must be the same, but they are {x} and {y}")
+
+
+def _need_grouped(q: TensorType, k: TensorType) -> None:
+    heads, kv_heads = q.shape[1], k.shape[1]
+    if heads == kv_heads:
+        return
+    heads, kv_heads = (
+        need_fixed(heads, f"the number of heads, dim 1 of q {q},"),
+        need_fixed(kv_heads, f"the number of heads, dim 1 of k {k},"),
+    )
+    if heads % kv_heads:
+        raise OpError(f"q has {heads} heads and k has {kv_heads}, which does not divide them")
+
+
+def _need_mask(mask: TensorType, scores: TensorType) -> None:
+    if mask.dtype not in ("bool", scores.dtype):
+        raise OpError(
+            f"the mask must be bool or {scores.dtype}, but it is {mask}", f"use mask != 0, or cast(mask, '{scores.dtype}')", "dtype"
+        )
+    wanted = f"the mask {mask} must broadcast to [batch, heads, queries, keys], {scores}"
+    try:
+        fits = broadcast(mask, scores) == scores.shape
+    except OpError:
+        fits = False
+    if not fits:
+        raise OpError(wanted, "for a padding mask [N, Tk] write mask[:, None, None, :]")

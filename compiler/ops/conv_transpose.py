@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.initial import kaiming
+from lamina.compiler.op import Example, NonNegative, Op, OpError, Positive, Types, Weight, need_fixed
+from lamina.compiler.windows import Counts, Window, need_images, smallest, spread, window
+from lamina.schema.dims import Size, TensorType, product
+
+
+class ConvTranspose(Op):
+    """Transposed (fractionally strided) convolution in 1, 2 or 3 dims, by the input's rank.
+
+    x: float [N, C, *spatial], C fixed. y: [N, out, *sizes], size = (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1.
+    weight: [C, out / groups, *kernel]; bias: [out]. `output_padding` must be less than the stride or the dilation.
+    Source: torch.nn.ConvTranspose2d.
+    """
+
+    name = "conv_transpose"
+    out: Positive
+    kernel: Counts
+    stride: Counts = 1
+    padding: NonNegative | list[NonNegative] = 0
+    output_padding: NonNegative | list[NonNegative] = 0
+    dilation: Counts = 1
+    groups: Positive = 1
+    bias: bool = True
+    examples = (
+        Example({"out": 4, "kernel": 2, "stride": 2}, ["float32[b, 3, h, w]"]),
+        Example({"out": 4, "kernel": 3, "stride": 2, "padding": 1, "output_padding": 1}, ["float32[b, 3, h, w]"]),
+        Example({"out": 6, "kernel": [3, 2], "stride": [1, 2], "groups": 2, "bias": False}, ["float32[b, 4, h, w]"]),
+        Example({"out": 2, "kernel": 4, "padding": 1, "dilation": 2}, ["float32[b, 3, t]"]),
+        Example({"out": 2, "kernel": 2, "stride": 2}, ["float32[b, 3, 2, h, w]"]),
+    )
+
+    def parameters(self, x: TensorType) -> Mapping[str, Weight]:
+        shape = (self._channels(x), self.out // self.groups, *self._window(x).kernel)
+        start = kaiming(prod(shape[1:]))  # PyTorch takes dim 1 as the fan-in here too
+        weights = {"weight": Weight(TensorType(x.dtype, shape), start)}
+        return weights | ({"bias": Weight(TensorType(x.dtype, (self.out,)), start)} if self.bias else {})
+
+    def infer(self, x: TensorType) -> TensorType:
+        need_images(x)
+        for what, count in (("the input's channels", self._channels(x)), ("`out`", self.out)):
+            if count % self.groups:
+                raise OpError(f"`groups` is {self.groups}, which does not divide {what}, {count}", code="value")
+        return x.with_shape((x.shape[0], self.out, *self._sizes(x)))
+
+    def _sizes(self, x: TensorType) -> list[Size]:
+        found, extra = self._window(x), spread(self.output_padding, x.rank - 2, "output_padding")
+        sizes: list[Size] = []
+        for i, size in enumerate(x.shape[2:]):
+            if extra[i] >= max(found.stride[i], found.dilation[i]):
+                raise OpError(f"`output_padding` is {extra[i]}, but it must be less than the stride or the dilation", code="value")
+            sizes.append((size - 1) * found.stride[i] - 2 * found.begin[i] + found.reach(i) + extra[i])
+            if smallest(sizes[-1]) < 1:
+                raise OpError(f"`padding` is {found.begin[i]}, which leaves nothing of dim {i + 2} of {x}", "use less padding", "value")
+        return sizes
+
+    def _channels(self, x: TensorType) -> int:
+        return need_fixed(x.shape[1], f"the number of channels, dim 1 of {x},")
+
+    def _window(self, x: Any) -> Window:
+        spread(self.padding, x.rank - 2, "padding")  # as many as spatial dims: beginnings and ends are always alike
+        return window(x, self.kernel, self.stride, self.padding, self.dilation)
+
+    def define(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Value:
+        extra = spread(self.output_padding, x.rank - 2, "output_padding")
+        output_padding = extra if any(extra) else None
+        return g("ConvTranspose", x, weight, bias, group=self.groups, output_padding=output_padding, **self._window(x).attributes())
+
+    def macs(self, inputs: Sequence[Any], output: Types) -> Size:
+        return product(inputs[0].shape) * (self.out // self.groups * prod(self._window(inputs[0]).kernel))

@@ -15,7 +15,13 @@ from lamina.schema.dims import value_of
 
 EXAMPLES = [pytest.param(n, e, id=f"{n}-{i}") for n in bench.op_names() for i, e in enumerate(bench.op_class(n).examples)]
 # onnx's reference implementation cannot run these in float64: (op, why).
-NO_REFERENCE: dict[str, str] = {}
+NO_REFERENCE = {
+    "conv_transpose": "onnx's evaluator mishandles groups",
+    "grid_sample": "onnx's evaluator rounds to float32",
+    "interpolate": "onnx's evaluator rounds cubic weights to float32",
+    "local_response_norm": "onnx's evaluator sums over the wrong channels when there are several samples",
+    "max_pool": "onnx's evaluator overruns its output in one dimension",
+}
 
 
 @pytest.mark.parametrize("name", bench.op_names())

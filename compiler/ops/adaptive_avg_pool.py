@@ -45,12 +45,12 @@ class AdaptiveAvgPool(Op):
             return g("AveragePool", x, kernel_shape=kernel, strides=kernel)
         y, sizes = x, list(x.shape)
         for axis, count in enumerate(counts, start=2):
-            y = self._pool(g, y, sizes, axis, count)
+            y = self._pool(g, y, x.dtype, sizes, axis, count)
             sizes[axis] = count
         return y
 
     @staticmethod
-    def _pool(g: Builder, x: Value, sizes: list[Size], axis: int, count: int) -> Value:
+    def _pool(g: Builder, x: Value, dtype: str, sizes: list[Size], axis: int, count: int) -> Value:
         size = sizes[axis]
         if count == 1:
             return g("ReduceMean", x, g.ints(axis))
@@ -59,7 +59,7 @@ class AdaptiveAvgPool(Op):
             return g("ReduceMean", parts, g.ints(axis + 1), keepdims=0)
         assert isinstance(size, int)
         perm = [i if i not in (axis, len(sizes) - 1) else axis + len(sizes) - 1 - i for i in range(len(sizes))]
-        mean = g("MatMul", g.transpose(x, *perm), g.constant(_means(size, count), "float32" if x.type is None else x.dtype))
+        mean = g("MatMul", g.transpose(x, *perm), g.constant(_means(size, count), dtype))
         return g.transpose(mean, *perm)
 
 

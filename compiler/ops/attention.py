@@ -17,8 +17,8 @@ from lamina.schema.dims import Size, TensorType, product
 class Attention(Op):
     """y = softmax(scale * q @ k.T + bias) @ v, for every head.
 
-    q: float [N, heads, Tq, d]; k: [N, kv_heads, Tk, d]; v: [N, kv_heads, Tk, dv]; y: [N, heads, Tq, dv]. kv_heads divides heads: query head h
-    reads key head h * kv_heads // heads (grouped-query attention). mask broadcasts to [N, heads, Tq, Tk]: bool (true: may attend; a query
+    q: float [N, heads, Tq, d]; k: [N, kv_heads, Tk, d]; v: [N, kv_heads, Tk, dv]; y: [N, heads, Tq, dv]. kv_heads divides heads: query head
+    h reads key head h * kv_heads // heads (grouped-query attention). mask broadcasts to [N, heads, Tq, Tk]: bool (true: may attend; a query
     that may attend to nothing takes the mean) or float (added). `causal` lets query i see keys up to i + Tk - Tq. `scale` is 1 / sqrt(d)
     unless given; `softcap` c bounds scores to c * tanh(score / c); `dropout` acts on the weights in train mode.
     Source: torch.nn.functional.scaled_dot_product_attention, arXiv 1706.03762, 2305.13245.
@@ -74,14 +74,10 @@ class Attention(Op):
         return _regroup(g, y, q)
 
     def _biases(self, g: Builder, q: Value, k: Value, mask: Value | None) -> list[Value]:
-        biases = [] if mask is None else [_as_bias(g, mask, q) if mask.dtype == "bool" else mask]
-        if self.causal:
-            queries, keys = g("Squeeze", g.size(q.shape[2])), g("Squeeze", g.size(k.shape[2]))
-            zero, one = g.constant(0, "int64"), g.constant(1, "int64")
-            last = g("Add", g("Range", zero, queries, one), g("Sub", keys, queries))
-            seen = g("LessOrEqual", g("Range", zero, keys, one), g("Unsqueeze", last, g.ints(1)))
-            biases.append(_as_bias(g, seen, q))
-        return biases
+        seen = _causal(g, q, k) if self.causal else None
+        if mask is not None and mask.dtype == "bool":
+            mask, seen = None, mask if seen is None else g("And", mask, seen)
+        return [bias for bias in (mask, None if seen is None else _as_bias(g, seen, q)) if bias is not None]
 
     def _scale(self, q: Value) -> float:
         return 1 / math.sqrt(need_fixed(q.shape[3], "d")) if self.scale is None else self.scale
@@ -104,16 +100,22 @@ class Attention(Op):
         return total
 
 
+def _causal(g: Builder, q: Value, k: Value) -> Value:
+    """bool [Tq, Tk]: key j is at most query i + Tk - Tq."""
+    queries, keys = g("Squeeze", g.size(q.shape[2])), g("Squeeze", g.size(k.shape[2]))
+    zero, one = g.constant(0, "int64"), g.constant(1, "int64")
+    last = g("Add", g("Range", zero, queries, one), g("Sub", keys, queries))
+    return g("LessOrEqual", g("Range", zero, keys, one), g("Unsqueeze", last, g.ints(1)))
+
+
 def _as_bias(g: Builder, mask: Value, q: Value) -> Value:
     """0 where the mask is true, else so low that the weight is 0. An Add is cheaper than a Where on the scores."""
     return g("Where", mask, g.scalar(0.0, q), g.scalar(_lowest(q), q))
 
 
 def _lowest(q: Value) -> float:
-    """Half of the lowest number: finite after two are added, so that a row without any key is no NaN."""
-    if q.dtype == "bfloat16":
-        return float(np.finfo(np.float32).min / 4)
-    return float(np.finfo(numpy_dtype(q.dtype)).min / 2)
+    """Half of the lowest number: finite after a score is added, so that a query without any key is no NaN."""
+    return -1e38 if q.dtype == "bfloat16" else float(np.finfo(numpy_dtype(q.dtype)).min / 2)
 
 
 def _regroup(g: Builder, x: Value, q: Value) -> Value:

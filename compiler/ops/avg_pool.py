@@ -26,5 +26,6 @@ class AvgPool(Pool):
     )
 
     def define(self, g: Builder, x: Value) -> Value:
-        attributes = self.window(x).attributes()
-        return g("AveragePool", x, ceil_mode=int(self.ceil_mode), count_include_pad=int(self.count_include_pad), **attributes)
+        ceil, include = int(self.ceil_mode), int(self.count_include_pad)
+        y: Value = g("AveragePool", x, ceil_mode=ceil, count_include_pad=include, **self.window(x).attributes())
+        return y

@@ -68,7 +68,8 @@ class Conv(Op):
         found, zeros = self._window(x), self.padding_mode == "zeros"
         if not zeros:
             x = g("Pad", x, g.ints(0, 0, *found.begin, 0, 0, *found.end), mode=PAD_MODES[self.padding_mode])
-        return g("Conv", x, weight, bias, group=self.groups, **found.attributes(pads=zeros))
+        y: Value = g("Conv", x, weight, bias, group=self.groups, **found.attributes(pads=zeros))
+        return y
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         assert isinstance(output, TensorType)

@@ -15,7 +15,8 @@ from lamina.schema.dims import Size, TensorType, product
 class ConvTranspose(Op):
     """Transposed (fractionally strided) convolution in 1, 2 or 3 dims, by the input's rank.
 
-    x: float [N, C, *spatial], C fixed. y: [N, out, *sizes], size = (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1.
+    x: float [N, C, *spatial], C fixed. y: [N, out, *sizes], a size being
+    (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1.
     weight: [C, out / groups, *kernel]; bias: [out]. `output_padding` must be less than the stride or the dilation.
     Source: torch.nn.ConvTranspose2d.
     """
@@ -70,8 +71,9 @@ class ConvTranspose(Op):
 
     def define(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Value:
         extra = spread(self.output_padding, x.rank - 2, "output_padding")
-        output_padding = extra if any(extra) else None
-        return g("ConvTranspose", x, weight, bias, group=self.groups, output_padding=output_padding, **self._window(x).attributes())
+        attributes = self._window(x).attributes() | ({"output_padding": extra} if any(extra) else {})
+        y: Value = g("ConvTranspose", x, weight, bias, group=self.groups, **attributes)
+        return y
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         return product(inputs[0].shape) * (self.out // self.groups * prod(self._window(inputs[0]).kernel))

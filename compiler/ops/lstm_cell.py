@@ -13,8 +13,8 @@ from lamina.schema.dims import Size, TensorType
 class LstmCell(Op):
     """i, f, o = sigmoid(W x + U h); g = tanh(W_g x + U_g h); c' = f * c + i * g; h' = o * tanh(c').
 
-    x: float [N, in], `in` fixed; h, c: [N, hidden]; the new h and c: like them. weight_ih: [4 * hidden, in], weight_hh: [4 * hidden, hidden],
-    bias_ih, bias_hh: [4 * hidden] (absent when `bias` is false), in the order i, f, g, o. Source: torch.nn.LSTMCell.
+    x: float [N, in], `in` fixed; h, c: [N, hidden]; the new h and c: like them. weight_ih: [4 * hidden, in], weight_hh:
+    [4 * hidden, hidden], bias_ih, bias_hh: [4 * hidden] (absent when `bias` is false), in the order i, f, g, o. Source: torch.nn.LSTMCell.
     """
 
     name = "lstm_cell"

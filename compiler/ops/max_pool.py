@@ -31,4 +31,5 @@ class MaxPool(Pool):
         return self.halved(window(x, self.kernel, stride, self.padding, self.dilation))
 
     def define(self, g: Builder, x: Value) -> Value:
-        return g("MaxPool", x, ceil_mode=int(self.ceil_mode), **self.window(x).attributes())
+        y: Value = g("MaxPool", x, ceil_mode=int(self.ceil_mode), **self.window(x).attributes())
+        return y

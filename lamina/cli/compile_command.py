@@ -1,0 +1,34 @@
+"""lamina compile"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lamina.cli._options import Set, Spec, Variant, read
+from lamina.cli._progress import progress
+
+
+def command(
+    spec: Spec,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The bundle folder to write; an older bundle there is replaced.")],
+    target: Annotated[list[str] | None, typer.Option(help="onnx, onnxruntime, tensorrt or torch (repeatable, or separated by commas).")] = None,
+    variant: Variant = None,
+    set_: Set = None,
+    weights: Annotated[str | None, typer.Option(help="A checkpoint: a .safetensors or PyTorch file, or a folder; or `none`.")] = None,
+    seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
+    compute_capability: Annotated[list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")] = None,
+) -> None:
+    """Compile a spec to a bundle: ONNX files, TensorRT engines, a PyTorch program, over one weight file."""
+    from lamina.compiler.compile import TARGETS, compile
+
+    targets = [t for item in target or ["onnx,onnxruntime"] for t in item.split(",")]
+    for name in targets:
+        if name not in TARGETS:
+            raise typer.BadParameter(f"`{name}` is not a target; they are {', '.join(TARGETS)}", param_hint="--target")
+    with progress() as stage:
+        compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), stage)
+    files = sorted(p for p in out.rglob("*") if p.is_file())
+    print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")

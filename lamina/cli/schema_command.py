@@ -1,0 +1,12 @@
+"""lamina schema"""
+
+from __future__ import annotations
+
+
+def command() -> None:
+    """Print the JSON Schema of spec files, for editors to complete and check."""
+    import json
+
+    from lamina.compiler.json_schema import spec_schema
+
+    print(json.dumps(spec_schema(), indent=1))

@@ -1,0 +1,34 @@
+"""lamina bench"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lamina.cli._options import At, Bundle, Json, sizes
+
+
+def command(
+    bundle: Bundle,
+    at: At = None,
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Threads of the backend.", min=1)] = None,
+    repeats: Annotated[int, typer.Option(help="Timed calls.", min=1)] = 30,
+    json: Json = False,
+) -> None:
+    """Time a bundle on random inputs: median, 10th and 90th percentile, throughput."""
+    from dataclasses import asdict
+
+    from lamina.runtime import Session
+    from lamina.runtime.bench import bench
+
+    with Session(bundle, backend=backend, threads=threads) as session:
+        result = bench(session, sizes(at), repeats=repeats)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(asdict(result)))
+        return
+    where = ", ".join(f"{k}={v}" for k, v in result.dims.items())
+    print(f"{result.target} at {where or 'fixed sizes'}: median {result.median_ms:.2f} ms (10% {result.p10_ms:.2f}, 90% {result.p90_ms:.2f}), {result.throughput:.1f}/s")

@@ -227,7 +227,7 @@ def expected(case: Case, arrays: Mapping[str, Array], env: Mapping[str, int]) ->
 
 def _tensor(array: Array) -> torch.Tensor:
     floating = array.dtype.kind in "fV"
-    return torch.from_numpy(np.ascontiguousarray(array.astype(np.float64) if floating else array))
+    return torch.from_numpy(np.array(array, np.float64 if floating else array.dtype))
 
 
 def session(model: onnx.ModelProto) -> ort.InferenceSession:

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example
+from lamina.compiler.reductions import ArgReduction
+
+
+class Argmin(ArgReduction):
+    """y = index of the smallest x along `dim`, the first one of equals. x: numbers, any shape; y: int64. Source: torch.argmin."""
+
+    name = "argmin"
+    examples = (
+        Example({"dim": 1}, ["float32[b, 8]"]),
+        Example({"dim": -1, "keepdim": True}, ["float32[b, 3, h, w]"]),
+        Example({}, ["float32[b, t]"]),
+    )
+
+    def define(self, g: Builder, x: Value) -> Value:
+        return self.search(g, "ArgMin", x)

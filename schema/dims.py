@@ -7,6 +7,7 @@ A dim declared `multiple_of: 32` is held as 32 times a unit, so that division by
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -141,7 +142,9 @@ class Dim:
                 a, b = min(corners), max(corners)
             low += min(a * coefficient, b * coefficient)
             high += max(a * coefficient, b * coefficient)
-        return low, high
+        if not any(_divisor(monomial) for monomial, _ in self.terms):
+            return low, high
+        return max(low, _relaxed(self, -1)), min(high, _relaxed(self, 1))
 
     def __str__(self) -> str:
         return _text(self)
@@ -289,6 +292,29 @@ def _atom_bounds(atom: Atom) -> tuple[int, int]:
         return min(a, -b), max(b, -a)
     corners = (a // low, a // high, b // low, b // high)
     return min(corners), max(corners)
+
+
+def _divisor(monomial: Monomial) -> int:
+    """d where the term is floor(n / d) with d a number, else 0."""
+    atom = monomial[0] if len(monomial) == 1 else None
+    if not isinstance(atom, Quotient) or atom.remainder or atom.divisor.terms[0][0]:
+        return 0
+    return atom.divisor.terms[0][1]
+
+
+def _relaxed(dim: Dim, sign: int) -> int:
+    """A bound from above (sign 1) or below (-1) with n/d - (d-1)/d <= floor(n / d) <= n/d, so that `t // 2 <= t` is seen."""
+    scale = math.lcm(*(_divisor(monomial) or 1 for monomial, _ in dim.terms))
+    total: Size = 0
+    for monomial, coefficient in dim.terms:
+        divisor, atom = _divisor(monomial), monomial[0] if monomial else None
+        if divisor and isinstance(atom, Quotient):
+            slack = 0 if coefficient * sign > 0 else divisor - 1
+            total = total + (atom.numerator - slack) * (coefficient * scale // divisor)
+        else:
+            total = total + Dim(((monomial, coefficient * scale),))
+    low, high = bounds(total)
+    return high // scale if sign > 0 else -(-low // scale)
 
 
 def _order(atom: Atom) -> str:

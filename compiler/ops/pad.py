@@ -14,7 +14,8 @@ class Pad(Op):
     """x with more elements at both ends of its last dimensions.
 
     `amounts`: one entry for each of the last dimensions, in order, each a number for both sides or [before, after];
-    a single number pads every dimension after the second, as in an image. `mode`: `constant` (of `value`), `reflect` (without the edge), `edge` or `wrap`.
+    a single number pads every dimension after the second, as in an image.
+    `mode`: `constant` (of `value`), `reflect` (without the edge), `edge` or `wrap`.
     x: any dtype (constant), any shape. Source: torch.nn.functional.pad; onnx Pad.
     """
 
@@ -28,6 +29,7 @@ class Pad(Op):
         Example({"amounts": [[1, 2]], "mode": "reflect"}, ["float32[b, t]"]),
         Example({"amounts": [1, [2, 0]], "mode": "edge"}, ["float32[b, 3, h, w]"]),
         Example({"amounts": [1, [2, 0]], "mode": "wrap"}, ["float32[b, 3, h, w]"]),
+        Example({"amounts": [["-t % 4", "t // 2"], 0], "mode": "wrap"}, ["float32[b, t, 3]"]),
         Example({"amounts": [["h", 1]]}, ["int64[b, h]"]),
         Example({"amounts": [[0, "-t % 4"], 0]}, ["float32[b, t, 3]"]),
     )
@@ -71,12 +73,10 @@ class Pad(Op):
 
     def _wrap(self, g: Builder, x: Value, pairs: Sequence[tuple[Size, Size]]) -> Value:
         """As slices and joins: few runtimes know Pad's own mode."""
+        shape = x.shape
         for i, (before, after) in enumerate(pairs):
-            head = (
-                [g("Slice", x, g.ints(-before) if isinstance(before, int) else g("Neg", g.size(before)), g.ints(2**63 - 1), g.ints(i))]
-                if before != 0
-                else []
-            )
+            start = -before if isinstance(before, int) else shape[i] - before
+            head = [g("Slice", x, g.size(start), g.ints(2**63 - 1), g.ints(i))] if before != 0 else []
             tail = [g("Slice", x, g.ints(0), g.size(after), g.ints(i))] if after != 0 else []
             x = g("Concat", *head, x, *tail, axis=i) if head or tail else x
         return x

@@ -45,9 +45,10 @@ class Roll(Op):
         return shift
 
     def define(self, g: Builder, x: Value) -> Value:
-        for i, shift in self._shifts(TensorType(x.dtype, x.shape)):
+        shape = x.shape
+        for i, shift in self._shifts(TensorType(x.dtype, shape)):
             if shift == 0:
                 continue
-            cut = g.size(x.shape[i] - shift)
+            cut = g.size(shape[i] - shift)
             x = g("Concat", g("Slice", x, cut, g.ints(2**63 - 1), g.ints(i)), g("Slice", x, g.ints(0), cut, g.ints(i)), axis=i)
         return g("Identity", x)

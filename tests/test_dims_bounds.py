@@ -1,0 +1,39 @@
+"""Bounds of sizes hold every value over the declared range, and see through floor division."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from lamina.schema.dims import Dim, Size, Symbol, bounds, compare, value_of
+
+T = Dim.of(Symbol("t", min=4, opt=8, max=19))
+H = Dim.of(Symbol("h", min=8, opt=16, max=40, multiple_of=8))
+RANGES = {"t": range(4, 20), "h": range(8, 41, 8)}
+SIZES = [
+    T // 2,
+    T - T // 2,
+    T // 2 - T,
+    (T + 3) // 4 * 4 - T,
+    (T * H) // 3 - T,
+    ((T + 1) // 2 + 3) // 2,
+    2 * (T // 3) - H // 16 + 1,
+    -T % 4,
+]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_bounds_hold_every_value(size: Size) -> None:
+    values = [value_of(size, dict(zip(RANGES, point, strict=True))) for point in itertools.product(*RANGES.values())]
+    low, high = bounds(size)
+    assert low <= min(values)
+    assert high >= max(values)
+
+
+def test_a_half_is_at_most_the_whole() -> None:
+    assert compare(T // 2, "<=", T) is True
+    assert compare(T // 2, "<", T) is True
+    assert compare((T + 3) // 4 * 4, ">=", T) is True
+    assert compare((T - 3) // 2 + 1, ">=", 1) is True
+    assert compare(T // 2, "<", 8) is None

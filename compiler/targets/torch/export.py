@@ -1,0 +1,94 @@
+"""A module as a `torch.export` archive (.pt2) with the graph's dynamic sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import Dim as ExportDim
+
+from lamina.compiler.graph import Graph, Value
+from lamina.compiler.targets.torch.arrays import torch_dtype
+from lamina.compiler.targets.torch.module import LaminaModule
+from lamina.schema.dims import Dim, Symbol, value_of
+
+
+def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> None:
+    """Export the module for inference, each named dim over its declared range, and write the archive.
+
+    The program takes the inputs by position, in the graph's order. The module must hold its weights, and is left as it was.
+    The same module, file name and version of PyTorch give the same bytes.
+    """
+    program = export(module, graph)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine, and a count of the programs made so far
+    torch.export.save(program, path)
+
+
+def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
+    """The exported program of the module in eval mode."""
+    symbols = _symbols(graph)
+    dims = {symbol: _dim(symbol) for symbol in symbols}
+    env = _samples(symbols, {size for value in graph.inputs for size in value.shape if isinstance(size, int)})
+    arguments = tuple(_example(value, env) for value in graph.inputs)
+    shapes = tuple(_dynamic(value, dims) for value in graph.inputs)
+    training = module.training
+    try:
+        return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
+    finally:
+        module.train(training)
+
+
+def _symbols(graph: Graph) -> list[Symbol]:
+    found = {symbol for value in graph.inputs for size in value.shape if isinstance(size, Dim) for symbol in size.symbols}
+    return sorted(found, key=lambda symbol: symbol.name)
+
+
+def _units(symbol: Symbol) -> tuple[int, int]:
+    return -(-symbol.min // symbol.multiple_of), symbol.max // symbol.multiple_of
+
+
+def _dim(symbol: Symbol) -> Any:
+    """The dim's unit, to be multiplied by `multiple_of`; None where the range leaves one value."""
+    low, high = _units(symbol)
+    return ExportDim(symbol.name if symbol.multiple_of == 1 else f"{symbol.name}_unit", min=low, max=high) if low < high else None
+
+
+def _samples(symbols: list[Symbol], fixed: set[int]) -> dict[str, int]:
+    """A value for each dim to trace with, unlike the others and the fixed sizes: an equality by chance would be taken for a rule."""
+    env: dict[str, int] = {}
+    for symbol in symbols:
+        low, high = _units(symbol)
+        taken = fixed | set(env.values())
+        free = (u for u in range(max(low, 2), high) if u * symbol.multiple_of not in taken)
+        env[symbol.name] = next(free, high) * symbol.multiple_of
+    return env
+
+
+def _example(value: Value, env: dict[str, int]) -> Tensor:
+    return torch.zeros([value_of(size, env) for size in value.shape], dtype=torch_dtype(value.dtype))
+
+
+def _dynamic(value: Value, dims: dict[Symbol, Any]) -> dict[int, Any]:
+    return {axis: _form(size, dims) for axis, size in enumerate(value.shape) if isinstance(size, Dim)}
+
+
+def _form(size: Dim, dims: dict[Symbol, Any]) -> Any:
+    """A multiple of one dim, plus a number, in torch.export's terms; anything else is left to it to find."""
+    total = 0
+    unit = None
+    for monomial, coefficient in size.terms:
+        if not monomial:
+            total += coefficient
+        elif unit is None and len(monomial) == 1 and isinstance(monomial[0], Symbol):
+            unit = (dims[monomial[0]], coefficient)
+        else:
+            return ExportDim.AUTO
+    assert unit is not None
+    dim, coefficient = unit
+    if dim is None:
+        return None
+    dim = coefficient * dim if coefficient != 1 else dim
+    return dim + total if total else dim

@@ -1,0 +1,147 @@
+"""Pooling over windows and over whole maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lamina.compiler.targets.torch.lowerings.spatial import pad, resolve_pads, symmetric
+from lamina.compiler.targets.torch.registry import Ints, lowering
+
+_AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def _overhang(x: Tensor, pads: Sequence[int], kernel: Ints, stride: Ints, dilation: Ints, ceil_mode: int) -> list[int]:
+    """How far the last window of each axis reaches beyond the padded end. A window must start inside the input or its left pad."""
+    if not ceil_mode:
+        return [0] * len(kernel)
+    beyond = []
+    for i, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
+        size, span = x.shape[2 + i] + pads[i] + pads[i + len(kernel)], (k - 1) * d + 1
+        steps = -(-(size - span) // s)
+        if steps * s >= x.shape[2 + i] + pads[i]:
+            steps -= 1
+        beyond.append(max(steps * s + span - size, 0))
+    return beyond
+
+
+def _window_sum(x: Tensor, kernel: Ints, stride: Ints, dilation: Ints) -> Tensor:
+    """Sums over windows, as a convolution of each channel by itself with ones."""
+    flat = x.reshape(-1, 1, *x.shape[2:])
+    sums = _CONV[len(kernel)](flat, x.new_ones((1, 1, *kernel)), None, stride, 0, dilation)
+    return sums.reshape(*x.shape[:2], *sums.shape[2:])
+
+
+@lowering("AveragePool")
+def average_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Ints = (),
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Tensor:
+    n = len(kernel_shape)
+    stride, dilation = strides or (1,) * n, dilations or (1,) * n
+    around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
+    fits = all(2 * p <= k for p, k in zip(around[:n], kernel_shape, strict=True))
+    if symmetric(around) and fits and set(dilation) == {1}:
+        return _AVERAGE[n](x, kernel_shape, stride, around[:n], bool(ceil_mode), bool(count_include_pad))
+    beyond = [0] * n + _overhang(x, around, kernel_shape, stride, dilation, ceil_mode)
+    counted = pad(torch.ones_like(x[:1, :1]), around, 1.0 if count_include_pad else 0.0)
+    counts = _window_sum(pad(counted, beyond), kernel_shape, stride, dilation)
+    return _window_sum(pad(pad(x, around), beyond), kernel_shape, stride, dilation) / counts
+
+
+@lowering("LpPool")
+def lp_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints = (),
+    p: int = 2,
+    pads: Ints = (),
+    strides: Ints = (),
+) -> Tensor:
+    n = len(kernel_shape)
+    stride, dilation = strides or (1,) * n, dilations or (1,) * n
+    around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
+    beyond = [0] * n + _overhang(x, around, kernel_shape, stride, dilation, ceil_mode)
+    powers = pad(pad(x.abs() ** p, around), beyond)
+    return _window_sum(powers, kernel_shape, stride, dilation) ** (1.0 / p)
+
+
+@lowering("MaxPool")
+def max_pool(
+    x: Tensor,
+    *,
+    kernel_shape: Ints,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Ints = (),
+    pads: Ints = (),
+    storage_order: int = 0,
+    strides: Ints = (),
+    outputs: int = 1,
+) -> tuple[Tensor, ...]:
+    n = len(kernel_shape)
+    stride, dilation = strides or (1,) * n, dilations or (1,) * n
+    around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
+    fits = symmetric(around) and all(2 * p <= k for p, k in zip(around[:n], kernel_shape, strict=True))
+    floats = x if x.is_floating_point() else x.to(torch.float32)
+    padded, inner = (floats, around[:n]) if fits else (pad(floats, around, float("-inf")), [0] * n)
+    if outputs == 1:
+        return (_MAX[n](padded, kernel_shape, stride, inner, dilation, bool(ceil_mode)).to(x.dtype),)
+    values, indices = _MAX[n](padded, kernel_shape, stride, inner, dilation, bool(ceil_mode), return_indices=True)
+    return values.to(x.dtype), _flat_indices(indices, x, padded, [0] * n if fits else around[:n], storage_order)
+
+
+def _flat_indices(indices: Tensor, x: Tensor, padded: Tensor, begins: Sequence[int], column_major: int) -> Tensor:
+    """PyTorch counts within one padded map, ONNX within the whole unpadded tensor."""
+    places, rest = [], indices
+    for size, begin in reversed(list(zip(padded.shape[2:], begins, strict=True))):
+        places.append(rest % size - begin)
+        rest = rest // size
+    sizes = list(x.shape[2:])
+    ordered = list(zip(reversed(places), sizes, strict=True))
+    flat = torch.zeros_like(indices)
+    for place, size in reversed(ordered) if column_major else ordered:
+        flat = flat * size + place
+    maps = torch.arange(x.shape[0] * x.shape[1], device=x.device).reshape(x.shape[0], x.shape[1], *(1,) * len(sizes))
+    return flat + maps * x[0, 0].numel()
+
+
+@lowering("MaxUnpool")
+def max_unpool(x: Tensor, indices: Tensor, shape: Ints | None = None, *, kernel_shape: Ints, pads: Ints = (), strides: Ints = ()) -> Tensor:
+    """Indices count within the tensor that was pooled; a larger `shape` keeps each value's place in its map."""
+    n = len(kernel_shape)
+    stride, around = strides or (1,) * n, pads or (0,) * (2 * n)
+    rows = zip(x.shape[2:], stride, kernel_shape, around[:n], around[n:], strict=True)
+    pooled = [*x.shape[:2], *((size - 1) * s + k - a - b for size, s, k, a, b in rows)]
+    whole = x.new_zeros(pooled).reshape(-1).scatter(0, indices.reshape(-1), x.reshape(-1)).reshape(pooled)
+    return whole if shape is None else pad(whole, [0] * (n + 2) + [a - b for a, b in zip(shape, pooled, strict=True)])
+
+
+@lowering("GlobalAveragePool")
+def global_average_pool(x: Tensor) -> Tensor:
+    return x.mean(tuple(range(2, x.dim())), keepdim=True)
+
+
+@lowering("GlobalMaxPool")
+def global_max_pool(x: Tensor) -> Tensor:
+    return x.amax(tuple(range(2, x.dim())), keepdim=True)
+
+
+@lowering("GlobalLpPool")
+def global_lp_pool(x: Tensor, *, p: int = 2) -> Tensor:
+    return (x.abs() ** p).sum(tuple(range(2, x.dim())), keepdim=True) ** (1.0 / p)

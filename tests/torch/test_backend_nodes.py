@@ -1,0 +1,145 @@
+"""Every lowering against onnx's own backend node tests."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import AttributeProto, helper, numpy_helper
+
+from lamina.compiler.graph import Constant, Graph, Node, Origin, Value
+from lamina.compiler.targets.torch import to_module
+from lamina.compiler.targets.torch.arrays import from_numpy, to_numpy
+from lamina.compiler.targets.torch.registry import known
+from lamina.schema.diagnostics import Span
+from lamina.schema.dims import DTYPES, TensorType
+
+ORIGIN = Origin(Span("onnx", 1, 1), "")
+LAST_PLACES = {"bfloat16": 2 * 2**-7, "float16": 2 * 2**-10}  # two units in the last place
+HOST_INTEGERS = 64  # integer inputs up to this size are also tried as constants, which is how graphs give axes and shapes
+
+
+def _cases() -> list[Any]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        from onnx.backend.test.loader import load_model_tests
+
+        return [case for case in load_model_tests(kind="node") if case.model is not None and case.model.graph.node]
+
+
+def _dtype(element: int) -> str:
+    return str(helper.tensor_dtype_to_np_dtype(element).name)
+
+
+def _is_tensor(info: onnx.ValueInfoProto) -> bool:
+    """Whether a graph of ours can hold the value: a tensor (no sequence, no optional) of one of our dtypes."""
+    kind = info.type.WhichOneof("value")
+    element = info.type.tensor_type.elem_type
+    return kind == "tensor_type" and element != onnx.TensorProto.STRING and _dtype(element) in DTYPES
+
+
+def _expressible(model: onnx.ModelProto) -> bool:
+    attributes = [a for n in model.graph.node for a in n.attribute]
+    subgraphs = any(a.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS) for a in attributes)
+    references = any(a.ref_attr_name for a in attributes)
+    casts = [a.i for a in attributes if a.name in ("to", "dtype", "output_datatype")]
+    return (
+        all(map(_is_tensor, (*model.graph.input, *model.graph.output)))
+        and not (subgraphs or references or model.functions)
+        and all(_dtype(code) in DTYPES for code in casts)
+    )
+
+
+def _current(model: onnx.ModelProto) -> bool:
+    """Whether each node is still written that way today: earlier opsets had attributes where there are inputs now."""
+    return all({a.name for a in n.attribute} <= set(onnx.defs.get_schema(n.op_type).attributes) for n in model.graph.node)
+
+
+def _attribute(attribute: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, onnx.TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    return tuple(value) if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS) else value
+
+
+def _graph(model: onnx.ModelProto, constants: dict[str, np.ndarray[Any, Any]]) -> Graph:
+    """The model as a graph of ours, some inputs being known at compile time."""
+    types = {i.name: TensorType(_dtype(i.type.tensor_type.elem_type), ()) for i in model.graph.input}
+    values: dict[str, Value] = {n: Constant(n, t, constants[n]) if n in constants else Value(n, t) for n, t in types.items()}
+    inputs = tuple(values[i.name] for i in model.graph.input if i.name not in constants)
+    nodes = []
+    for node in model.graph.node:
+        arguments = tuple(values[name] if name else None for name in node.input)
+        results = tuple(Value(name) for name in node.output)
+        values.update(zip(node.output, results, strict=True))
+        nodes.append(Node(node.op_type, arguments, results, ORIGIN, {a.name: _attribute(a) for a in node.attribute}, node.domain))
+    return Graph(model.graph.name, inputs, tuple(values[o.name] for o in model.graph.output), tuple(nodes))
+
+
+def _array(value: Any) -> np.ndarray[Any, Any]:
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+
+
+def _run(case: Any, inputs: list[Any], constants: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+    module = to_module(_graph(case.model, constants)).eval()
+    names = [i.name for i in case.model.graph.input]
+    given = [from_numpy(_array(a)) for n, a in zip(names, inputs, strict=True) if n not in constants]
+    result = module(*given)
+    return [to_numpy(t) for t in (result.values() if isinstance(result, dict) else [result])]
+
+
+def _small_integers(case: Any, inputs: list[Any]) -> dict[str, np.ndarray[Any, Any]]:
+    arrays = {i.name: _array(a) for i, a in zip(case.model.graph.input, inputs, strict=True)}
+    return {n: a for n, a in arrays.items() if a.dtype in (np.int64, np.int32) and a.ndim <= 1 and a.size <= HOST_INTEGERS}
+
+
+def _assert_same(case: Any, got: list[np.ndarray[Any, Any]], wanted: list[Any]) -> None:
+    assert len(got) == len(wanted)
+    for g, w in zip(got, wanted, strict=True):
+        w = _array(w)
+        assert g.dtype == w.dtype
+        assert g.shape == w.shape
+        rtol = max(case.rtol, LAST_PLACES.get(w.dtype.name, 0.0))
+        np.testing.assert_allclose(g.astype(np.float64), w.astype(np.float64), rtol=rtol, atol=case.atol)
+
+
+# The outputs are random: only their shape and dtype could be compared.
+RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+
+
+def _random(case: Any) -> bool:
+    """Dropout that drops: its third input is true and its ratio, the second, is not 0."""
+    (inputs, _), *_ = case.data_sets
+    drops = case.model.graph.node[0].op_type == "Dropout" and len(inputs) == 3 and bool(inputs[2]) and float(inputs[1]) != 0
+    return drops or any(n.op_type in RANDOM for n in case.model.graph.node)
+
+
+def _covered() -> list[Any]:
+    lowered = known().keys() | {"Constant"}
+    return [
+        case
+        for case in _cases()
+        if all(n.domain == "" and n.op_type in lowered for n in case.model.graph.node)
+        and _expressible(case.model)
+        and _current(case.model)
+        and not _random(case)
+    ]
+
+
+CASES = _covered()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_case(case: Any) -> None:
+    torch.set_num_threads(2)
+    for inputs, wanted in case.data_sets:
+        _assert_same(case, _run(case, inputs, {}), wanted)
+        constants = _small_integers(case, inputs)
+        if constants:
+            _assert_same(case, _run(case, inputs, constants), wanted)

@@ -1,0 +1,247 @@
+"""The module that a graph becomes: names, modes, training, compilation, export."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Constant, Derived, Graph, Node, Origin, Parameter, Value
+from lamina.compiler.targets.torch import run_values, save_pt2, to_module
+from lamina.compiler.targets.torch.export import export
+from lamina.schema.diagnostics import Span, SpecError
+from lamina.schema.dims import Dim, Symbol, TensorType
+
+ORIGIN = Origin(Span("model.yaml", 7, 3), "body")
+N, T = Symbol("N", 1, 4, 64), Symbol("T", 4, 64, 1024, multiple_of=4)
+n, t = Dim.of(N), Dim.of(T)
+
+
+class Given:
+    """Weights by name."""
+
+    def __init__(self, **arrays: Any) -> None:
+        self.arrays = {name.replace("__", "."): np.asarray(array, np.float32) for name, array in arrays.items()}
+
+    def get(self, parameter: Parameter) -> Any:
+        return _Array(self.arrays[parameter.name])
+
+
+class _Array:
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        return self.array
+
+
+def _builder(inputs: tuple[Value, ...] = ()) -> Builder:
+    count = iter(range(10_000))
+    dims = {s.name: (v, i) for v in inputs for i, size in enumerate(v.shape) if isinstance(size, Dim) for s in size.symbols}
+    return Builder(ORIGIN, "g", dims, lambda prefix: f"{prefix}_{next(count)}")
+
+
+def _parameter(name: str, *shape: int, trainable: bool = True) -> Parameter:
+    return Parameter(name, TensorType("float32", shape), trainable=trainable)
+
+
+def _normalised() -> tuple[Graph, Given]:
+    """Linear, BatchNormalization, Dropout: x [N, 3] -> [N, 5]."""
+    x = Value("x", TensorType("float32", (n, 3)))
+    g = _builder((x,))
+    weight, bias = _parameter("stages.0.forward.weight", 5, 3), _parameter("stages.0.forward.bias", 5)
+    scale, shift = _parameter("bn.weight", 5), _parameter("bn.bias", 5)
+    mean, var = _parameter("bn.running_mean", 5, trainable=False), _parameter("bn.running_var", 5, trainable=False)
+    h = g("Gemm", x, weight, bias, transB=1)
+    h = g("BatchNormalization", h, scale, shift, mean, var, epsilon=1e-5, momentum=0.9)
+    y = g("Dropout", h, g.constant(0.5, "float32"))
+    rng = np.random.default_rng(0)
+    given = Given(
+        stages__0__forward__weight=rng.normal(size=(5, 3)),
+        stages__0__forward__bias=rng.normal(size=5),
+        bn__weight=np.ones(5),
+        bn__bias=np.zeros(5),
+        bn__running_mean=np.zeros(5),
+        bn__running_var=np.ones(5),
+    )
+    return Graph("normalised", (x,), (y,), tuple(g.nodes)), given
+
+
+def _attention() -> tuple[Graph, Given]:
+    """x [N, T, 8] -> windows of 4 tokens that attend within themselves -> [N, T, 8]: two reshapes by computed shapes."""
+    x = Value("x", TensorType("float32", (n, t, 8)))
+    g = _builder((x,))
+    weight = _parameter("mix.weight", 8, 8)
+    windows = g.reshape(x, (n * (t // 4), 4, 8))
+    scores = g("Softmax", g("MatMul", windows, g.transpose(windows, 0, 2, 1)), axis=-1)
+    mixed = g("MatMul", g("MatMul", scores, windows), weight)
+    count = g("Cast", g("Mul", g.size(n), g.size(t)), to=1)
+    y = g("Div", g("Reshape", mixed, g.shape((n, t, 8))), count)
+    return Graph("windows", (x,), (y,), tuple(g.nodes)), Given(mix__weight=np.random.default_rng(1).normal(size=(8, 8)))
+
+
+def _attention_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    w = x.unflatten(1, (-1, 4))
+    return ((torch.softmax(w @ w.mT, -1) @ w @ weight) / (x.shape[0] * x.shape[1])).flatten(1, 2)
+
+
+def test_weights_stand_under_their_paths() -> None:
+    module = to_module(*_normalised())
+    assert [name for name, _ in module.named_parameters()] == ["stages.0.forward.weight", "stages.0.forward.bias", "bn.weight", "bn.bias"]
+    assert set(module.state_dict()) == {*dict(module.named_parameters()), "bn.running_mean", "bn.running_var"}
+    assert set(copy.deepcopy(module).state_dict()) == set(module.state_dict())
+
+
+def test_without_weights_parameters_are_on_meta_and_can_be_assigned() -> None:
+    graph, given = _normalised()
+    module, full = to_module(graph).eval(), to_module(graph, given).eval()
+    assert {p.device.type for p in module.parameters()} == {"meta"}
+    module.load_state_dict(full.state_dict(), assign=True)
+    x = torch.randn(4, 3)
+    torch.testing.assert_close(module(x), full(x))
+
+
+def test_eval_mode_is_linear_layer_then_normalisation() -> None:
+    graph, given = _normalised()
+    x = torch.randn(4, 3)
+    w, b = (torch.from_numpy(given.arrays[f"stages.0.forward.{k}"]) for k in ("weight", "bias"))
+    torch.testing.assert_close(to_module(graph, given).eval()(x), F.linear(x, w, b) / (1 + 1e-5) ** 0.5)
+
+
+def test_train_mode_drops_and_updates_running_statistics_as_batch_norm_does() -> None:
+    graph, given = _normalised()
+    module, x = to_module(graph, given), torch.randn(16, 3)
+    y = module(x)
+    assert 0.2 < (y == 0).float().mean() < 0.8
+    layer = torch.nn.BatchNorm1d(5)
+    w, b = (torch.from_numpy(given.arrays[f"stages.0.forward.{k}"]) for k in ("weight", "bias"))
+    layer(F.linear(x, w, b))
+    state = module.state_dict()
+    torch.testing.assert_close(state["bn.running_mean"], layer.running_mean)
+    torch.testing.assert_close(state["bn.running_var"], layer.running_var)
+    before = state["bn.running_mean"].clone()
+    module.eval()(x)
+    torch.testing.assert_close(module.state_dict()["bn.running_mean"], before)
+
+
+def test_loss_decreases() -> None:
+    torch.manual_seed(0)
+    module, x = to_module(*_attention()), torch.randn(2, 8, 8)
+    target = _attention_reference(x, torch.randn(8, 8))
+    optimiser = torch.optim.Adam(module.parameters(), 0.1)
+    losses = []
+    for _ in range(60):
+        loss = F.mse_loss(module(x), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.05 * losses[0]
+
+
+def test_inputs_by_name_and_outputs_as_dictionary() -> None:
+    a, b = (Value(name, TensorType("float32", (n,))) for name in "ab")
+    g = _builder()
+    graph = Graph("two", (a, b), (g("Sub", a, b), g("Add", a, b)), tuple(g.nodes))
+    module = to_module(graph)
+    one, two = torch.ones(3), torch.full((3,), 2.0)
+    difference, total = (v.name for v in graph.outputs)
+    for result in (module(one, two), module(b=two, a=one), module(one, b=two)):
+        assert result[difference].tolist() == [-1] * 3
+        assert result[total].tolist() == [3] * 3
+    with pytest.raises(TypeError, match="the inputs are a, b"):
+        module(one)
+    with pytest.raises(TypeError, match="the inputs are a, b"):
+        module(one, two, b=two)
+
+
+def test_derived_weights_carry_gradients() -> None:
+    x, weight = Value("x", TensorType("float32", (n, 3))), _parameter("weight", 2, 3)
+    transposed = Value("t")
+    node = Node("Transpose", (weight,), (transposed,), ORIGIN, {"perm": (1, 0)})
+    derived = Derived("t", TensorType("float32", (3, 2)), node)
+    g = _builder((x,))
+    module = to_module(Graph("derived", (x,), (g("MatMul", x, derived),), tuple(g.nodes)), Given(weight=np.ones((2, 3))))
+    module(torch.ones(1, 3)).sum().backward()
+    assert module.get_parameter("weight").grad is not None
+    torch.testing.assert_close(module.get_parameter("weight").grad, torch.ones(2, 3))
+
+
+def test_torch_functions_are_called_by_their_dotted_name() -> None:
+    x = Value("x", TensorType("float32", (n, 3)))
+    g = _builder((x,))
+    module = to_module(Graph("fast", (x,), (g.torch("nn.functional.softmax", x, dim=-1, dtype="float64"),), tuple(g.nodes)))
+    data = torch.randn(2, 3)
+    torch.testing.assert_close(module(data), torch.softmax(data.double(), -1))
+
+
+def test_unknown_operator_names_its_line() -> None:
+    x = Value("x", TensorType("float32", (n,)))
+    g = _builder((x,))
+    graph = Graph("odd", (x,), (g("NotAnOperator", x),), tuple(g.nodes))
+    with pytest.raises(SpecError, match=r"model.yaml:7:3.*no lowering for the operator NotAnOperator"):
+        to_module(graph)
+    wrong = Graph("odd", (x,), (g("Softmax", x, flavour=1),), (g.nodes[-1],))
+    with pytest.raises(SpecError, match="Softmax does not know the attribute flavour"):
+        to_module(wrong)
+
+
+def test_run_values_are_float64_and_only_what_is_needed() -> None:
+    graph, given = _attention()
+    softmax = next(node for node in graph.nodes if node.op_type == "Softmax").outputs[0].name
+    x = np.random.default_rng(2).normal(size=(1, 4, 8)).astype(np.float32)
+    values = run_values(graph, given, {"x": x}, [softmax, graph.outputs[0].name])
+    scores = x.astype(np.float64) @ x.astype(np.float64).transpose(0, 2, 1)
+    expected = np.exp(scores - scores.max(-1, keepdims=True))
+    np.testing.assert_allclose(values[softmax], expected / expected.sum(-1, keepdims=True), rtol=1e-13)
+    reference = _attention_reference(torch.from_numpy(x).double(), torch.from_numpy(given.arrays["mix.weight"]).double())
+    np.testing.assert_allclose(values[graph.outputs[0].name], reference.numpy(), rtol=1e-12)
+    shapes = run_values(graph, given, {"x": x})
+    assert set(shapes) == {v.name for node in graph.nodes for v in node.outputs}
+    assert run_values(graph, given, {"x": x}, [softmax], wide=False)[softmax].dtype == np.float32
+
+
+def test_a_reshape_by_computed_shape_compiles_whole_with_dynamic_sizes() -> None:
+    graph, given = _attention()
+    module = to_module(graph, given)
+    compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
+    weight = torch.from_numpy(given.arrays["mix.weight"])
+    counter = torch._dynamo.utils.counters
+    for shape in ((2, 12, 8), (3, 20, 8), (5, 16, 8)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(compiled(x), _attention_reference(x, weight), rtol=1e-4, atol=1e-6)
+    assert counter["stats"]["unique_graphs"] == 1
+
+
+def test_export_keeps_the_declared_ranges(tmp_path: Path) -> None:
+    graph, given = _attention()
+    module = to_module(graph, given)
+    program = export(module, graph)
+    assert module.training
+    weight = torch.from_numpy(given.arrays["mix.weight"])
+    for shape in ((1, 4, 8), (64, 12, 8), (3, 1024, 8)):
+        x = torch.randn(shape)
+        torch.testing.assert_close(program.module(check_guards=False)(x), _attention_reference(x, weight), rtol=1e-4, atol=1e-6)
+    ranges = {(int(r.lower), int(r.upper)) for r in program.range_constraints.values()}
+    assert {(1, 64), (4, 1024)} <= ranges
+    save_pt2(module, graph, tmp_path / "model.pt2")
+    (tmp_path / "again").mkdir()
+    save_pt2(to_module(graph, given), graph, tmp_path / "again" / "model.pt2")
+    assert (tmp_path / "again" / "model.pt2").read_bytes() == (tmp_path / "model.pt2").read_bytes()
+    loaded = torch.export.load(tmp_path / "model.pt2").module(check_guards=False)
+    torch.testing.assert_close(loaded(x), module(x))
+
+
+def test_constants_follow_the_module_but_not_its_state() -> None:
+    x = Value("x", TensorType("float32", (n, 3)))
+    g = _builder((x,))
+    two = Constant("two", TensorType("float32", (3,)), np.full(3, 2.0, np.float32))
+    module = to_module(Graph("twice", (x,), (g("Mul", x, two),), tuple(g.nodes)))
+    assert module.state_dict() == {}
+    assert copy.deepcopy(module).double()(torch.ones(1, 3, dtype=torch.float64)).dtype is torch.float64

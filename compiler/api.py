@@ -8,8 +8,8 @@ from typing import Any
 
 from lamina.compiler.compile import compile
 from lamina.compiler.elaborate import elaborate
-from lamina.schema.diagnostics import Diagnostic, SpecError
-from lamina.schema.read import read_spec
+from lamina.schema.diagnostics import Collector, Diagnostic, SpecError
+from lamina.schema.read import read_spec, read_what_stands
 from lamina.schema.spec import ModelSpec
 
 
@@ -20,8 +20,12 @@ def load(path: str | Path, variant: str | None = None, **config: Any) -> ModelSp
 
 def check(path: str | Path, variant: str | None = None, **config: Any) -> tuple[Diagnostic, ...]:
     """Every diagnostic of a spec; empty when it is right."""
+    collector = Collector()
+    spec = read_what_stands(path, collector, variant, {k: _yaml(v) for k, v in config.items()})
     try:
-        elaborate(load(path, variant, **config))
+        if spec is not None:
+            elaborate(spec, collector)
+        collector.raise_if_any()
     except SpecError as error:
         return error.diagnostics
     return ()

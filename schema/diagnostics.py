@@ -71,7 +71,8 @@ class Collector:
     limit: int = 100
 
     def add(self, diagnostic: Diagnostic) -> None:
-        if diagnostic not in self.diagnostics and len(self.diagnostics) < self.limit:
+        said = any((d.span, d.code, d.message) == (diagnostic.span, diagnostic.code, diagnostic.message) for d in self.diagnostics)
+        if not said and len(self.diagnostics) < self.limit:
             self.diagnostics.append(diagnostic)
 
     def error(self, code: str, message: str, span: Span, hint: str = "", notes: Sequence[Note] = ()) -> None:

@@ -27,6 +27,7 @@ _MODEL_KEYS = (
     "blocks", "body", "outputs", "weights", "preprocess", "tokenizer",
 )  # fmt: skip
 _FILE_KEYS = ("lamina", "summary", "use", "blocks")
+_FOUNDATIONS = ("use", "config", "inputs", "dims", "state", "modules", "blocks", "body", "args")  # without one, names look undefined
 _TEMPLATES = {
     "lamina": "`lamina: 1`, the version of the language",
     "model": "`model:` and a name",
@@ -44,11 +45,18 @@ T = TypeVar("T")
 
 def read_spec(path: str | Path, variant: str | None = None, overrides: MappingType[str, str] | None = None) -> s.ModelSpec:
     """Read a model file. `overrides` are config values as YAML text. Raises SpecError with every diagnostic."""
-    reader = _Reader(Collector())
-    spec = reader.model(Path(path), variant, overrides or {})
-    reader.collector.raise_if_any()
+    collector = Collector()
+    spec = read_what_stands(path, collector, variant, overrides)
+    collector.raise_if_any()
     assert spec is not None
     return spec
+
+
+def read_what_stands(
+    path: str | Path, collector: Collector, variant: str | None = None, overrides: MappingType[str, str] | None = None
+) -> s.ModelSpec | None:
+    """A spec without the parts that are wrong, so that the rest is checked in the same run; None when too little stands."""
+    return _Reader(collector).model(Path(path), variant, overrides or {})
 
 
 @dataclass(slots=True)
@@ -56,6 +64,8 @@ class _Reader:
     collector: Collector
     files: dict[Path, s.File] = field(default_factory=dict)
     open_files: list[tuple[Path, str]] = field(default_factory=list)
+    unreadable: set[str] = field(default_factory=set)
+    usable: bool = True  # false once something is wrong that makes the rest look wrong too
 
     @property
     def steps(self) -> StepReader:
@@ -88,15 +98,16 @@ class _Reader:
             "variant": variant,
         }
         self._references(root, fields, variant)
-        if self.collector.diagnostics:
+        if not self.usable or fields["body"] is None:
             return None
-        return s.ModelSpec(sources=self.collector.sources, **fields)
+        return s.ModelSpec(sources=self.collector.sources, unreadable=frozenset(self.unreadable), **fields)
 
     def _root(self, path: Path, name: str, known: tuple[str, ...], required: tuple[str, ...], what: str = "a spec") -> Mapping | None:
         try:
             text = read_text(path, name)
         except Fault as fault:
             self.collector.add(fault.at(Span(name, 1, 1)))
+            self.usable = False
             return None
         root = parse(text, name, self.collector)
         if root is None and not self.collector.diagnostics:
@@ -104,6 +115,7 @@ class _Reader:
         if root is not None and not isinstance(root, Mapping):
             self.collector.error("yaml", "a spec is a mapping of sections, such as `model:` and `body:`", root.span)
         if not isinstance(root, Mapping):
+            self.usable = False
             return None
         self._keys(root, known, required, what)
         version = root.get("lamina")
@@ -120,6 +132,7 @@ class _Reader:
             elif key.text not in known:
                 hint = did_you_mean(key.text, known) or f"the keys are {', '.join(known)}"
                 self.collector.error("unknown-key", f"`{key.text}` is not a key of {what}", key.span, hint)
+                self.usable = self.usable and not did_you_mean(key.text, _FOUNDATIONS)
         self._required(node, required, [key.text for key, _ in node if key.text not in known])
 
     def _required(self, node: Mapping, required: tuple[str, ...], unknown: list[str]) -> None:
@@ -127,6 +140,7 @@ class _Reader:
         for key in required:
             if key not in node.keys and not did_you_mean(key, unknown):
                 self.collector.error("missing-key", f"the file has no `{key}:`", node.span, f"add {_TEMPLATES[key]}")
+                self.usable = self.usable and key not in _FOUNDATIONS
 
     def _file(self, path: Path, name: str, root: Mapping) -> s.File:
         self.open_files.append((path.resolve(), name))
@@ -151,7 +165,9 @@ class _Reader:
         if not isinstance(node, Sequence):
             self.collector.error("type", "`use` must be a list of block files", node.span, "write use: [attention]")
             return []
-        return [f for f in (self._try(lambda n: self._import(path, n), item) for item in node.items) if f is not None]
+        found = [self._try(lambda n: self._import(path, n), item) for item in node.items]
+        self.usable = self.usable and None not in found
+        return [f for f in found if f is not None]
 
     def _import(self, importer: Path, node: Node) -> s.File | None:
         text = scalar(node, "an import").text
@@ -291,6 +307,8 @@ class _Reader:
             result = self._try(partial(read, key), value)
             if result is not None:
                 found[key.text] = result
+            else:
+                self.unreadable.add(key.text)
         return found
 
     def _try(self, read: Callable[[Node], T | None], node: Node | None) -> T | None:

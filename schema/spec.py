@@ -117,7 +117,11 @@ class Map(Located):
     collect: tuple[tuple[str, str], ...]
 
 
-Step = Call | Statement | Residual | Branches | Repeat | For | If | Modules | Scan | Iterate | Map
+class Broken(Located):
+    """A step that could not be read, as a diagnostic says: what follows is judged without what it would have set."""
+
+
+Step = Call | Statement | Residual | Branches | Repeat | For | If | Modules | Scan | Iterate | Map | Broken
 STRUCTURES: tuple[str, ...] = ("residual", "branches", "repeat", "for", "if", "modules", "scan", "iterate", "map")
 
 
@@ -254,6 +258,7 @@ class ModelSpec(Strict):
     sources: MappingType[str, str]
     variant: str | None = None
     overrides: tuple[Override, ...] = ()
+    unreadable: frozenset[str] = frozenset()  # declared names whose declarations are wrong, when diagnostics are all that is wanted
 
 
 for _model in (Residual, Branches, Repeat, For, If, Scan, Iterate, Map, Flow, Block, File, ModelSpec):

@@ -8,7 +8,23 @@ from typing import Any
 
 from lamina.schema.diagnostics import Collector, Fault, did_you_mean
 from lamina.schema.expressions import Expression, is_statement, parse_expression, parse_statement
-from lamina.schema.spec import STRUCTURES, Branches, Call, Flow, For, If, Iterate, Map, Modules, Repeat, Residual, Scan, Statement, Step
+from lamina.schema.spec import (
+    STRUCTURES,
+    Branches,
+    Broken,
+    Call,
+    Flow,
+    For,
+    If,
+    Iterate,
+    Map,
+    Modules,
+    Repeat,
+    Residual,
+    Scan,
+    Statement,
+    Step,
+)
 from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 
 _SIBLINGS: dict[str, tuple[str, ...]] = {
@@ -26,25 +42,20 @@ class StepReader:
     def flow(self, node: Node, result: Node | None = None) -> Flow:
         """A list of steps (or one step) as a Flow."""
         items = self._whole(node) if isinstance(node, Sequence) else (node,)
-        steps = [step for step in (self._guarded(self.step, item) for item in items) if step is not None]
+        steps = [self._guarded(self.step, item) or Broken(span=item.span) for item in items]
         formula = None if result is None else self._guarded(self._result, result)
         return Flow(span=node.span, steps=tuple(steps), result=formula)
 
     def _whole(self, node: Sequence) -> tuple[Node, ...]:
-        """The items of a list; none, and one diagnostic, where commas in [] have cut a statement into several of them."""
-        texts = [item.text if isinstance(item, Scalar) and item.plain else "" for item in node.items]
-        first = next((i for i, text in enumerate(texts) if _depth(text) > 0), None) if node.flow else None
-        last = (
-            None if first is None else next((i for i in range(first + 1, len(texts)) if _depth(", ".join(texts[first : i + 1])) == 0), None)
-        )
-        if first is None or last is None:
+        """The items of a list. Where commas in [] have cut a statement into several items, that is said, and it is put together again."""
+        cut = _cut(node) if node.flow else None
+        if cut is None:
             return node.items
-        while first and "=" in texts[first] and texts[first - 1].isidentifier():
-            first -= 1
-        parts = texts[first : last + 1]
+        parts = [item.text for item in node.items[cut] if isinstance(item, Scalar)]
+        text, place = ", ".join(parts), node.items[cut.start].span
         message = f"YAML broke a statement apart at its commas: it reads {' and '.join(f'`{p}`' for p in parts)} as {len(parts)} steps"
-        self.collector.error("yaml", message, node.items[first].span, f'quote the statement: "{", ".join(parts)}"')
-        return ()
+        self.collector.error("yaml", message, place, f'quote the statement: "{text}"')
+        return (*node.items[: cut.start], Scalar(text, text, place, exact=False), *node.items[cut.stop :])
 
     def _guarded(self, read: Callable[[Any], Any], node: Node) -> Any:
         try:
@@ -245,6 +256,18 @@ def _names(node: Node | None) -> tuple[tuple[str, str], ...]:
 
 def _two_keys_hint(first: Scalar, second: Scalar) -> str:
     return f"indent `{second.text}` to make it an argument of `{first.text}`, or start a new step with `- {second.text}`"
+
+
+def _cut(node: Sequence) -> slice | None:
+    """The items that are parts of one statement: from a bracket that stays open to where it closes, and names before an `=`."""
+    texts = [item.text if isinstance(item, Scalar) and item.plain else "" for item in node.items]
+    first = next((i for i, text in enumerate(texts) if _depth(text) > 0), len(texts))
+    last = next((i for i in range(first + 1, len(texts)) if _depth(", ".join(texts[first : i + 1])) == 0), None)
+    if last is None:
+        return None
+    while first and "=" in texts[first] + texts[first - 1] and texts[first - 1].isidentifier():
+        first -= 1
+    return slice(first, last + 1)
 
 
 def _depth(text: str) -> int:

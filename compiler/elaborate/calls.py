@@ -5,17 +5,33 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from functools import cache
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from lamina.compiler.elaborate.convert import convert
-from lamina.compiler.elaborate.values import UNKNOWN, BlockCallee, Callee, FlowCallee, Frame, Given, Module, OpCallee, Partial, Poisoned, Scope
+from lamina.compiler.elaborate.values import (
+    UNKNOWN,
+    BlockCallee,
+    Callee,
+    FlowCallee,
+    Frame,
+    Given,
+    Module,
+    OpCallee,
+    Partial,
+    Poisoned,
+    Scope,
+)
+from lamina.compiler.elaborate.words import declared as type_words
+from lamina.compiler.elaborate.words import expected, shown
 from lamina.compiler.elaborate.wants import ANYTHING, want_of_field, want_of_type
 from lamina.compiler.graph import Constant, Parameter, Value
 from lamina.compiler.op import Op, OpError, Signature, signature
 from lamina.schema.diagnostics import Fault, Note, Span, did_you_mean
 from lamina.schema.dims import FLOATS, TensorType
+from lamina.schema.spec import Argument, Block
 
 if TYPE_CHECKING:
     from lamina.compiler.elaborate.elaborator import Elaborator
@@ -31,7 +47,16 @@ class Caller:
         self.elaborator = elaborator
         self.depth = 0
 
-    def call(self, callee: Callee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], frame: Frame, span: Span, name: str | None) -> Any:
+    def call(
+        self,
+        callee: Callee,
+        mixed: Sequence[Given],
+        arguments: Sequence[Given],
+        named: dict[str, Given],
+        frame: Frame,
+        span: Span,
+        name: str | None,
+    ) -> Any:
         """Call anything. `mixed` are positional inputs and then arguments; `arguments` are positional arguments only."""
         if isinstance(callee, Partial):
             return self.call(callee.callee, mixed, [*arguments, *callee.positional], {**callee.named, **named}, frame, span, name)
@@ -59,7 +84,9 @@ class Caller:
             raise Fault("type", f"`name` must be a text of letters, digits, `_` and dots, not {value!r}", given.span)
         return value
 
-    def _module(self, module: Module, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], frame: Frame, span: Span) -> Any:
+    def _module(
+        self, module: Module, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], frame: Frame, span: Span
+    ) -> Any:
         """Every call starts from the same fresh scope, so it names, and so shares, the same weights."""
         outer, self.elaborator.scope = self.elaborator.scope, Scope(module.path, shared=True)
         try:
@@ -81,7 +108,9 @@ class Caller:
             return scope
         return scope.child(name if name is not None else scope.unique(default))
 
-    def _flow(self, callee: FlowCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None) -> Any:
+    def _flow(
+        self, callee: FlowCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None
+    ) -> Any:
         if len(mixed) != 1 or arguments or named:
             raise Fault("argument", "steps given as an argument take one input and no arguments", span)
         frame = callee.frame.inner(self._tolerant(mixed[0]))
@@ -91,18 +120,21 @@ class Caller:
         finally:
             self.elaborator.scope = outer
 
-    def _block(self, callee: BlockCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None) -> Any:
+    def _block(
+        self, callee: BlockCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None
+    ) -> Any:
         block = callee.block
         known = [*block.inputs, *(a.name for a in block.args)]
-        for key, given in named.items():
-            if key not in known:
-                hint = did_you_mean(key, known) or (f"it takes {', '.join(known)}" if known else "it takes no arguments")
-                raise Fault("unknown-argument", f"the block `{block.name}` has no argument `{key}`", given.span, hint)
+        named, wrong = self._known(named, known, f"the block `{block.name}`", span)
         slots = _fill([*block.inputs], [a.name for a in block.args], mixed, arguments, named, f"the block `{block.name}`", span)
-        values = {k: self._tolerant(slots[k]) if k in slots else self._missing(k, f"the block `{block.name}`", "input", span) for k in block.inputs}
+        values = {k: self._tolerant(slots[k]) if k in slots else self._missing_input(block, k, span) for k in block.inputs}
         bound = Frame(callee.file, values, modules={}, globals=self.elaborator.globals_of(callee.file))
         for argument in block.args:
-            bound.arguments[argument.name] = self._argument(argument.name, argument.type, slots.get(argument.name), bound, block.name, span)
+            if argument.name not in slots and did_you_mean(argument.name, wrong):
+                bound.arguments[argument.name] = UNKNOWN  # given by a misspelt name
+            else:
+                bound.arguments[argument.name] = self._argument(argument, slots.get(argument.name), bound, block.name, span)
+        self.elaborator.callers.append((block.name, span))
         outer, self.elaborator.scope = self.elaborator.scope, self._enter(name, block.name)
         try:
             if block.modules is not None:
@@ -110,20 +142,41 @@ class Caller:
             return self.elaborator.run_body(block.body, bound)
         finally:
             self.elaborator.scope = outer
+            self.elaborator.callers.pop()
 
-    def _argument(self, name: str, declared: Any, given: Given | None, frame: Frame, block: str, span: Span) -> Any:
+    def _known(self, named: dict[str, Given], known: Sequence[str], owner: str, span: Span) -> tuple[dict[str, Given], list[str]]:
+        """The arguments that the callee has, and the names of those that it has not: these are reported."""
+        wrong = [k for k in named if k not in known]
+        for key in wrong:
+            hint = did_you_mean(key, known) or (f"it takes {', '.join(known)}" if known else "it takes no arguments")
+            self.elaborator.report(Fault("unknown-argument", f"{owner} has no argument `{key}`", named[key].key, hint), span)
+        return {k: v for k, v in named.items() if k in known}, wrong
+
+    def _argument(self, argument: Argument, given: Given | None, frame: Frame, block: str, span: Span) -> Any:
+        declared = argument.type
+        if given is None and declared.default is None and not declared.optional:
+            message = f"the block `{block}` needs the argument `{argument.name}`, {type_words(declared)}"
+            raise Fault("missing-argument", message, span, f"write `{block}: {{{argument.name}: ...}}`", _declared_at(argument))
         if given is None:
-            if declared.default is None and not declared.optional:
-                return self._missing(name, f"the block `{block}`", "argument", span)
-            return self.elaborator.default(declared, frame, name)
+            return self.elaborator.default(declared, frame, argument.name)
         try:
             value = self.elaborator.resolve(given, want_of_type(declared))
+            return convert(value, declared, f"`{argument.name}` of `{block}`", given.span)
         except Poisoned:
             return UNKNOWN
-        return convert(value, declared, f"`{name}` of `{block}`", given.span)
+        except Fault as fault:
+            fault.notes = (*fault.notes, *(_declared_at(argument) if fault.code == "type" else ()))
+            raise
 
-    def _missing(self, name: str, owner: str, what: str, span: Span) -> Any:
-        raise Fault("missing-argument", f"{owner} needs the {what} `{name}`", span, f"give `{name}`")
+    def _missing_input(self, block: Block, key: str, span: Span) -> Any:
+        notes = [Note(f"`{block.name}` is declared here, with the inputs {', '.join(block.inputs)}", block.span)]
+        raise Fault(
+            "missing-argument",
+            f"the block `{block.name}` needs the input `{key}`",
+            span,
+            f"write `{block.name}({', '.join(block.inputs)})` with a value for each",
+            notes,
+        )
 
     def _tolerant(self, given: Given) -> Any:
         """An input, or UNKNOWN when the step that should have made it failed: the body is checked all the same."""
@@ -132,14 +185,13 @@ class Caller:
         except Poisoned:
             return UNKNOWN
 
-    def _op(self, op: type[Op], mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None) -> Any:
+    def _op(
+        self, op: type[Op], mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None
+    ) -> Any:
         sign = signature(op)
         weights = weight_names(op)
         known = (*sign.inputs, *sign.arguments, *weights)
-        for key, given in named.items():
-            if key not in known:
-                hint = did_you_mean(key, known) or f"`{op.name}` takes {', '.join(known) or 'nothing'}"
-                raise Fault("unknown-argument", f"`{op.name}` has no argument `{key}`", given.span, hint)
+        named, wrong = self._known(named, known, f"`{op.name}`", span)
         scope = self._enter(name, op.name)
         seen: Seen = {}
         inputs, rest = self._inputs(op, sign, mixed, named, span, seen)
@@ -147,13 +199,15 @@ class Caller:
         given_weights = {k for k in weights if k in named and (k not in sign.arguments or self._is_tensor(named[k], seen))}
         plain = {k: v for k, v in named.items() if k not in given_weights}
         slots = _fill([], list(sign.arguments), rest, arguments, plain, f"`{op.name}`", span)
-        bound = self._bound(op, slots, span, seen)
+        bound = self._bound(op, slots, wrong, span, seen)
         supplied = {k: self._once(named[k], seen) for k in weights if k in given_weights}
-        if any(v is UNKNOWN for v in (*inputs, *supplied.values())):
+        if wrong or any(v is UNKNOWN for v in (*inputs, *supplied.values())):
             raise Poisoned
         return self._apply(bound, inputs, supplied, scope, span)
 
-    def _inputs(self, op: type[Op], sign: Signature, mixed: Sequence[Given], named: dict[str, Given], span: Span, seen: Seen) -> tuple[list[Any], list[Given]]:
+    def _inputs(
+        self, op: type[Op], sign: Signature, mixed: Sequence[Given], named: dict[str, Given], span: Span, seen: Seen
+    ) -> tuple[list[Any], list[Given]]:
         """The input values in order, and the positional arguments that are left."""
         pending = list(mixed)
         if sign.variadic:
@@ -166,7 +220,7 @@ class Caller:
             elif pending and (required or self._is_tensor(pending[0], seen)):
                 found.append(self._input(op, key, pending.pop(0), seen))
             elif required:
-                self._missing(key, f"`{op.name}`", "input", span)
+                raise _needs_input(op, key, span)
             else:
                 found.append(None)
         return found, pending
@@ -180,7 +234,7 @@ class Caller:
         while pending and self._is_tensor(pending[0], seen):
             found.append(self._input(op, sign.inputs[-1], pending.pop(0), seen))
         if not found:
-            self._missing(sign.inputs[-1], f"`{op.name}`", "input", span)
+            raise _needs_input(op, sign.inputs[-1], span)
         return found, pending
 
     def _is_tensor(self, given: Given, seen: Seen) -> bool:
@@ -197,34 +251,48 @@ class Caller:
         value = self._once(given, seen)
         if value is UNKNOWN or value is None or isinstance(value, Value | bool | int | float):
             return value
-        what = "a list" if isinstance(value, list) else f"`{value}`"
-        raise Fault("type", f"the input `{key}` of `{op.name}` must be a tensor, but it is {what}", given.span)
+        raise Fault("type", f"the input `{key}` of `{op.name}` must be a tensor, but it is {shown(value)}", given.span)
 
-    def _bound(self, op: type[Op], slots: dict[str, Given], span: Span, seen: Seen) -> Op:
-        values: dict[str, Any] = {}
-        for key, given in slots.items():
-            try:
-                values[key] = seen[id(given)] if id(given) in seen else self.elaborator.resolve(given, want_of_field(op, key))
-            except Poisoned:
-                values[key] = UNKNOWN
-        if any(v is UNKNOWN for v in values.values()):
-            raise Poisoned
+    def _bound(self, op: type[Op], slots: dict[str, Given], wrong: list[str], span: Span, seen: Seen) -> Op:
+        """The op with its arguments. Every argument that is wrong is reported; then Poisoned is raised."""
+        values = {key: self._value(op, key, given, seen) for key, given in slots.items()}
         try:
+            if any(v is UNKNOWN for v in values.values()):
+                raise Poisoned
             return op(**values)
         except ValidationError as error:
-            raise self._invalid(op, error, slots, values, span) from error
+            for key, problems in groupby(error.errors(), lambda p: str(p["loc"][0]) if p["loc"] else ""):
+                if next(problems)["type"] != "missing" or not did_you_mean(key, wrong):
+                    self.elaborator.report(self._invalid(op, key, slots, values, span), span)
+            raise Poisoned from error
 
-    def _once_if_seen(self, given: Given) -> Any:
-        seen = self.elaborator.evaluated.get(id(given))
-        return seen
+    def _value(self, op: type[Op], key: str, given: Given, seen: Seen) -> Any:
+        """An argument's value, or UNKNOWN when it is wrong (which is reported) or comes from something wrong."""
+        try:
+            return seen[id(given)] if id(given) in seen else self.elaborator.resolve(given, want_of_field(op, key))
+        except Fault as fault:
+            self.elaborator.report(fault, given.span)
+        except Poisoned:
+            pass
+        return UNKNOWN
 
-    def _invalid(self, op: type[Op], error: ValidationError, slots: dict[str, Given], values: dict[str, Any], span: Span) -> Fault:
-        problem = error.errors()[0]
-        key = str(problem["loc"][0]) if problem["loc"] else ""
-        if problem["type"] == "missing":
-            return Fault("missing-argument", f"`{op.name}` needs the argument `{key}`", span, f"write {op.name}: {{{key}: ...}}")
-        where = slots[key].span if key in slots else span
-        return Fault("type", f"`{key}` of `{op.name}` is {shown(values.get(key))}, but it must be {expected(op, key)}", where)
+    def _invalid(self, op: type[Op], key: str, slots: dict[str, Given], values: dict[str, Any], span: Span) -> Fault:
+        if key not in slots:
+            return Fault(
+                "missing-argument",
+                f"`{op.name}` needs the argument `{key}`, {expected(op, key)}",
+                span,
+                f"write `{op.name}: {{{key}: ...}}`",
+            )
+        value = values[key]
+        hint = (
+            "write `//` to divide without a fraction"
+            if isinstance(value, float) and value.is_integer() and "whole" in expected(op, key)
+            else ""
+        )
+        choices = want_of_field(op, key).choices
+        hint = did_you_mean(value, choices) if isinstance(value, str) else hint
+        return Fault("type", f"`{key}` of `{op.name}` is {shown(value)}, but it must be {expected(op, key)}", slots[key].span, hint)
 
     def _apply(self, op: Op, inputs: list[Any], supplied: dict[str, Any], scope: Scope, span: Span) -> Any:
         tensors = [self._constant(v, inputs, op, span) for v in inputs]
@@ -259,7 +327,12 @@ class Caller:
         if dtype is None:
             dtype = "bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32"
         if isinstance(value, float) and dtype not in FLOATS:
-            raise Fault("dtype", f"`{op.name}`: the number {value} and a tensor of {dtype} do not fit together", span, "convert the tensor with cast(x, 'float32')")
+            raise Fault(
+                "dtype",
+                f"`{op.name}`: the number {value} and a tensor of {dtype} do not fit together",
+                span,
+                "convert the tensor with cast(x, 'float32')",
+            )
         return self.elaborator.constant(value, dtype)
 
     def _input_notes(self, tensors: Sequence[Value | None]) -> list[Note]:
@@ -291,46 +364,38 @@ def weight_names(op: type[Op]) -> tuple[str, ...]:
     return tuple(n for n in names if n not in signature(op).inputs)
 
 
-def _fill(inputs: list[str], arguments: list[str], mixed: Sequence[Given], extra: Sequence[Given], named: dict[str, Given], owner: str, span: Span) -> dict[str, Given]:
+def _needs_input(op: type[Op], key: str, span: Span) -> Fault:
+    inputs = ", ".join(signature(op).inputs)
+    return Fault("missing-argument", f"`{op.name}` needs the input `{key}`", span, f"write `{op.name}({inputs})` with a value for each")
+
+
+def _declared_at(argument: Argument) -> list[Note]:
+    return [Note(f"`{argument.name}` is declared here", argument.span)]
+
+
+def _fill(
+    inputs: list[str], arguments: list[str], mixed: Sequence[Given], extra: Sequence[Given], named: dict[str, Given], owner: str, span: Span
+) -> dict[str, Given]:
     """Positional values go to the inputs, then to the arguments, in declared order; named ones by name. Raises Fault."""
     free_inputs = [k for k in inputs if k not in named]
     slots = dict(zip(free_inputs, mixed, strict=False))
     left = [*mixed[len(free_inputs) :], *extra]
     for key, given in zip(arguments, left, strict=False):
         if key in named:
-            raise Fault("argument", f"{owner} is given `{key}` twice, by position and by name", given.span)
+            raise Fault(
+                "argument",
+                f"{owner} is given `{key}` twice, by position and by name",
+                named[key].key,
+                "remove one of the two",
+                [Note("here by position", given.span)],
+            )
         slots[key] = given
     if len(left) > len(arguments):
         counted = f"{len(arguments)} argument{'s' if len(arguments) != 1 else ''}"
-        raise Fault("argument", f"{owner} takes {counted}, but {len(left)} are given", left[len(arguments)].span, f"its arguments are {', '.join(arguments)}" if arguments else "")
+        raise Fault(
+            "argument",
+            f"{owner} takes {counted}, but {len(left)} are given",
+            left[len(arguments)].span,
+            f"its arguments are {', '.join(arguments)}" if arguments else "",
+        )
     return slots | {k: v for k, v in named.items() if k in inputs or k in arguments}
-
-
-def shown(value: Any) -> str:
-    """A value in a message."""
-    if isinstance(value, Value):
-        return f"a tensor {value.type}"
-    if value is None:
-        return "null"
-    return f"`{value}`"
-
-
-def expected(op: type[Op], key: str) -> str:
-    """An argument's type in words."""
-    field = op.model_json_schema()["properties"].get(key, {}) if key in op.model_fields else {}
-    return describe(field)
-
-
-def describe(schema: dict[str, Any]) -> str:
-    """A JSON Schema type in words."""
-    if "enum" in schema or "const" in schema:
-        return "one of " + ", ".join(f"`{v}`" for v in schema.get("enum", [schema.get("const")]))
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(describe(s) for s in schema["anyOf"]))
-    kind = schema.get("type", "")
-    low = schema.get("minimum", schema.get("exclusiveMinimum"))
-    bound = f" of at least {low}" if "minimum" in schema else f" above {low}" if low is not None else ""
-    if kind == "array":
-        return f"a list of {describe(schema.get('items', {})).removeprefix('a ')}s"
-    words = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text", "null": "null"}
-    return words.get(kind, "a value of another type") + bound

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from lamina.compiler.elaborate.values import CALLEES
-from lamina.compiler.graph import Value
+from lamina.compiler.elaborate.words import declared as type_words
+from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault, Span
 from lamina.schema.dims import DTYPES, Dim
 from lamina.schema.types import TypeDecl
@@ -39,6 +40,10 @@ def _fits(value: Any, kind: str) -> bool:
 
 def _wrong(value: Any, declared: TypeDecl, what: str, span: Span) -> Fault:
     if isinstance(value, Dim) and declared.kind == "int":
-        return Fault("type", f"{what} must be a fixed whole number, but it is the dynamic size {value}", span, "declare it as `size` if any size will do")
-    shown = "a tensor" if isinstance(value, Value) else "a block" if isinstance(value, CALLEES) else "null" if value is None else f"`{value}`"
-    return Fault("type", f"{what} must be {declared}, but it is {shown}", span)
+        return Fault(
+            "type",
+            f"{what} must be a fixed whole number, but it is the dynamic size {value}",
+            span,
+            "declare it as `size` if any size will do",
+        )
+    return Fault("type", f"{what} must be {type_words(declared)}, but it is {shown(value)}", span)

@@ -10,12 +10,26 @@ from typing import Any
 
 import numpy as np
 
-from lamina.compiler.elaborate.calls import Caller, shown
+from lamina.compiler.elaborate.calls import Caller
 from lamina.compiler.elaborate.convert import convert
 from lamina.compiler.elaborate.evaluator import Evaluator
 from lamina.compiler.elaborate.unused import unused_names
-from lamina.compiler.elaborate.values import CALLEES, UNKNOWN, BlockCallee, Callee, FlowCallee, Frame, Given, Module, OpCallee, Partial, Poisoned, Scope
+from lamina.compiler.elaborate.values import (
+    CALLEES,
+    UNKNOWN,
+    BlockCallee,
+    Callee,
+    FlowCallee,
+    Frame,
+    Given,
+    Module,
+    OpCallee,
+    Partial,
+    Poisoned,
+    Scope,
+)
 from lamina.compiler.elaborate.wants import ANYTHING, Want, want_of_type
+from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import LAMINA, Constant, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Op, Weight
@@ -29,6 +43,7 @@ from lamina.schema.tree import Mapping, Node as Tree, Scalar, Sequence
 from lamina.schema.types import TypeDecl
 
 MAX_STEPS = 200_000
+_DEPENDS_ON_CALL = ("shape", "dtype", "type", "value", "dynamic", "index")
 MAX_WORK = 5_000_000
 
 
@@ -41,9 +56,9 @@ class Elaborated:
     dims: MappingType[str, Symbol]
 
 
-def elaborate(spec: s.ModelSpec) -> Elaborated:
-    """Elaborate a model. Raises SpecError with every diagnostic."""
-    elaborator = Elaborator(spec)
+def elaborate(spec: s.ModelSpec, collector: Collector | None = None) -> Elaborated:
+    """Elaborate a model. Raises SpecError with every diagnostic, those that the collector holds already among them."""
+    elaborator = Elaborator(spec, collector or Collector())
     result = elaborator.model()
     elaborator.collector.raise_if_any()
     assert result is not None
@@ -53,14 +68,17 @@ def elaborate(spec: s.ModelSpec) -> Elaborated:
 class Elaborator:
     """State of one elaboration."""
 
-    def __init__(self, spec: s.ModelSpec) -> None:
+    def __init__(self, spec: s.ModelSpec, collector: Collector) -> None:
         self.spec = spec
-        self.collector = Collector(sources=dict(spec.sources))
+        self.collector = collector
+        self.collector.sources.update(spec.sources)
         self.nodes: list[Node] = []
         self.parameters: dict[str, Parameter] = {}
         self.origins: dict[int, Origin] = {}
         self.scope = Scope()
         self.globals: dict[str, Any] = {}
+        self.later: set[str] = set()  # config entries below the one that is being evaluated
+        self.callers: list[tuple[str, Span]] = []  # the blocks that are being run, and where each is called
         self.caller = Caller(self)
         self.dims = {n: Symbol(n, d.min, d.opt, d.max, d.multiple_of) for n, d in spec.dims.items()}
         self._steps = self._work = self._names = 0
@@ -71,12 +89,15 @@ class Elaborator:
     def model(self) -> Elaborated | None:
         """The whole graph, or None when something is wrong."""
         self.globals.update({n: Dim.of(d) for n, d in self.dims.items()})
+        self.globals.update(dict.fromkeys(self.spec.unreadable, UNKNOWN))
         frame = Frame(self.spec.file, {}, globals=self.globals)
         config = self._config(frame)
         inputs = [v for v in (self._guard(lambda d=d: self._input(d, frame), d.span) for d in self.spec.inputs) if v is not None]
         frame.values.update({d.name: UNKNOWN for d in self.spec.inputs} | {v.name: v for v in inputs})
         if len(self.spec.inputs) == 1:
             frame.values["x"] = frame.values[self.spec.inputs[0].name]
+        elif self.spec.unreadable:
+            frame.values["x"] = UNKNOWN
         for state in self.spec.state:
             self.collector.error("not-yet", "this version parses `state` and cannot compile it yet", state.span)
             frame.values[state.name] = UNKNOWN
@@ -104,10 +125,12 @@ class Elaborator:
     def _config(self, frame: Frame) -> dict[str, Any]:
         overrides = {o.name: o for o in (*self.spec.variants.get(self.spec.variant or "", ()), *self.spec.overrides)}
         config: dict[str, Any] = {}
-        for entry in self.spec.config:
+        for index, entry in enumerate(self.spec.config):
+            self.later = {e.name for e in self.spec.config[index:]}
             value = self._guard(lambda e=entry: self._entry(e, overrides.get(e.name), frame), entry.span)
             self.globals[entry.name] = UNKNOWN if value is None and not entry.type.optional else value
             config[entry.name] = value
+        self.later = set()
         return config
 
     def _entry(self, entry: s.ConfigEntry, override: s.Override | None, frame: Frame) -> Any:
@@ -139,10 +162,13 @@ class Elaborator:
             names = {n.id for n in ast.walk(expression.tree) if isinstance(n, ast.Name)}
             for name in sorted(names - set(self.globals)):
                 hint = did_you_mean(name, self.globals) or f"add `{name}: {{min: 1, opt: 8, max: 64}}` to `dims:`"
+                self.globals[name] = UNKNOWN  # one message is enough
                 raise Fault("dims", f"the size `{name}` is neither in `dims` nor in `config`", expression.place(expression.tree), hint)
             size = Evaluator(self, expression, frame).value(expression.tree)
             if isinstance(size, bool) or not isinstance(size, int | Dim) or (isinstance(size, int) and size < 0):
-                raise Fault("dims", f"a size must be a whole number of at least 0, but `{ast.unparse(expression.tree)}` is {shown(size)}", expression.place(expression.tree))
+                raise Fault(
+                    "dims", f"a size must be a whole number of at least 0, but it is {shown(size)}", expression.place(expression.tree)
+                )
             sizes.append(size)
         return TensorType(decl.dtype, tuple(sizes))
 
@@ -158,9 +184,11 @@ class Elaborator:
             raise Fault("output", f"`{decl.name}` is both an input and an output", decl.span, "give the output another name")
         if value is None and len(self.spec.outputs) == 1:
             value = frame.values.get("x")
-        if value is UNKNOWN:
+        if value is UNKNOWN or (value is None and frame.lost):
             raise Poisoned
-        if not isinstance(value, Value):
+        if value is not None and not isinstance(value, Value):
+            raise Fault("output", f"the output `{decl.name}` must be a tensor, but it is {shown(value)}", decl.span)
+        if value is None:
             raise Fault("output", f"nothing in the body is named `{decl.name}`", decl.span, f"write `{decl.name} = x` where it is ready")
         if value.type != declared:
             raise self._differs(decl, value, declared)
@@ -169,11 +197,10 @@ class Elaborator:
     def _differs(self, decl: s.TensorDecl, value: Value, declared: TensorType) -> Fault:
         origin = self.origins.get(id(value))
         notes = [Note(f"{value.type} is made here", origin.span)] if origin else []
-        hint = f"declare it as `{value.type}`, or change the last steps"
-        for a, b in zip(value.shape, declared.shape, strict=False):
-            env = counterexample(a, b) if isinstance(a - b, Dim) else None
-            if env:
-                hint = f"for example at {', '.join(f'{k} = {v}' for k, v in env.items())} they differ; {hint}"
+        pairs = zip(value.shape, declared.shape, strict=False)
+        env = next((e for e in (counterexample(a, b) for a, b in pairs if isinstance(a - b, Dim)) if e), {})
+        example = f"; they differ at {', '.join(f'{k} = {v}' for k, v in env.items())}" if env else ""
+        hint = f"declare it as `{value.type}`, or change the last steps{example}"
         return Fault("output", f"the output `{decl.name}` is declared {declared}, but it is {value.type}", decl.span, hint, notes)
 
     def _live(self, outputs: SequenceType[Value]) -> tuple[Node, ...]:
@@ -220,8 +247,18 @@ class Elaborator:
         if name in frame.visible():
             raise Fault("type", f"`{name}` is a value, not something to call", span)
         files = (frame.file, *frame.file.imports)
-        known = [*frame.modules, *(a for a, v in frame.arguments.items() if isinstance(v, CALLEES)), *(b for f in files for b in f.blocks), *op_names()]
-        raise Fault("unknown-op", f"there is no op, block or module named `{name}`", span, did_you_mean(name, known) or "`lamina schema` lists every op")
+        known = [
+            *frame.modules,
+            *(a for a, v in frame.arguments.items() if isinstance(v, CALLEES)),
+            *(b for f in files for b in f.blocks),
+            *op_names(),
+        ]
+        raise Fault(
+            "unknown-op",
+            f"there is no op, block or module named `{name}`",
+            span,
+            did_you_mean(name, known) or "`lamina schema` lists every op",
+        )
 
     def resolve(self, given: Given, want: Want) -> Any:
         """An argument's value, read as the type that is due. Raises Fault or Poisoned."""
@@ -272,7 +309,11 @@ class Elaborator:
     def _partial(self, call: s.Call, frame: Frame) -> Callee:
         callee = self.need_callee(call.callee.text, frame, call.callee.span)
         positional = () if call.first is None else (Given(call.first.span, frame, call.first),)
-        return Partial(callee, positional, {k.text: Given(_about(k, v), frame, v) for k, v in call.named}) if positional or call.named else callee
+        return (
+            Partial(callee, positional, {k.text: Given(v.span, frame, v, key=k.span) for k, v in call.named})
+            if positional or call.named
+            else callee
+        )
 
     def declare_modules(self, modules: s.Modules, frame: Frame) -> None:
         """Add modules to the frame; each has one path, whoever calls it."""
@@ -282,7 +323,16 @@ class Elaborator:
             if callee is not None:
                 frame.modules[key.text] = Module(callee, self.scope.join(key.text), key.text)
 
-    def call(self, callee: Callee, mixed: SequenceType[Given], named: dict[str, Given], frame: Frame, span: Span, arguments: SequenceType[Given] = (), name: str | None = None) -> Any:
+    def call(
+        self,
+        callee: Callee,
+        mixed: SequenceType[Given],
+        named: dict[str, Given],
+        frame: Frame,
+        span: Span,
+        arguments: SequenceType[Given] = (),
+        name: str | None = None,
+    ) -> Any:
         """Call anything with arguments that are not evaluated yet."""
         return self.caller.call(callee, mixed, arguments, named, frame, span, name)
 
@@ -301,12 +351,26 @@ class Elaborator:
         assert found.origin is not None
         notes = [Note("the first use is here", found.origin.span)]
         if not shared:
-            raise Fault("name", f"two weights have the path `{path}`", span, "give one of the steps another `name`, or share weights through `modules`", notes)
+            raise Fault(
+                "name",
+                f"two weights have the path `{path}`",
+                span,
+                "give one of the steps another `name`, or share weights through `modules`",
+                notes,
+            )
         if found.type != weight.type:
-            raise Fault("shape", f"the shared weight `{path}` would be {weight.type} here, but it is {found.type}", span, "a module is called with the same sizes each time", notes)
+            raise Fault(
+                "shape",
+                f"the shared weight `{path}` would be {weight.type} here, but it is {found.type}",
+                span,
+                "a module is called with the same sizes each time",
+                notes,
+            )
         return found
 
-    def emit(self, op: Op, inputs: SequenceType[Value | None], weights: MappingType[str, Value], types: Any, scope: Scope, span: Span) -> Any:
+    def emit(
+        self, op: Op, inputs: SequenceType[Value | None], weights: MappingType[str, Value], types: Any, scope: Scope, span: Span
+    ) -> Any:
         """Add a node; its weights follow its inputs in the order of `parameters`."""
         several = isinstance(types, tuple)
         self._names += 1
@@ -325,10 +389,16 @@ class Elaborator:
         try:
             return act()
         except Fault as fault:
-            self.collector.add(fault.at(span))
+            self.report(fault, span)
         except Poisoned:
             pass
         return None
+
+    def report(self, fault: Fault, span: Span) -> None:
+        """Keep a diagnostic. What depends on the sizes that a block was called with says where that was."""
+        if fault.code in _DEPENDS_ON_CALL:
+            fault.notes = (*fault.notes, *(Note(f"`{name}` is called here", place) for name, place in self.callers[:-4:-1]))
+        self.collector.add(fault.at(span))
 
     def run_body(self, flow: s.Flow, frame: Frame) -> Any:
         """Run a block's body and give its result."""
@@ -336,7 +406,12 @@ class Elaborator:
         if flow.result is not None:
             return Evaluator(self, flow.result, frame).value(flow.result.tree)
         if flow.steps and isinstance(flow.steps[-1], s.Statement) and "x" not in (t := flow.steps[-1].assignment.targets) and t:
-            raise Fault("result", f"the body ends by assigning `{', '.join(t)}`, so it does not say what leaves", flow.steps[-1].span, f"add `result: {t[0]}` beside `body:`, or assign to `x`")
+            raise Fault(
+                "result",
+                f"the body ends by assigning `{', '.join(t)}`, so it does not say what leaves",
+                flow.steps[-1].span,
+                f"add `result: {t[0]}` beside `body:`, or assign to `x`",
+            )
         if "x" not in frame.values:
             raise Fault("result", "the body never sets `x`, so it does not say what leaves", flow.span, "add `result:` beside `body:`")
         return frame.values["x"]
@@ -350,7 +425,7 @@ class Elaborator:
             try:
                 getattr(self, f"_step_{type(step).__name__.lower()}")(step, frame)
             except Fault as fault:
-                self.collector.add(fault.at(step.span))
+                self.report(fault, step.span)
                 _poison(step, frame)
                 if fault.code == "limit":
                     raise Poisoned from fault
@@ -368,7 +443,7 @@ class Elaborator:
         callee = callee or self.need_callee(name, frame, step.callee.span)
         x = Given(step.span, frame, value=frame.values["x"]) if "x" in frame.values else None
         first = [] if step.first is None else [Given(step.first.span, frame, step.first)]
-        named = {k.text: Given(_about(k, v), frame, v) for k, v in step.named}
+        named = {k.text: Given(v.span, frame, v, key=k.span) for k, v in step.named}
         mixed = [] if x is None or not _takes_input(callee) else [x]
         result = self.call(callee, mixed, named, frame, step.span, first, step.name)
         frame.values["x"] = result
@@ -382,8 +457,9 @@ class Elaborator:
             frame.values[targets[0]] = value
         else:
             if not isinstance(value, list) or len(value) != len(targets):
-                given = f"{len(value)} values" if isinstance(value, list) else "one value"
-                raise Fault("assignment", f"{len(targets)} names are assigned, but the right side gives {given}", step.span)
+                given = f"{len(value)} values" if isinstance(value, list) else f"one, {shown(value)}"
+                hint = "divide it with `split`" if isinstance(value, Value) else ""
+                raise Fault("assignment", f"{len(targets)} names are assigned, but the right side gives {given}", step.span, hint)
             frame.values.update(zip(targets, value, strict=True))
 
     def _step_residual(self, step: s.Residual, frame: Frame) -> None:
@@ -396,9 +472,18 @@ class Elaborator:
                 side = frame.values["x"]
                 frame.values["x"] = start
             self.run(step.body, frame)
-            frame.values["x"] = self._join("add", [side, frame.values["x"]], frame, step.span)
+            frame.values["x"] = self._residual_sum(side, frame.values["x"], frame, step.span)
         finally:
             self.scope = outer
+
+    def _residual_sum(self, side: Any, result: Any, frame: Frame, span: Span) -> Any:
+        try:
+            return self._join("add", [side, result], frame, span)
+        except Fault as fault:
+            if fault.code == "shape":
+                fault.message = f"the two sides of `residual` do not fit together: {side.type} beside steps that give {result.type}"
+                fault.hint = "make the steps keep the shape, or fit the other side with `skip: [...]`"
+            raise
 
     def _step_branches(self, step: s.Branches, frame: Frame) -> None:
         start = frame.values.get("x", UNKNOWN)
@@ -436,7 +521,8 @@ class Elaborator:
     def _step_repeat(self, step: s.Repeat, frame: Frame) -> None:
         count = Evaluator(self, step.count, frame).value(step.count.tree)
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise Fault("type", f"`repeat` needs a fixed whole number, but it is {shown(count)}", step.count.span)
+            hint = "only what is known at compile time can be repeated: use a config value" if isinstance(count, Dim) else ""
+            raise Fault("type", f"`repeat` needs a fixed whole number of at least 0, but it is {shown(count)}", step.count.span, hint)
         if count > MAX_STEPS:
             raise Fault("limit", f"`repeat: {count}` is more than {MAX_STEPS:,} passes", step.count.span, "lower the count")
         self._loop(step, [{} for _ in range(count)], step.body, frame, "repeat")
@@ -444,7 +530,13 @@ class Elaborator:
     def _step_for(self, step: s.For, frame: Frame) -> None:
         items = Evaluator(self, step.items, frame).value(step.items.tree)
         if not isinstance(items, list):
-            raise Fault("type", f"`for` needs a list, but it is {shown(items)}", step.items.span, "write `for: i in range(n)`")
+            text = ast.unparse(step.items.tree)
+            raise Fault(
+                "type",
+                f"`for` needs a list, but `{text}` is {shown(items)}",
+                step.items.place(step.items.tree),
+                f"write `range({text})`" if isinstance(items, int) else "",
+            )
         self._loop(step, [self._bound(step, item) for item in items], step.body, frame, "for")
 
     def _bound(self, step: s.For, item: Any) -> dict[str, Any]:
@@ -475,9 +567,17 @@ class Elaborator:
 
     def _step_scan(self, step: s.Scan | s.Iterate | s.Map, frame: Frame) -> None:
         word = type(step).__name__.lower()
-        raise Fault("not-yet", f"this version parses `{word}` and cannot compile it yet", step.span, "unroll it with `for` or `repeat` where its length is fixed")
+        raise Fault(
+            "not-yet",
+            f"this version parses `{word}` and cannot compile it yet",
+            step.span,
+            "unroll it with `for` or `repeat` where its length is fixed",
+        )
 
     _step_iterate = _step_map = _step_scan
+
+    def _step_broken(self, step: s.Broken, frame: Frame) -> None:
+        raise Poisoned
 
 
 def _takes_input(callee: Callee) -> bool:
@@ -494,11 +594,6 @@ def _wants_block(want: Want) -> bool:
     return want.block or (want.item is not None and _wants_block(want.item))
 
 
-def _about(key: Scalar, value: Tree) -> Span:
-    """Where to point for an argument: its name."""
-    return key.span
-
-
 def _poison(step: s.Step, frame: Frame) -> None:
     """Mark what the step should have set as unknown, so that one mistake is reported once."""
     if isinstance(step, s.Statement) and step.assignment.targets:
@@ -508,3 +603,4 @@ def _poison(step: s.Step, frame: Frame) -> None:
         frame.values.update(dict.fromkeys(names, UNKNOWN))
     elif not isinstance(step, s.Modules):
         frame.values["x"] = UNKNOWN
+        frame.lost = frame.lost or not isinstance(step, s.Call | s.Statement)

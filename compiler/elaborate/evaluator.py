@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.elaborate.functions import ARITHMETIC, FUNCTIONS, ON_TENSORS, bounded, compared
 from lamina.compiler.elaborate.indexing import index_list, index_tensor
 from lamina.compiler.elaborate.values import CALLEES, UNKNOWN, Callee, Frame, Given, OpCallee, Partial, Poisoned
+from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault, did_you_mean
 from lamina.schema.expressions import Expression
@@ -63,7 +65,9 @@ class Evaluator:
             return result
         if isinstance(tree, ast.Name) and result is None:
             return self.elaborator.need_callee(tree.id, self.frame, self.expression.place(tree))
-        raise Fault("type", f"`{ast.unparse(tree)}` is not a block", self.expression.place(tree), "name an op or block, or write steps in [ ]")
+        raise Fault(
+            "type", f"`{ast.unparse(tree)}` is not a block", self.expression.place(tree), "name an op or block, or write steps in [ ]"
+        )
 
     def _names_nothing(self, tree: ast.expr) -> bool:
         return isinstance(tree, ast.Name) and tree.id not in _WORDS and tree.id not in self.frame.visible()
@@ -72,7 +76,12 @@ class Evaluator:
         """A compile-time condition. Raises Fault for a tensor."""
         result = self.value(tree)
         if isinstance(result, Value):
-            raise Fault("type", f"`{ast.unparse(tree)}` is a tensor, and a condition is decided at compile time", self.expression.place(tree), "use where(condition, a, b) to choose between tensors")
+            raise Fault(
+                "type",
+                f"`{ast.unparse(tree)}` is a tensor, and a condition is decided at compile time",
+                self.expression.place(tree),
+                "use where(condition, a, b) to choose between tensors",
+            )
         return bool(result)
 
     def _Constant(self, tree: ast.Constant) -> Any:
@@ -87,9 +96,15 @@ class Evaluator:
             pass
         if self.elaborator.find_callee(tree.id, self.frame) is not None:
             raise Fault("type", f"`{tree.id}` is something to call, not a value", hint=f"write `{tree.id}(x)`")
+        if self.frame.lost:
+            raise Poisoned
         known = self.frame.visible()
         if tree.id == "x":
             raise Fault("undefined-name", "there is no current value `x` here", hint=f"name one: {', '.join(known[:8])}")
+        if tree.id in self.elaborator.later:
+            raise Fault(
+                "undefined-name", f"`{tree.id}` is not defined here", hint=f"a default sees the entries above it only: move `{tree.id}` up"
+            )
         raise Fault("undefined-name", f"`{tree.id}` is not defined here", hint=did_you_mean(tree.id, known) or _known_hint(known))
 
     def _List(self, tree: ast.List) -> list[Any]:
@@ -119,7 +134,10 @@ class Evaluator:
             return self._op(ON_TENSORS[type(tree.op)], tree, a, b)
         if isinstance(tree.op, ast.MatMult):
             raise Fault("type", "`@` needs tensors")
-        return ARITHMETIC[type(tree.op)](a, b)
+        try:
+            return ARITHMETIC[type(tree.op)](a, b)
+        except TypeError as error:
+            raise Fault("type", f"`{ast.unparse(tree)}` cannot be computed from {shown(a)} and {shown(b)}") from error
 
     def _Compare(self, tree: ast.Compare) -> Any:
         left = self.value(tree.left)
@@ -207,7 +225,8 @@ class Evaluator:
         def given(node: ast.expr) -> Given:
             return Given(self.expression.place(node), self.frame, node, self.expression)
 
-        return [given(a) for a in tree.args], {k.arg: given(k.value) for k in tree.keywords if k.arg}
+        named = {k.arg: replace(given(k.value), key=self.expression.place(k)) for k in tree.keywords if k.arg}
+        return [given(a) for a in tree.args], named
 
     def _op(self, name: str, tree: ast.expr, *inputs: Any, **arguments: Any) -> Any:
         place = self.expression.place(tree)

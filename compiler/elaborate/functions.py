@@ -76,7 +76,9 @@ def compared(op: ast.cmpop, a: Any, b: Any) -> bool:
     decided = compare(a, _SYMBOLS[type(op)], b)
     if decided is None:
         hint = "give the dim a range for which it is always true or always false, or use a config value"
-        raise Fault("dynamic", f"whether `{a} {_SYMBOLS[type(op)]} {b}` depends on the size at run time", hint=hint)
+        symbols = sorted(frozenset().union(*(v.symbols for v in (a, b) if isinstance(v, Dim))), key=str)
+        ranges = " and ".join(f"`{s}` is {s.min} to {s.max}" for s in symbols)
+        raise Fault("dynamic", f"whether `{a} {_SYMBOLS[type(op)]} {b}` holds depends on the size at run time: {ranges}", hint=hint)
     return decided
 
 

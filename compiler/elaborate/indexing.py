@@ -16,7 +16,11 @@ def index_list(value: Any, indices: list[Any], text: str) -> Any:
         raise Fault("type", f"`{text}` cannot be indexed: it is {value!r}")
     index = indices[0]
     if isinstance(index, int) and not -len(value) <= index < len(value):
-        raise Fault("index", f"`{text}` has {len(value)} elements, and the index is {index}", hint=f"use {-len(value)} to {len(value) - 1}" if value else "")
+        raise Fault(
+            "index",
+            f"`{text}` has {len(value)} elements, and the index is {index}",
+            hint=f"use {-len(value)} to {len(value) - 1}" if value else "",
+        )
     if not isinstance(index, int | slice):
         raise Fault("type", f"a list is indexed with a fixed whole number, not {index!r}")
     return value[index]

@@ -25,7 +25,11 @@ def unused_names(spec: ModelSpec) -> list[Diagnostic]:
         for e in spec.config
         if e.name not in used
     ]
-    found += [Diagnostic("unused-dim", f"the dim `{n}` is never used", d.span, "remove it, or use it in a shape") for n, d in spec.dims.items() if n not in used]
+    found += [
+        Diagnostic("unused-dim", f"the dim `{n}` is never used", d.span, "remove it, or use it in a shape")
+        for n, d in spec.dims.items()
+        if n not in used
+    ]
     return found
 
 

@@ -53,6 +53,7 @@ class Frame:
     arguments: dict[str, Any] = field(default_factory=dict)
     modules: dict[str, Module] = field(default_factory=dict)
     globals: dict[str, Any] = field(default_factory=dict)
+    lost: bool = False  # a failed step may have set names that are not known here
 
     def lookup(self, name: str) -> Any:
         """The value of a name. Raises KeyError."""
@@ -66,7 +67,7 @@ class Frame:
 
     def inner(self, x: Any) -> Frame:
         """A frame that sees this one's names but keeps its own assignments: for flows passed as arguments."""
-        return Frame(self.file, {**self.values, "x": x}, self.arguments, dict(self.modules), self.globals)
+        return Frame(self.file, {**self.values, "x": x}, self.arguments, dict(self.modules), self.globals, self.lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Given:
     source: Node | ast.expr | None = None
     expression: Expression | None = None
     value: Any = None
+    key: Span | None = None  # where its name is written
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,47 @@
+"""lamina verify"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lamina.cli._options import Bundle, Json
+from lamina.cli._progress import progress
+
+
+def command(
+    bundle: Bundle,
+    weights: Annotated[str | None, typer.Option(help="The checkpoint that the bundle was compiled from, for an unfused reference of its own numbers.")] = None,
+    json: Json = False,
+) -> None:
+    """Hold every target of a bundle against the unfused definition of its spec, at several sizes."""
+    from dataclasses import asdict
+
+    from lamina.verify import verify
+
+    with progress() as stage:
+        report = verify(bundle, weights, stage)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps({"passed": report.passed, **asdict(report)}, indent=1))
+    else:
+        print(_text(report))
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+def _text(report: object) -> str:
+    from lamina.verify import Report
+
+    assert isinstance(report, Report)
+    lines = [f"reference: {report.reference}"]
+    for c in report.comparisons:
+        at = ", ".join(f"{k}={v}" for k, v in c.dims.items()) or "fixed sizes"
+        lines.append(f"{'ok  ' if c.passed else 'FAIL'} {c.target:<12} {at:<28} error {c.error:.1e} (at most {c.tolerance:.0e})")
+        if c.divergence is not None:
+            d = c.divergence
+            lines.append(f"     first divergence: {d.span}: {d.op} at {d.path}, error {d.error:.1e}")
+    lines += [f"skipped {target}: {reason}" for target, reason in report.skipped.items()]
+    return "\n".join(lines)

@@ -1,0 +1,173 @@
+"""Verify: every target of a bundle against the unfused definition of its spec, at several sizes; the first divergence has a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.compiler.elaborate import elaborate
+from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.reference import Reference, reference
+from lamina.runtime import Session
+from lamina.runtime.manifest import Manifest, read_manifest
+from lamina.runtime.samples import sample_inputs
+from lamina.schema.diagnostics import Span
+from lamina.schema.read import read_spec
+
+Array = np.ndarray[Any, Any]
+TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first step, in the order of the graph, whose value leaves the reference: its path, place and relative error."""
+
+    path: str
+    op: str
+    span: Span
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One target at one point: the largest error of an output, relative to the reference's largest magnitude."""
+
+    target: str
+    dims: Mapping[str, int]
+    error: float
+    tolerance: float
+    divergence: Divergence | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every comparison, what the reference was, and the targets that could not run here (with the reason)."""
+
+    reference: str
+    comparisons: tuple[Comparison, ...]
+    skipped: Mapping[str, str]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.comparisons) and all(c.passed for c in self.comparisons)
+
+
+def verify(bundle: Path | str, weights: Path | str | None = None, progress: Callable[[str], None] = lambda stage: None) -> Report:
+    """Compare a bundle's targets with the reference.
+
+    `weights` is the checkpoint that the bundle was compiled from; without it seeded weights are drawn again, and other
+    weights are read back from the bundle. Raises BundleError, SpecError.
+    """
+    folder = Path(bundle)
+    manifest = read_manifest(folder)
+    spec = read_spec(folder / "spec.yaml")
+    model = elaborate(spec)
+    judge = reference(spec, model, folder, manifest.weights.source, weights)
+    points = list(sample_points(manifest))
+    expected = []
+    for point in points:
+        progress(f"reference at {_shown(point)}")
+        inputs = sample_inputs(manifest, point)
+        expected.append((point, inputs, judge.outputs(inputs)))
+    comparisons: list[Comparison] = []
+    skipped: dict[str, str] = {}
+    for target in manifest.targets.built():
+        progress(f"verify {target}")
+        try:
+            comparisons += _compare(folder, manifest, target, expected, judge, model)
+        except _Skipped as reason:
+            skipped[target] = str(reason)
+    return Report(judge.name, tuple(comparisons), skipped)
+
+
+def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int]]:
+    """Three points of the dynamic dims: all at their smallest, a middle one, and all near their `opt` (batches kept small)."""
+    dims = manifest.dims
+    seen = []
+    for pick in (lambda r: r.min, lambda r: min(r.max, r.min + r.multiple_of), lambda r: min(r.opt, max(r.min, limit // r.multiple_of * r.multiple_of))):
+        point = {name: pick(extent) for name, extent in dims.items()}
+        if point not in seen:
+            seen.append(point)
+            yield point
+
+
+class _Skipped(Exception):
+    """A target that this machine cannot run."""
+
+
+def _compare(folder: Path, manifest: Manifest, target: str, expected: Sequence[tuple[dict[str, int], dict[str, Array], dict[str, Array]]], judge: Reference, model: Elaborated) -> list[Comparison]:
+    from lamina.runtime import BackendMissing
+
+    try:
+        session = Session(folder, backend=target)  # type: ignore[arg-type]
+    except BackendMissing as error:
+        raise _Skipped(str(error)) from error
+    found = []
+    with session:
+        for point, inputs, wanted in expected:
+            got = session.run(inputs)
+            error = max(relative_error(got[name], wanted[name]) for name in wanted)
+            tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
+            blame = first_divergence(folder, target, inputs, judge, model, tolerance) if error > tolerance or np.isnan(error) else None
+            found.append(Comparison(target, point, error, tolerance, blame))
+    return found
+
+
+def relative_error(got: Array, wanted: Array) -> float:
+    """Largest absolute difference over the reference's largest magnitude; infinite when shapes or NaNs differ."""
+    if got.shape != wanted.shape:
+        return float("inf")
+    a, b = got.astype(np.float64), wanted.astype(np.float64)
+    if np.isnan(a).any() or np.isnan(b).any():
+        return 0.0 if np.array_equal(np.isnan(a), np.isnan(b)) and np.allclose(a, b, equal_nan=True) else float("inf")
+    if a.size == 0:
+        return 0.0
+    return float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
+
+
+def first_divergence(folder: Path, target: str, inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float) -> Divergence | None:
+    """Find the first op whose value differs, by running the target's ONNX file with every op's value as an output."""
+    if target not in ("onnx", "onnxruntime"):
+        return None
+    manifest = read_manifest(folder)
+    file = folder / manifest.targets.built()[target].file
+    nodes = {v.name: node for node in model.graph.nodes for v in node.outputs}
+    got = _intermediates(file, [n for n in nodes], inputs)
+    wanted = judge.values(inputs, list(got))
+    for name, node in nodes.items():
+        if name in got and name in wanted:
+            error = relative_error(got[name], wanted[name])
+            if error > tolerance:
+                return Divergence(node.origin.path, node.op_type, node.origin.span, error)
+    return None
+
+
+def _intermediates(file: Path, names: list[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The values of these names that the file computes, with graph optimisation off."""
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load(file, load_external_data=False)
+    made = {o for node in proto.graph.node for o in node.output}
+    present = [n for n in names if n in made]
+    known = {o.name for o in proto.graph.output}
+    for name in present:
+        if name not in known:
+            proto.graph.output.add().name = name
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(present, session.run(present, dict(inputs)), strict=True))
+
+
+def _shown(point: Mapping[str, int]) -> str:
+    return ", ".join(f"{k}={v}" for k, v in point.items()) or "fixed sizes"

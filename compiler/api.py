@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lamina.compiler.compile import compile
 from lamina.compiler.elaborate import elaborate
 from lamina.schema.diagnostics import Collector, Diagnostic, SpecError
 from lamina.schema.read import read_spec, read_what_stands

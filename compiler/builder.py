@@ -20,10 +20,16 @@ class Builder:
         self.nodes: list[Node] = []
 
     @overload
-    def __call__(self, op_type: str, *inputs: Value | None, outputs: Literal[1] = 1, domain: str = ..., **attributes: Attribute | None) -> Value: ...
+    def __call__(
+        self, op_type: str, *inputs: Value | None, outputs: Literal[1] = 1, domain: str = ..., **attributes: Attribute | None
+    ) -> Value: ...
     @overload
-    def __call__(self, op_type: str, *inputs: Value | None, outputs: int, domain: str = ..., **attributes: Attribute | None) -> tuple[Value, ...]: ...
-    def __call__(self, op_type: str, *inputs: Value | None, outputs: int = 1, domain: str = STANDARD, **attributes: Attribute | None) -> Any:
+    def __call__(
+        self, op_type: str, *inputs: Value | None, outputs: int, domain: str = ..., **attributes: Attribute | None
+    ) -> tuple[Value, ...]: ...
+    def __call__(
+        self, op_type: str, *inputs: Value | None, outputs: int = 1, domain: str = STANDARD, **attributes: Attribute | None
+    ) -> Any:
         """Add an operator; attributes that are None are left out. Returns its value, or a tuple when `outputs` > 1."""
         values = tuple(Value(self._fresh(f"{self.prefix}/{op_type}")) for _ in range(outputs))
         kept = {k: v for k, v in attributes.items() if v is not None}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lamina.compiler.bundle import BundleWriter
+
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.elaborator import Elaborated
 from lamina.compiler.graph import Graph, Parameter
@@ -35,7 +36,7 @@ class WeightSource:
     folder: Path | None = None
 
 
-def compile(  # noqa: A001  # the word that users expect
+def compile(  # the word that users expect
     spec: ModelSpec,
     out: str | Path,
     targets: Sequence[str] = ("onnx", "onnxruntime"),
@@ -122,7 +123,9 @@ class _Job:
         dims = {n: (d.min, d.opt, d.max) for n, d in self.model.dims.items()}
         origins = {n.outputs[0].name: n.origin for n in graph.nodes}
         model = self.writer.path(ONNX_FILES["tensorrt"])
-        engine = tensorrt.build(model, inputs, dims, compute_capabilities=capabilities, origins=origins, sources=self.spec.sources, progress=self.progress)
+        engine = tensorrt.build(
+            model, inputs, dims, compute_capabilities=capabilities, origins=origins, sources=self.spec.sources, progress=self.progress
+        )
         model.unlink()
         name = f"engines/{engine.key[:16]}.engine"
         target = self.writer.path(name)

@@ -13,7 +13,11 @@ from lamina.schema.weights import WeightRules
 
 _TEXT = {"type": "string"}
 _VALUE: dict[str, Any] = {"type": ["number", "string", "boolean", "array", "null"]}
-_TENSOR = {"type": "string", "pattern": r"^\s*(float|bfloat|int|uint|bool)\w*\s*\[.*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
+_TENSOR = {
+    "type": "string",
+    "pattern": r"^\s*(float|bfloat|int|uint|bool)\w*\s*\[.*\]\s*$",
+    "description": "dtype[sizes], such as float32[N, 3, H, W]",
+}
 
 
 def spec_schema() -> dict[str, Any]:
@@ -108,7 +112,7 @@ def _step(ops: dict[str, type[Op]]) -> dict[str, Any]:
 def _call(op: type[Op]) -> dict[str, Any]:
     schema = op.model_json_schema()
     arguments = {k: {"anyOf": [v, {"type": "string"}]} | _kept(v) for k, v in schema.get("properties", {}).items()}
-    inputs = {k: _VALUE for k in (*signature(op).inputs[1:], *weight_names(op))}
+    inputs = dict.fromkeys((*signature(op).inputs[1:], *weight_names(op)), _VALUE)
     named = {"type": "object", "additionalProperties": False, "properties": {**inputs, **arguments}}
     found: dict[str, Any] = {"description": inspect.getdoc(op) or "", "anyOf": [named, _VALUE]}
     return found | ({"$defs": schema["$defs"]} if "$defs" in schema else {})

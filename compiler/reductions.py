@@ -8,7 +8,7 @@ from typing import ClassVar
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import NUMBERS, need_dtype
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Op, OpError, axis
+from lamina.compiler.op import Op, OpError
 from lamina.compiler.rules import Dims, as_scalar, at_most, axes_of, reduced
 from lamina.schema.dims import Size, TensorType, product
 
@@ -67,7 +67,9 @@ def spread(x: TensorType, dims: Dims, correction: int) -> Size:
     """What the sum of squared deviations is divided by; raises unless it is positive."""
     count = product(x.shape[i] for i in axes_of(dims, x))
     if not at_most(1, count - correction, "degrees of freedom"):
-        raise OpError(f"{count} elements and a correction of {correction} leave no degree of freedom", "use correction 0, or reduce more dimensions")
+        raise OpError(
+            f"{count} elements and a correction of {correction} leave no degree of freedom", "use correction 0, or reduce more dimensions"
+        )
     return count - correction
 
 

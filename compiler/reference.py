@@ -105,7 +105,9 @@ def _from_bundle(spec: ModelSpec, graph: Graph, bundle: Path, source: str) -> Re
         return _best()(with_bundled_leaves(folded, bundled), bundled)
     except KeyError as error:
         message = f"the bundle's weights came from `{source}`, and it does not hold {error} in its own form"
-        raise SpecError([Diagnostic("weights", message, Span(str(spec.path), 1, 1), "give the checkpoint with --weights")], spec.sources) from error
+        raise SpecError(
+            [Diagnostic("weights", message, Span(str(spec.path), 1, 1), "give the checkpoint with --weights")], spec.sources
+        ) from error
 
 
 def _best() -> type[TorchReference | OnnxReference]:

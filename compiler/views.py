@@ -22,7 +22,7 @@ td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }} code {{ c
 </table></body></html>"""
 
 
-def render(model: Elaborated, summary: Summary, format: str) -> str:  # noqa: A002  # the option's name
+def render(model: Elaborated, summary: Summary, format: str) -> str:  # the option's name
     """The summary in a format: table, json, mermaid or html."""
     views = {"table": _table, "json": _json, "mermaid": _mermaid, "html": _html}
     return views[format](model, summary)

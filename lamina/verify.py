@@ -92,7 +92,11 @@ def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int
     """Three points of the dynamic dims: all at their smallest, a middle one, and all near their `opt` (batches kept small)."""
     dims = manifest.dims
     seen = []
-    for pick in (lambda r: r.min, lambda r: min(r.max, r.min + r.multiple_of), lambda r: min(r.opt, max(r.min, limit // r.multiple_of * r.multiple_of))):
+    for pick in (
+        lambda r: r.min,
+        lambda r: min(r.max, r.min + r.multiple_of),
+        lambda r: min(r.opt, max(r.min, limit // r.multiple_of * r.multiple_of)),
+    ):
         point = {name: pick(extent) for name, extent in dims.items()}
         if point not in seen:
             seen.append(point)
@@ -103,7 +107,14 @@ class _Skipped(Exception):
     """A target that this machine cannot run."""
 
 
-def _compare(folder: Path, manifest: Manifest, target: str, expected: Sequence[tuple[dict[str, int], dict[str, Array], dict[str, Array]]], judge: Reference, model: Elaborated) -> list[Comparison]:
+def _compare(
+    folder: Path,
+    manifest: Manifest,
+    target: str,
+    expected: Sequence[tuple[dict[str, int], dict[str, Array], dict[str, Array]]],
+    judge: Reference,
+    model: Elaborated,
+) -> list[Comparison]:
     from lamina.runtime import BackendMissing
 
     try:
@@ -133,7 +144,9 @@ def relative_error(got: Array, wanted: Array) -> float:
     return float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
 
 
-def first_divergence(folder: Path, target: str, inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float) -> Divergence | None:
+def first_divergence(
+    folder: Path, target: str, inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float
+) -> Divergence | None:
     """Find the first op whose value differs, by running the target's ONNX file with every op's value as an output."""
     if target not in ("onnx", "onnxruntime"):
         return None

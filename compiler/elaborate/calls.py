@@ -24,9 +24,9 @@ from lamina.compiler.elaborate.values import (
     Poisoned,
     Scope,
 )
+from lamina.compiler.elaborate.wants import ANYTHING, want_of_field, want_of_type
 from lamina.compiler.elaborate.words import declared as type_words
 from lamina.compiler.elaborate.words import expected, shown
-from lamina.compiler.elaborate.wants import ANYTHING, want_of_field, want_of_type
 from lamina.compiler.graph import Constant, Parameter, Value
 from lamina.compiler.op import Op, OpError, Signature, signature
 from lamina.schema.diagnostics import Fault, Note, Span, did_you_mean

@@ -28,7 +28,7 @@ from lamina.compiler.elaborate.values import (
     Poisoned,
     Scope,
 )
-from lamina.compiler.elaborate.wants import ANYTHING, Want, want_of_type
+from lamina.compiler.elaborate.wants import Want, want_of_type
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import LAMINA, Constant, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
@@ -39,7 +39,8 @@ from lamina.schema.diagnostics import Collector, Fault, Note, Span, did_you_mean
 from lamina.schema.dims import Dim, Size, Symbol, TensorType, counterexample
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.steps import StepReader
-from lamina.schema.tree import Mapping, Node as Tree, Scalar, Sequence
+from lamina.schema.tree import Mapping, Scalar, Sequence
+from lamina.schema.tree import Node as Tree
 from lamina.schema.types import TypeDecl
 
 MAX_STEPS = 200_000

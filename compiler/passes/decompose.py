@@ -28,7 +28,14 @@ def decompose(graph: Graph, target: str) -> Graph:
     return Graph(graph.name, graph.inputs, outputs, tuple(nodes))
 
 
-def _lower(node: Node, inputs: tuple[Value | None, ...], target: str, dims: dict[str, tuple[Value, int]], counter: Iterator[int], alias: dict[int, Value]) -> list[Node]:
+def _lower(
+    node: Node,
+    inputs: tuple[Value | None, ...],
+    target: str,
+    dims: dict[str, tuple[Value, int]],
+    counter: Iterator[int],
+    alias: dict[int, Value],
+) -> list[Node]:
     assert node.op is not None
     names = node.attributes["weights"]
     assert isinstance(names, tuple)

@@ -21,7 +21,11 @@ def deduplicate(graph: Graph) -> Graph:
     nodes = [n for n in (merger.node(n) for n in graph.nodes) if n is not None]
     # An output keeps its own name, so a duplicate that is an output is kept too.
     outputs = tuple(merger.value(v) for v in graph.outputs)
-    copies = [Node("Identity", (new,), (old,), nodes[-1].origin) for old, new in zip(graph.outputs, outputs, strict=True) if new is not old and not _fixed(old)]
+    copies = [
+        Node("Identity", (new,), (old,), nodes[-1].origin)
+        for old, new in zip(graph.outputs, outputs, strict=True)
+        if new is not old and not _fixed(old)
+    ]
     kept = tuple(old if new is not old and not _fixed(old) else new for old, new in zip(graph.outputs, outputs, strict=True))
     return prune(Graph(graph.name, graph.inputs, kept, tuple(nodes + copies)))
 

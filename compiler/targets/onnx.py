@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamina.compiler.graph import Attribute, Constant, Derived, Graph, Node, Parameter, Value
+from lamina.compiler.graph import Attribute, Constant, Derived, Graph, Node, Parameter
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import Dim, TensorType
 
@@ -41,7 +41,13 @@ def external_values(graphs: Sequence[Graph]) -> list[Parameter | Constant | Deri
     return list(found.values())
 
 
-def to_onnx(graph: Graph, tensors: Mapping[str, Tensor], placements: Mapping[str, Placement], location: str = "weights.bin", metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+def to_onnx(
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    placements: Mapping[str, Placement],
+    location: str = "weights.bin",
+    metadata: Mapping[str, str] | None = None,
+) -> onnx.ModelProto:
     """The ModelProto. `tensors` and `placements` are by value name; with no placement an initializer points to offset 0."""
     import onnx
 
@@ -76,7 +82,9 @@ def _value_info(info: Any, name: str, type_: TensorType | None) -> None:
             dim.dim_value = size
 
 
-def _initializer(proto: Any, value: Parameter | Constant | Derived, tensors: Mapping[str, Tensor], placements: Mapping[str, Placement], location: str) -> None:
+def _initializer(
+    proto: Any, value: Parameter | Constant | Derived, tensors: Mapping[str, Tensor], placements: Mapping[str, Placement], location: str
+) -> None:
     proto.name = value.name
     if isinstance(value, Constant) and value.name not in placements and value.name not in tensors:
         assert value.type is not None

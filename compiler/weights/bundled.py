@@ -44,7 +44,15 @@ def with_bundled_leaves(graph: Graph, bundled: Bundled) -> Graph:
         elif isinstance(value, Parameter) and value.name not in bundled.tensors:
             raise KeyError(value.name)
     nodes = tuple(
-        Node(n.op_type, tuple(None if v is None else replaced.get(id(v), v) for v in n.inputs), n.outputs, n.origin, n.attributes, n.domain, n.op)
+        Node(
+            n.op_type,
+            tuple(None if v is None else replaced.get(id(v), v) for v in n.inputs),
+            n.outputs,
+            n.origin,
+            n.attributes,
+            n.domain,
+            n.op,
+        )
         for n in graph.nodes
     )
     return Graph(graph.name, graph.inputs, graph.outputs, nodes)

@@ -31,4 +31,6 @@ def command(
         print(encoder.dumps(asdict(result)))
         return
     where = ", ".join(f"{k}={v}" for k, v in result.dims.items())
-    print(f"{result.target} at {where or 'fixed sizes'}: median {result.median_ms:.2f} ms (10% {result.p10_ms:.2f}, 90% {result.p90_ms:.2f}), {result.throughput:.1f}/s")
+    print(
+        f"{result.target} at {where or 'fixed sizes'}: median {result.median_ms:.2f} ms (10% {result.p10_ms:.2f}, 90% {result.p90_ms:.2f}), {result.throughput:.1f}/s"
+    )

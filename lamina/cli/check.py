@@ -13,7 +13,9 @@ def command(
     spec: Spec,
     variant: Variant = None,
     set_: Set = None,
-    target: Annotated[str | None, typer.Option(help="Also ask whether this target can take every op: onnx, onnxruntime, tensorrt, torch.")] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Also ask whether this target can take every op: onnx, onnxruntime, tensorrt, torch.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Check a spec: every mistake at once, each at its line."""

@@ -14,12 +14,16 @@ from lamina.cli._progress import progress
 def command(
     spec: Spec,
     out: Annotated[Path, typer.Option("-o", "--out", help="The bundle folder to write; an older bundle there is replaced.")],
-    target: Annotated[list[str] | None, typer.Option(help="onnx, onnxruntime, tensorrt or torch (repeatable, or separated by commas).")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(help="onnx, onnxruntime, tensorrt or torch (repeatable, or separated by commas).")
+    ] = None,
     variant: Variant = None,
     set_: Set = None,
     weights: Annotated[str | None, typer.Option(help="A checkpoint: a .safetensors or PyTorch file, or a folder; or `none`.")] = None,
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
-    compute_capability: Annotated[list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")] = None,
+    compute_capability: Annotated[
+        list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")
+    ] = None,
 ) -> None:
     """Compile a spec to a bundle: ONNX files, TensorRT engines, a PyTorch program, over one weight file."""
     from lamina.compiler.compile import TARGETS, compile

@@ -12,9 +12,19 @@ from lamina.cli._options import Bundle
 
 def command(
     bundle: Bundle,
-    input: Annotated[list[str] | None, typer.Option("--input", "-i", help="NAME=VALUE: a .npy, .npz, .json or image file, or a literal such as [1, 2] (repeatable).", metavar="NAME=VALUE")] = None,  # noqa: A002
+    input: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input",
+            "-i",
+            help="NAME=VALUE: a .npy, .npz, .json or image file, or a literal such as [1, 2] (repeatable).",
+            metavar="NAME=VALUE",
+        ),
+    ] = None,
     text: Annotated[list[str] | None, typer.Option("--text", "-t", help="Text for a bundle that carries a tokenizer (repeatable).")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the outputs: .npz, .npy or .json. Without it they are printed as JSON.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the outputs: .npz, .npy or .json. Without it they are printed as JSON.")
+    ] = None,
     backend: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
 ) -> None:
     """Run a bundle on files, literals or text."""
@@ -36,4 +46,8 @@ def command(
     if output is not None:
         save_outputs(outputs, output)
         return
-    print(json.dumps({name: array.astype("float64").tolist() if array.dtype.kind not in "iub" else array.tolist() for name, array in outputs.items()}))
+    print(
+        json.dumps(
+            {name: array.astype("float64").tolist() if array.dtype.kind not in "iub" else array.tolist() for name, array in outputs.items()}
+        )
+    )

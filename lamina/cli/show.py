@@ -16,7 +16,7 @@ def command(
     variant: Variant = None,
     set_: Set = None,
     at: At = None,
-    format: Annotated[Format, typer.Option(help="How to show it.")] = "table",  # noqa: A002  # the option's name
+    format: Annotated[Format, typer.Option(help="How to show it.")] = "table",  # the option's name
     target: Annotated[str | None, typer.Option(help="Show the operators that this target gets instead of the ops.")] = None,
 ) -> None:
     """Every step: output shape, parameters, multiply-adds, memory."""

@@ -12,7 +12,9 @@ from lamina.cli._progress import progress
 
 def command(
     bundle: Bundle,
-    weights: Annotated[str | None, typer.Option(help="The checkpoint that the bundle was compiled from, for an unfused reference of its own numbers.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="The checkpoint that the bundle was compiled from, for an unfused reference of its own numbers.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Hold every target of a bundle against the unfused definition of its spec, at several sizes."""

@@ -6,7 +6,6 @@ Like theirs, it does not turn an image by its EXIF orientation.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,23 +59,22 @@ def _check_count(count: int, spec: Input, manifest: Manifest) -> None:
 
 def _read(path: Path, mode: str, how: ImagePreprocess) -> Array:
     try:
-        from PIL import Image, UnidentifiedImageError
+        from PIL import Image
     except ImportError as error:
         raise BackendMissing(f"Pillow cannot be imported ({error}); pip install pillow") from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=["PNG", "JPEG"]) as image:
-                return normalised(prepared(_converted(image, mode, path), how), how)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        UnidentifiedImageError,
-        Image.DecompressionBombWarning,
-        Image.DecompressionBombError,
-    ) as error:
+        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+            _check_size(image.height, image.width)
+            return normalised(prepared(_converted(image, mode, path), how), how)
+    except InputError:
+        raise
+    except Exception as error:  # on a hostile file Pillow raises nearly anything: SyntaxError, struct.error, a bomb, ...
         raise InputError(f"{path} cannot be read as an image: {error}") from error
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"{height} x {width} is over {_MOST_PIXELS} pixels")
 
 
 def _converted(image: Image, mode: str, path: Path) -> Image:
@@ -91,8 +89,7 @@ def prepared(image: Image, how: ImagePreprocess) -> Image:
 
     if how.resize is not None:
         height, width = _resized(image.height, image.width, how.resize)
-        if height * width > _MOST_PIXELS:
-            raise ValueError(f"resized to {height} x {width}, it is over {_MOST_PIXELS} pixels")
+        _check_size(height, width)
         image = image.resize((width, height), Resampling[how.interpolation.upper()])
     if how.crop is not None:
         height, width = (how.crop, how.crop) if isinstance(how.crop, int) else how.crop

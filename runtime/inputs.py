@@ -70,7 +70,9 @@ def _read(value: str | Path, spec: Input) -> Array:
                 return _from_npz(path, spec)
             case ".json":
                 return _literal(path.read_text(encoding="utf-8"), spec, f"{path} is not JSON")
-    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except Exception as error:  # on a hostile file numpy's reader raises nearly anything (tokenize.TokenError, zlib.error, ...)
         raise InputError(f"{path} cannot be read for `{spec.name}`: {error}") from error
     raise InputError(f"{path} is not something that `{spec.name}` can be read from: give {_WHAT}")
 

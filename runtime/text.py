@@ -27,8 +27,11 @@ def tokenize(texts: Sequence[str], folder: Path, manifest: Manifest) -> dict[str
     if not texts:
         raise InputError("there is no text to tokenize")
     encoder = _encoder(folder / how.file, _most(how, manifest))
+    padding = _padding(encoder)
     encodings = encoder.encode_batch(list(texts))
-    _pad(encodings, encoder, _length(max(len(encoding.ids) for encoding in encodings), how, manifest))
+    length = _length(max(len(encoding.ids) for encoding in encodings), how, manifest)
+    for encoding in encodings:
+        encoding.pad(length, **padding)
     columns = {how.ids: "ids", how.mask: "attention_mask"} | ({how.types: "type_ids"} if how.types else {})
     return {
         name: np.array([getattr(encoding, column) for encoding in encodings], numpy_dtype(manifest.input(name).dtype))
@@ -67,12 +70,14 @@ def _encoder(path: Path, most: int) -> Any:
     return encoder
 
 
-def _pad(encodings: Sequence[Any], encoder: Any, length: int) -> None:
-    own = encoder.padding or {}
-    token = own.get("pad_token") or next((token for token in ("[PAD]", "<pad>") if encoder.token_to_id(token) is not None), "[PAD]")
-    number = own.get("pad_id") or encoder.token_to_id(token) or 0
-    for encoding in encodings:
-        encoding.pad(length, direction=own.get("direction", "right"), pad_id=number, pad_type_id=own.get("pad_type_id", 0), pad_token=token)
+def _padding(encoder: Any) -> dict[str, Any]:
+    """How to pad, as the tokenizer says; its own padding, often to a fixed length, is switched off."""
+    own = encoder.padding
+    encoder.no_padding()
+    if own is not None:
+        return {key: own[key] for key in ("direction", "pad_id", "pad_type_id", "pad_token")}
+    token = next((token for token in ("[PAD]", "<pad>") if encoder.token_to_id(token) is not None), "[PAD]")
+    return {"pad_id": encoder.token_to_id(token) or 0, "pad_token": token}
 
 
 def _axis(how: Tokenizer, manifest: Manifest) -> int | str:

@@ -53,15 +53,20 @@ class Runner:
         """As `Backend.run`."""
         with self._lock:
             self._device.use()
-            for name, array in feeds.items():
-                self._feed(name, array)
-            outputs = {tensor.name: self._receiver(tensor.name, tensor.dtype) for tensor in self._outputs}
-            if not self._context.execute_async_v3(self._device.stream):
-                raise InputError("TensorRT cannot run these inputs: are their sizes inside the engine's profile?")
-            for name, array in outputs.items():
-                self._device.download(self._buffers[name][0], array)
-            self._device.wait()
-            return outputs
+            try:
+                return self._queue(feeds)
+            finally:
+                self._device.wait()  # nothing queued may outlive the arrays
+
+    def _queue(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        for name, array in feeds.items():
+            self._feed(name, array)
+        outputs = {tensor.name: self._receiver(tensor.name, tensor.dtype) for tensor in self._outputs}
+        if not self._context.execute_async_v3(self._device.stream):
+            raise InputError("TensorRT cannot run these inputs: are their sizes inside the engine's profile?")
+        for name, array in outputs.items():
+            self._device.download(self._buffers[name][0], array)
+        return outputs
 
     def _feed(self, name: str, array: Array) -> None:
         if not self._context.set_input_shape(name, array.shape):

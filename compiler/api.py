@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lamina.compiler.compile import compile
 from lamina.compiler.elaborate import elaborate
 from lamina.schema.diagnostics import Collector, Diagnostic, SpecError
 from lamina.schema.read import read_spec, read_what_stands
 from lamina.schema.spec import ModelSpec
+
+__all__ = ["check", "compile", "load"]
 
 
 def load(path: str | Path, variant: str | None = None, **config: Any) -> ModelSpec:

@@ -20,7 +20,7 @@ class Builder:
         self.nodes: list[Node] = []
 
     @overload
-    def __call__(
+    def __call__(  # type: ignore[overload-overlap]  # 1 is an int too; the literal is tried first
         self, op_type: str, *inputs: Value | None, outputs: Literal[1] = 1, domain: str = ..., **attributes: Attribute | None
     ) -> Value: ...
     @overload

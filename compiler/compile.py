@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
 
@@ -124,7 +125,13 @@ class _Job:
         origins = {n.outputs[0].name: n.origin for n in graph.nodes}
         model = self.writer.path(ONNX_FILES["tensorrt"])
         engine = tensorrt.build(
-            model, inputs, dims, compute_capabilities=capabilities, origins=origins, sources=self.spec.sources, progress=self.progress
+            model,
+            inputs,
+            dims,
+            compute_capabilities=capabilities,
+            origins=origins,
+            sources=self.spec.sources,
+            progress=lambda share, stage: self.progress(stage),
         )
         model.unlink()
         name = f"engines/{engine.key[:16]}.engine"
@@ -141,8 +148,8 @@ class _Job:
         self.progress("export the PyTorch module")
         graph = lower(self.model.graph, "torch")
         module = to_module(graph, self.source.weights)
-        version = save_pt2(module, graph, self.writer.path("model.pt2"))
-        return {"file": "model.pt2", "version": version}
+        save_pt2(module, graph, self.writer.path("model.pt2"))
+        return {"file": "model.pt2", "version": metadata.version("torch")}
 
     def _texts(self) -> None:
         for name, text in resolved_files(self.spec).items():

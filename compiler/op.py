@@ -43,7 +43,8 @@ NonNegative = Annotated[int, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """What `parameters` says of one weight. `init`: `zeros`, `ones`, `constant(c)`, `normal(std)`, `trunc_normal(std)`, `uniform(bound)`."""
+    """What `parameters` says of one weight. `init`: `zeros`, `ones`, `constant(c)`, `normal(std)`, `trunc_normal(std)`,
+    `uniform(bound)`."""
 
     type: TensorType
     init: str = "zeros"

@@ -67,7 +67,7 @@ def _json(model: Elaborated, summary: Summary) -> str:
 
 
 def _html(model: Elaborated, summary: Summary) -> str:
-    cells = "<tr><td><code>{}</code></td><td>{}</td><td><code>{}</code></td><td class=n>{}</td><td class=n>{}</td><td class=n>{}</td><td>{}</td></tr>"
+    cells = "<tr><td><code>{}</code></td><td>{}</td><td><code>{}</code></td>" + "<td class=n>{}</td>" * 3 + "<td>{}</td></tr>"
     rows = [
         cells.format(*map(html.escape, (r.path, r.op, r.output, _count(r.parameters), _count(r.macs), _count(r.bytes), str(r.span.line))))
         for r in summary.rows

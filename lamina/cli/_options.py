@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,6 +15,7 @@ Bundle = Annotated[Path, typer.Argument(help="A bundle folder, as `lamina compil
 Variant = Annotated[str | None, typer.Option(help="Which of the spec's variants.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a config value: --set depth=4 (repeatable).", metavar="KEY=VALUE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Backend = Annotated[Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"], typer.Option(help="What runs the bundle.")]
 At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
 Zoo = Path(__file__).resolve().parent.parent / "specs"
 

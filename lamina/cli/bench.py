@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli._options import At, Bundle, Json, sizes
+from lamina.cli._options import At, Backend, Bundle, Json, sizes
 
 
 def command(
     bundle: Bundle,
     at: At = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
+    backend: Backend = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the backend.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Timed calls.", min=1)] = 30,
     json: Json = False,
@@ -31,6 +31,5 @@ def command(
         print(encoder.dumps(asdict(result)))
         return
     where = ", ".join(f"{k}={v}" for k, v in result.dims.items())
-    print(
-        f"{result.target} at {where or 'fixed sizes'}: median {result.median_ms:.2f} ms (10% {result.p10_ms:.2f}, 90% {result.p90_ms:.2f}), {result.throughput:.1f}/s"
-    )
+    spread = f"10% {result.p10_ms:.2f}, 90% {result.p90_ms:.2f}"
+    print(f"{result.target} at {where or 'fixed sizes'}: median {result.median_ms:.2f} ms ({spread}), {result.throughput:.1f}/s")

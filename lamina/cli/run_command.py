@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli._options import Bundle
+from lamina.cli._options import Backend, Bundle
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the outputs: .npz, .npy or .json. Without it they are printed as JSON.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
+    backend: Backend = "auto",
 ) -> None:
     """Run a bundle on files, literals or text."""
     import json

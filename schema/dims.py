@@ -56,7 +56,7 @@ class Quotient:
         return a % b if self.remainder else a // b
 
     def __str__(self) -> str:
-        return f"({self.numerator}) {'%' if self.remainder else '//'} {_atom(self.divisor)}"
+        return f"{_atom(self.numerator)} {'%' if self.remainder else '//'} {_atom(self.divisor)}"
 
 
 Atom = Symbol | Quotient

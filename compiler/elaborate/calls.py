@@ -134,6 +134,7 @@ class Caller:
                 bound.arguments[argument.name] = UNKNOWN  # given by a misspelt name
             else:
                 bound.arguments[argument.name] = self._argument(argument, slots.get(argument.name), bound, block.name, span)
+        self.elaborator.called.add(block.name)
         self.elaborator.callers.append((block.name, span))
         outer, self.elaborator.scope = self.elaborator.scope, self._enter(name, block.name)
         try:

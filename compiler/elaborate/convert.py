@@ -46,4 +46,5 @@ def _wrong(value: Any, declared: TypeDecl, what: str, span: Span) -> Fault:
             span,
             "declare it as `size` if any size will do",
         )
-    return Fault("type", f"{what} must be {type_words(declared)}, but it is {shown(value)}", span)
+    hint = "name an op or a block, or write steps in [ ]" if declared.kind == "block" else ""
+    return Fault("type", f"{what} must be {type_words(declared)}, but it is {shown(value)}", span, hint)

@@ -32,7 +32,7 @@ from lamina.compiler.elaborate.wants import Want, want_of_type
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import LAMINA, Constant, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
-from lamina.compiler.op import Op, Weight
+from lamina.compiler.op import Op, Weight, signature
 from lamina.compiler.registry import find_op, op_names
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector, Fault, Note, Span, did_you_mean
@@ -79,6 +79,7 @@ class Elaborator:
         self.scope = Scope()
         self.globals: dict[str, Any] = {}
         self.later: set[str] = set()  # config entries below the one that is being evaluated
+        self.called: set[str] = set()
         self.callers: list[tuple[str, Span]] = []  # the blocks that are being run, and where each is called
         self.caller = Caller(self)
         self.dims = {n: Symbol(n, d.min, d.opt, d.max, d.multiple_of) for n, d in spec.dims.items()}
@@ -104,6 +105,7 @@ class Elaborator:
             frame.values[state.name] = UNKNOWN
         self._guard(lambda: self._body(frame), self.spec.body.span)
         outputs = [v for v in (self._guard(lambda d=d: self._output(d, frame), d.span) for d in self.spec.outputs) if v is not None]
+        self._uncalled()
         self.collector.diagnostics += [d for d in unused_names(self.spec) if not self.collector.diagnostics]
         if self.collector.diagnostics:
             return None
@@ -123,6 +125,21 @@ class Elaborator:
             self.declare_modules(self.spec.modules, frame)
         self.run(self.spec.body, frame)
 
+    def _uncalled(self) -> None:
+        """Blocks that no step calls are run on unknown values, for their names and arguments."""
+        for block in self.spec.file.blocks.values():
+            if block.name in self.called:
+                continue
+            arguments = {a.name: UNKNOWN for a in block.args}
+            frame = Frame(self.spec.file, dict.fromkeys(block.inputs, UNKNOWN), arguments, globals=self.globals)
+            self.scope = Scope(f"{block.name} (never called)")
+            self._guard(lambda f=frame, b=block: self._unknown_run(b, f), block.span)
+
+    def _unknown_run(self, block: s.Block, frame: Frame) -> None:
+        if block.modules is not None:
+            self.declare_modules(block.modules, frame)
+        self.run_body(block.body, frame)
+
     def _config(self, frame: Frame) -> dict[str, Any]:
         overrides = {o.name: o for o in (*self.spec.variants.get(self.spec.variant or "", ()), *self.spec.overrides)}
         config: dict[str, Any] = {}
@@ -131,6 +148,7 @@ class Elaborator:
             value = self._guard(lambda e=entry: self._entry(e, overrides.get(e.name), frame), entry.span)
             self.globals[entry.name] = UNKNOWN if value is None and not entry.type.optional else value
             config[entry.name] = value
+            self._other_variants(entry, frame)
         self.later = set()
         return config
 
@@ -138,7 +156,16 @@ class Elaborator:
         if override is None:
             return self.default(entry.type, frame, entry.name)
         given = Given(override.value.span, frame, override.value)
-        return convert(self.resolve(given, want_of_type(entry.type)), entry.type, f"`{entry.name}`", override.value.span)
+        try:
+            return convert(self.resolve(given, want_of_type(entry.type)), entry.type, f"`{entry.name}`", override.value.span)
+        except Fault as fault:
+            fault.notes = (*fault.notes, Note(f"`{entry.name}` is declared here", entry.span))
+            raise
+
+    def _other_variants(self, entry: s.ConfigEntry, frame: Frame) -> None:
+        """What a variant gives must have the entry's type, whether or not it is the chosen one."""
+        for given in (o for overrides in self.spec.variants.values() for o in overrides if o.name == entry.name):
+            self._guard(lambda o=given: self._entry(entry, o, frame), given.span)
 
     def default(self, declared: TypeDecl, frame: Frame, name: str) -> Any:
         """The default of a config entry or block argument."""
@@ -293,9 +320,8 @@ class Elaborator:
             evaluator = Evaluator(self, expression, frame)
             return evaluator.callee(expression.tree) if _wants_block(want) else evaluator.value(expression.tree)
         except Fault as fault:
-            if want.choices and fault.code == "undefined-name":
-                hint = did_you_mean(node.text, want.choices) or f"it may be {', '.join(sorted(want.choices))}"
-                raise Fault("type", f"`{node.text}` is not one of the choices here", node.span, hint) from fault
+            if want.choices and fault.code == "undefined-name" and node.text.isidentifier():
+                return node.text  # a misspelt choice, which the op refuses with the choices that there are
             raise
 
     def _in_place(self, node: Tree, frame: Frame) -> Callee:
@@ -321,8 +347,13 @@ class Elaborator:
         for key, node in modules.entries:
             given = Given(node.span, frame, node)
             callee = self._guard(lambda g=given: self.resolve(g, Want(block=True)), node.span)
-            if callee is not None:
-                frame.modules[key.text] = Module(callee, self.scope.join(key.text), key.text)
+            path, found = self.scope.join(key.text), frame.modules.get(key.text)
+            if found is not None and found.path == path:
+                notes = [Note("it is first declared here", found.span)]
+                hint = "rename one of them; to call it again, name it in a step"
+                self.report(Fault("name", f"the module `{key.text}` is declared twice", key.span, hint, notes), key.span)
+            elif callee is not None:
+                frame.modules[key.text] = Module(callee, path, key.text, key.span)
 
     def call(
         self,
@@ -442,10 +473,15 @@ class Elaborator:
             frame.values["x"] = frame.lookup(name)  # a lone name that calls nothing is the variable of that name
             return
         callee = callee or self.need_callee(name, frame, step.callee.span)
+        needed, named_inputs = _first_input(callee), [k.text for k, _ in step.named]
+        if needed and needed not in named_inputs and "x" not in frame.values:
+            tensors = [n for n, v in frame.values.items() if isinstance(v, Value)]
+            hint = f"name one of {', '.join(tensors)}, as in `{name}({tensors[0]}, ...)`" if tensors else ""
+            raise Fault("undefined-name", f"`{name}` needs an input, and there is no current value `x` here", step.callee.span, hint)
         x = Given(step.span, frame, value=frame.values["x"]) if "x" in frame.values else None
         first = [] if step.first is None else [Given(step.first.span, frame, step.first)]
         named = {k.text: Given(v.span, frame, v, key=k.span) for k, v in step.named}
-        mixed = [] if x is None or not _takes_input(callee) else [x]
+        mixed = [] if x is None or not needed else [x]
         result = self.call(callee, mixed, named, frame, step.span, first, step.name)
         frame.values["x"] = result
 
@@ -581,14 +617,13 @@ class Elaborator:
         raise Poisoned
 
 
-def _takes_input(callee: Callee) -> bool:
+def _first_input(callee: Callee) -> str:
+    """The name of the first input that a callee takes, or an empty string."""
     while isinstance(callee, Partial | Module):
         callee = callee.callee
     if isinstance(callee, OpCallee):
-        from lamina.compiler.op import signature
-
-        return bool(signature(callee.op).inputs)
-    return not isinstance(callee, BlockCallee) or bool(callee.block.inputs)
+        return next(iter(signature(callee.op).inputs), "")
+    return next(iter(callee.block.inputs), "") if isinstance(callee, BlockCallee) else "x"
 
 
 def _wants_block(want: Want) -> bool:

@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lamina.compiler.elaborate.functions import ARITHMETIC, FUNCTIONS, ON_TENSORS, bounded, compared
+from lamina.compiler.elaborate.functions import ARITHMETIC, FUNCTIONS, ON_TENSORS, bounded, compared, weight
 from lamina.compiler.elaborate.indexing import index_list, index_tensor
 from lamina.compiler.elaborate.values import CALLEES, UNKNOWN, Callee, Frame, Given, OpCallee, Partial, Poisoned
 from lamina.compiler.elaborate.words import shown
@@ -39,6 +39,8 @@ class Evaluator:
             raise Fault("expression", f"`{ast.unparse(tree)}` has no value: {error}", self.expression.place(tree)) from error
         if result is UNKNOWN:
             raise Poisoned
+        if isinstance(result, list):
+            self.elaborator.work(weight(result))
         return bounded(result)
 
     def callee(self, tree: ast.expr) -> Callee | list[Any] | None:

@@ -12,6 +12,7 @@ from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import Dim, compare, product
 
 MAX_LIST = 100_000
+MAX_TEXT = 10_000
 MAX_INT = 2**63
 
 
@@ -19,9 +20,23 @@ def bounded(value: Any) -> Any:
     """The value, unless it is an integer beyond 64 bits or a very long list. Raises Fault."""
     if isinstance(value, int) and not -MAX_INT <= value < MAX_INT:
         raise Fault("limit", "the result is an integer beyond 64 bits")
+    if isinstance(value, str) and len(value) > MAX_TEXT:
+        raise Fault("limit", f"the text has {len(value):,} characters, more than {MAX_TEXT:,}")
     if isinstance(value, list) and len(value) > MAX_LIST:
         raise Fault("limit", f"the list has {len(value):,} elements, more than {MAX_LIST:,}")
     return value
+
+
+def weight(value: list[Any]) -> int:
+    """How many elements a list holds, those of the lists in it counted where they stand. Raises Fault when they are too many."""
+    total, pending = 0, [value]
+    while pending:
+        current = pending.pop()
+        total += len(current)
+        if total > MAX_LIST:
+            raise Fault("limit", f"the lists in this list have more than {MAX_LIST:,} elements together")
+        pending.extend(v for v in current if isinstance(v, list))
+    return total
 
 
 def _power(a: Any, b: Any) -> Any:
@@ -36,6 +51,8 @@ def _power(a: Any, b: Any) -> Any:
 
 def _times(a: Any, b: Any) -> Any:
     for one, other in ((a, b), (b, a)):
+        if isinstance(one, str):
+            raise TypeError("a text cannot be multiplied")
         if isinstance(one, list) and isinstance(other, int) and len(one) * other > MAX_LIST:
             raise Fault("limit", f"the list would have {len(one) * other:,} elements, more than {MAX_LIST:,}")
     return a * b

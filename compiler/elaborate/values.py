@@ -134,6 +134,7 @@ class Module:
     callee: Callee
     path: str
     name: str
+    span: Span
 
 
 Callee = OpCallee | BlockCallee | FlowCallee | Partial | Module

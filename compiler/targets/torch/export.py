@@ -15,9 +15,10 @@ from lamina.compiler.targets.torch.module import LaminaModule
 from lamina.schema.dims import Dim, Symbol, value_of
 
 
-def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> None:
+def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:
     """Export the module for inference, each named dim over its declared range, and write the archive.
 
+    Returns the version of PyTorch that wrote it.
     The program takes the inputs by position, in the graph's order. The module must hold its weights, and is left as it was.
     The same module, file name and version of PyTorch give the same bytes.
     """
@@ -25,6 +26,7 @@ def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> None:
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # paths of this machine, and a count of the programs made so far
     torch.export.save(program, path)
+    return str(torch.__version__).partition("+")[0]
 
 
 def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:

@@ -1,0 +1,61 @@
+"""Fourier transforms and window functions. A complex number is a last axis of two elements."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from lamina.compiler.targets.torch.arrays import torch_dtype
+from lamina.compiler.targets.torch.registry import Ints, lowering
+
+
+def _complex(x: Tensor) -> Tensor:
+    return torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1).to(x.dtype.to_complex())
+
+
+@lowering("DFT")
+def dft(x: Tensor, length: Ints | None = None, axis: Ints | None = None, *, inverse: int = 0, onesided: int = 0) -> Tensor:
+    """A one-sided transform keeps the first half; its inverse is real."""
+    dim = axis[0] if axis else -2
+    dim = dim % x.dim() if dim < 0 else dim
+    n = length[0] if length else None
+    signal = _complex(x)
+    if inverse and onesided:
+        return torch.fft.irfft(signal, n, dim).unsqueeze(-1)
+    spectrum = torch.fft.ifft(signal, n, dim) if inverse else torch.fft.fft(signal, n, dim)
+    return torch.view_as_real(spectrum.narrow(dim, 0, spectrum.shape[dim] // 2 + 1) if onesided else spectrum)
+
+
+@lowering("STFT")
+def stft(x: Tensor, step: Ints, window: Tensor | None = None, length: Ints | None = None, *, onesided: int = 1) -> Tensor:
+    """x: [N, samples, 1 or 2] -> [N, frames, bins, 2]; no padding at the ends."""
+    n = length[0] if length else (window.shape[0] if window is not None else x.shape[1])
+    frames = _complex(x).unfold(1, n, step[0])
+    spectrum = torch.fft.fft(frames if window is None else frames * window)
+    return torch.view_as_real(spectrum[..., : n // 2 + 1] if onesided else spectrum)
+
+
+def _window(size: int, periodic: int, dtype: int, device: torch.device, *terms: float) -> Tensor:
+    """A sum of cosines: term 0, minus term 1 times cos(x), plus term 2 times cos(2 x)."""
+    steps = torch.arange(size, device=device, dtype=torch.float64)
+    angle = steps * (2 * math.pi / (size if periodic else size - 1))
+    total = sum((-1) ** i * term * torch.cos(i * angle) for i, term in enumerate(terms))
+    assert isinstance(total, Tensor)
+    return total.to(torch_dtype(dtype))
+
+
+@lowering("HannWindow")
+def hann_window(size: Ints, *, output_datatype: int = 1, periodic: int = 1, device: torch.device) -> Tensor:
+    return _window(size[0], periodic, output_datatype, device, 0.5, 0.5)
+
+
+@lowering("HammingWindow")
+def hamming_window(size: Ints, *, output_datatype: int = 1, periodic: int = 1, device: torch.device) -> Tensor:
+    return _window(size[0], periodic, output_datatype, device, 25 / 46, 21 / 46)
+
+
+@lowering("BlackmanWindow")
+def blackman_window(size: Ints, *, output_datatype: int = 1, periodic: int = 1, device: torch.device) -> Tensor:
+    return _window(size[0], periodic, output_datatype, device, 0.42, 0.5, 0.08)

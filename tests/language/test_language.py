@@ -259,7 +259,7 @@ def test_graph_hash_grid_and_hypernetwork() -> None:
         ("edge", "int64", ["2", "E"]),
     ]
     assert [(a.name, str(a.type)) for a in block("08_graph_attention", "segment_softmax").args] == [("count", "size")]
-    corners = only(block("08_hash_grid", "hash_level").body, For)
+    corners = next(s for s in block("08_hash_grid", "hash_level").body.steps if isinstance(s, For))
     assert isinstance(corners, For)
     assert isinstance(corners.items.tree, ast.ListComp)
     assert len(corners.items.tree.generators) == 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,16 +45,27 @@ def mlp(path: Path, seed: int = 0) -> Path:
     return save(path, nodes, [("x", TensorProto.FLOAT, ["N", 8])], [("y", TensorProto.FLOAT, ["N", 4])], weights)
 
 
-def external(path: Path, rows: int, refused: bool = False) -> Path:
-    """float32[N, rows] @ float32[rows, rows] whose weight is in `weights.bin`, which this does not write."""
-    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[rows, rows], data_location=TensorProto.EXTERNAL)
-    for key, value in {"location": "weights.bin", "offset": "0", "length": str(4 * rows * rows)}.items():
-        weight.external_data.add(key=key, value=value)
-    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="body/fc/MatMul")]
+def external(path: Path, rows: int, placed: bool = True, refused: bool = False) -> Path:
+    """float32[N, rows] @ float32[rows, rows] + float32[rows], whose weights are in `weights.bin`, which this does not write.
+
+    Unless `placed`, both are said to start at its first byte, as in a model that has no weights yet.
+    """
+    weights, offset = [], 0
+    for name, shape in (("w", [rows, rows]), ("b", [rows])):
+        weight = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
+        length = 4 * math.prod(shape)
+        for key, value in (("location", "weights.bin"), ("offset", str(offset if placed else 0)), ("length", str(length))):
+            weight.external_data.add(key=key, value=value)
+        weights.append(weight)
+        offset += length
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"], name="body/fc/MatMul"),
+        helper.make_node("Add", ["m", "b"], ["y"], name="body/fc/Add"),
+    ]
     if refused:
         nodes.append(helper.make_node("NonZero", ["y"], ["z"], name="body/where/NonZero"))
-    output = ("z", TensorProto.INT64, None) if refused else ("y", TensorProto.FLOAT, ["N", rows])
-    return save(path, nodes, [("x", TensorProto.FLOAT, ["N", rows])], [output], [weight])
+    output: Tensor = ("z", TensorProto.INT64, None) if refused else ("y", TensorProto.FLOAT, ["N", rows])
+    return save(path, nodes, [("x", TensorProto.FLOAT, ["N", rows])], [output], weights)
 
 
 def attention(path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import onnx
 import pytest
 from tensorrt_models import attention, external, mlp
 
@@ -80,15 +81,30 @@ def test_key_covers_all_that_changes_the_engine(model: Path, tmp_path: Path) -> 
     assert len({engine.path.read_bytes() for engine in engines[:2]}) == 2
 
 
-def test_key_covers_external_weights(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_key_leaves_out_where_nodes_came_from(model: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """Moving a step to another line of the spec is no reason to build again."""
+    first = build_mlp(model, tmp_path / "cache")
+    noted = onnx.load(model)
+    noted.graph.node[0].metadata_props.add(key="lamina.source", value="other.yaml:99:1")
+    onnx.save(noted, model)
+    request.getfixturevalue("no_worker")
+    assert build_mlp(model, tmp_path / "cache").key == first.key
+
+
+def test_key_covers_external_weights(tmp_path: Path) -> None:
     model, weights, cache = external(tmp_path / "model.onnx", 4), tmp_path / "weights.bin", tmp_path / "cache"
     x = [("x", "float32", ["N", 4])]
     engines = []
     for fill in (b"\0\0\x80\x3f", b"\0\0\0\x40"):  # ones, then twos
-        weights.write_bytes(fill * 16)
+        weights.write_bytes(fill * 20)
         engines.append(build(model, x, BATCH, cache=cache))
     assert engines[0].key != engines[1].key
     assert engines[0].path.read_bytes() != engines[1].path.read_bytes()
+
+
+def test_model_without_weights(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match=r"^model\.onnx has no weights, and an engine is built around them$"):
+        build(external(tmp_path / "model.onnx", 4), [("x", "float32", ["N", 4])], BATCH, cache=tmp_path / "cache")
 
 
 def test_weights_outside_the_folder_are_refused(tmp_path: Path) -> None:

@@ -110,6 +110,20 @@ def test_refused_input_has_no_node(tmp_path: Path) -> None:
     assert found.message == f"TensorRT-RTX {RTX.version} refuses the input `x`: Failed to convert ONNX date type to TensorRT data type"
 
 
+def test_float64_ports_are_refused(tmp_path: Path) -> None:
+    """The library would take them as float32 without a word."""
+    model = chain(tmp_path / "model.onnx", ("Neg", "v1"), dtype=TensorProto.DOUBLE, end=TensorProto.DOUBLE)
+    origins = {"v1": Origin(Span("toy.yaml", 6, 5, 3), "body.neg")}
+    wanted = [
+        (1, f"TensorRT-RTX {RTX.version} has no float64, which `x` is"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `v1` is"),
+    ]
+    assert [(d.span.line, d.message) for d in check_support(model, origins=origins, sources=SOURCES)] == wanted
+    with pytest.raises(SpecError) as caught:
+        build(model, [("x", "float64", ["N", 4, 4])], {"N": (1, 2, 4)}, cache=tmp_path / "cache", origins=origins, sources=SOURCES)
+    assert [(d.span.line, d.message) for d in caught.value.diagnostics] == wanted
+
+
 def test_same_refusal_at_one_place_is_said_once(tmp_path: Path) -> None:
     nodes = [helper.make_node("Det", ["x"], [f"y{i}"], name=f"body/det/Det_{i}") for i in range(3)]
     outputs = [(f"y{i}", TensorProto.FLOAT, None) for i in range(3)]
@@ -144,11 +158,11 @@ def test_check_takes_what_builds(tmp_path: Path) -> None:
 
 def test_check_needs_no_weights(tmp_path: Path) -> None:
     """64 GiB of weights that do not exist: nothing of that size is read, written or held."""
-    model = external(tmp_path / "model.onnx", 2**17, refused=True)
+    model = external(tmp_path / "model.onnx", 2**17, placed=False, refused=True)
     (found,) = check_support(model, origins={"body/where/NonZero": Origin(Span("toy.yaml", 7, 5, 7), "")}, sources=SOURCES)
     assert found.span.line == 7
     assert [f.name for f in tmp_path.iterdir()] == ["model.onnx"]
-    assert check(external(tmp_path / "model.onnx", 2**17)) == ()
+    assert check(external(tmp_path / "model.onnx", 2**17, placed=False)) == ()
 
 
 def test_refused_models_run_elsewhere(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from lamina.compiler.graph import Origin
 from lamina.compiler.targets.tensorrt import diagnose
 from lamina.compiler.targets.tensorrt.cache import EngineCache, default_folder, digest
 from lamina.compiler.targets.tensorrt.library import Library, find
-from lamina.compiler.targets.tensorrt.model import external_files
+from lamina.compiler.targets.tensorrt.model import Model
 from lamina.compiler.targets.tensorrt.process import WORKER, EngineError, Progress, run
 from lamina.schema.diagnostics import SpecError
 from lamina.schema.dims import Size, value_of
@@ -52,14 +52,15 @@ def build(
     ONNX node names to the spec. `timeout` is in seconds. Raises `SpecError` (code `tensorrt`) where the library refuses the graph,
     `MissingDependency` where there is no library, `EngineError` where it breaks.
     """
-    found = find(library)
+    found, model, places = find(library), Model(onnx_file), diagnose.Places(origins or {}, sources or {})
+    if wide := diagnose.float64(found, model.float64_ports(), places):
+        raise SpecError(wide, places.sources)
     request = {"profile": profile(inputs, dims), "capabilities": sorted(set(compute_capabilities))}
-    key, store = _key(found, onnx_file, request), EngineCache(cache or default_folder())
+    key, store = _key(found, model, request), EngineCache(cache or default_folder())
     if (kept := store.find(key)) is not None:
         return Engine(kept, key, found, cached=True)
     with store.writing() as part:
-        answer = run(found, {"onnx": str(onnx_file.resolve()), "engine": str(part), **request}, timeout, progress)
-        _check(found, answer, diagnose.Places(origins or {}, sources or {}))
+        _check(found, run(found, {"onnx": str(model.path), "engine": str(part), **request}, timeout, progress), places)
         return Engine(store.keep(key, part), key, found, cached=False)
 
 
@@ -75,12 +76,14 @@ def _shapes(shape: Sequence[Size | str], corners: Sequence[Mapping[str, int]]) -
     return [list(map(min, low, high)), opt, list(map(max, low, high))]
 
 
-def _key(library: Library, onnx_file: Path, request: Mapping[str, Any]) -> str:
+def _key(library: Library, model: Model, request: Mapping[str, Any]) -> str:
+    if not model.has_weights:
+        raise EngineError(f"{model.path.name} has no weights, and an engine is built around them")
     parts = {
         "library": [library.name, library.version],
         "worker": digest(WORKER),
-        "model": digest(onnx_file),
-        "weights": {name: digest(onnx_file.parent / name) for name in external_files(onnx_file)},
+        "model": model.fingerprint(),
+        "weights": {name: digest(model.path.parent / name) for name in model.weight_files},
         **request,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

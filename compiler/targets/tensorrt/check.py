@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from lamina.compiler.graph import Origin
 from lamina.compiler.targets.tensorrt import diagnose
 from lamina.compiler.targets.tensorrt.library import find
-from lamina.compiler.targets.tensorrt.model import external_files
+from lamina.compiler.targets.tensorrt.model import Model
 from lamina.compiler.targets.tensorrt.process import run
 from lamina.schema.diagnostics import Diagnostic
 
@@ -30,23 +29,18 @@ def check_support(
 
     Weight files that the model names need not exist. Raises `MissingDependency` and `EngineError` as `build` does.
     """
-    found = find(library)
-    with _parsable(onnx_file) as model:
-        answer = run(found, {"onnx": str(model), "engine": None, "profile": {}, "capabilities": []}, timeout)
-    return diagnose.refused(found, answer["refused"], diagnose.Places(origins or {}, sources or {}))
+    found, model = find(library), Model(onnx_file)
+    with _parsable(model) as path:
+        answer = run(found, {"onnx": str(path), "engine": None, "profile": {}, "capabilities": []}, timeout)
+    places = diagnose.Places(origins or {}, sources or {})
+    return (*diagnose.float64(found, model.float64_ports(), places), *diagnose.refused(found, answer["refused"], places))
 
 
 @contextlib.contextmanager
-def _parsable(onnx_file: Path) -> Iterator[Path]:
-    """The model itself where its weights exist, else a copy of it beside empty ones: files of holes, which the parser maps, not reads."""
-    sizes = external_files(onnx_file)
-    if all((onnx_file.parent / name).exists() for name in sizes):
-        yield onnx_file.resolve()
+def _parsable(model: Model) -> Iterator[Path]:
+    """The model itself where its weights exist, else a copy beside empty ones."""
+    if model.has_weights:
+        yield model.path
         return
     with tempfile.TemporaryDirectory() as folder:
-        for name, size in sizes.items():
-            weights = Path(folder) / name
-            weights.parent.mkdir(parents=True, exist_ok=True)
-            with weights.open("wb") as file:
-                file.truncate(size)
-        yield Path(shutil.copy(onnx_file, Path(folder) / "model.onnx"))
+        yield model.without_weights(Path(folder))

@@ -40,6 +40,12 @@ class Places:
         return max(found, key=len, default="")
 
 
+def float64(library: Library, names: Iterable[str], places: Places) -> tuple[Diagnostic, ...]:
+    """One diagnostic for each input or output of float64."""
+    hint = "declare it float32, or cast it where it leaves the body"
+    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(n).span, hint) for n in names)
+
+
 def refused(library: Library, refusals: Iterable[Mapping[str, Any]], places: Places) -> tuple[Diagnostic, ...]:
     """One diagnostic for each thing that the parser refuses; the same refusal at the same place is said once."""
     said: dict[tuple[Span, str], Diagnostic] = {}

@@ -1,40 +1,81 @@
-"""What an ONNX file refers to: its external weight files, read without loading a weight."""
+"""An ONNX file as this target sees it: what it refers to and what it is, without a weight being read."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from lamina.compiler.targets.tensorrt.process import EngineError
 
-
-def external_files(onnx_file: Path) -> dict[str, int]:
-    """The weight files beside the model, by name, and how many bytes of each it refers to."""
-    import onnx
-
-    sizes: dict[str, int] = {}
-    for tensor in _tensors(onnx.load(onnx_file, load_external_data=False).graph):
-        entries = {e.key: e.value for e in tensor.external_data}
-        if "location" in entries:
-            name = _checked(entries["location"], onnx_file)
-            sizes[name] = max(sizes.get(name, 0), int(entries.get("offset", 0)) + int(entries.get("length", 0)))
-    return dict(sorted(sizes.items()))
+PAGE = 4096
+DOUBLE = 11
 
 
-def _checked(location: str, onnx_file: Path) -> str:
-    path = Path(location)
-    if path.is_absolute() or ".." in path.parts:
-        raise EngineError(f"{onnx_file} names the weight file `{location}`, which is outside its folder")
-    return location
+@final
+class Model:
+    """The file's graph, and the weight files beside it."""
+
+    def __init__(self, path: Path) -> None:
+        import onnx
+
+        self.path = path.resolve()
+        self._proto: Any = onnx.load(self.path, load_external_data=False)
+
+    @cached_property
+    def weight_files(self) -> tuple[str, ...]:
+        """Their names. Raises `EngineError` for one that is elsewhere."""
+        names = {entry.value for tensor in _external(self._proto.graph) for entry in tensor.external_data if entry.key == "location"}
+        for name in names:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise EngineError(f"{self.path.name} names the weight file `{name}`, which is outside its folder")
+        return tuple(sorted(names))
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether every weight file exists."""
+        return all((self.path.parent / name).exists() for name in self.weight_files)
+
+    def float64_ports(self) -> tuple[str, ...]:
+        """Inputs and outputs of float64. The library takes them, computes in float32, and then reads and writes half of their bytes."""
+        ports = (*self._proto.graph.input, *self._proto.graph.output)
+        return tuple(port.name for port in ports if port.type.tensor_type.elem_type == DOUBLE)
+
+    def fingerprint(self) -> str:
+        """The sha256 of all that reaches the engine: not of the notes that say which line of which file a node came from."""
+        import onnx
+
+        bare = onnx.ModelProto()
+        bare.CopyFrom(self._proto)
+        for node in bare.graph.node:
+            del node.metadata_props[:]
+        return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+    def without_weights(self, folder: Path) -> Path:
+        """A copy in `folder`, beside a weight file that is one hole: the parser maps it and reads next to nothing.
+
+        Each tensor gets a place of its own, since the library takes two of different sizes at one place for a mistake.
+        """
+        end = 0
+        for tensor in _external(self._proto.graph):
+            length = next((int(e.value) for e in tensor.external_data if e.key == "length"), 0)
+            del tensor.external_data[:]
+            for key, value in (("location", "weights.bin"), ("offset", str(end)), ("length", str(length))):
+                tensor.external_data.add(key=key, value=value)
+            end += -(-max(length, 1) // PAGE) * PAGE
+        with (folder / "weights.bin").open("wb") as file:
+            file.truncate(end)
+        copy = folder / "model.onnx"
+        copy.write_bytes(self._proto.SerializeToString())
+        return copy
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Every tensor of a graph and of the graphs inside it."""
-    yield from graph.initializer
+def _external(graph: Any) -> Iterator[Any]:
+    """The tensors of a graph, and of the graphs inside it, that lie in a weight file."""
     for node in graph.node:
         for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
             if attribute.HasField("g"):
-                yield from _tensors(attribute.g)
+                yield from _external(attribute.g)
+    yield from (tensor for tensor in graph.initializer if tensor.external_data)

@@ -68,7 +68,8 @@ def _slice(inputs: Inputs, attributes: Attributes) -> Array:
 
 
 def _gather(inputs: Inputs, attributes: Attributes) -> Array:
-    return np.take(inputs[0], inputs[1], axis=attributes.get("axis", 0))
+    result: Array = inputs[0].take(inputs[1], axis=attributes.get("axis", 0))
+    return result
 
 
 def _expand(inputs: Inputs, attributes: Attributes) -> Array:

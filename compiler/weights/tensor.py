@@ -13,7 +13,7 @@ import numpy as np
 
 from lamina.compiler.graph import Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
-from lamina.schema.diagnostics import Fault
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PIECE = 1 << 20  # bytes: small enough that making, hashing and writing a piece all happen in a core's cache
@@ -122,7 +122,7 @@ class Sliced(Tensor):
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Cast(Tensor):
-    """The source in another dtype. Raises Fault when a finite number would become infinite."""
+    """The source in another dtype. Raises SpecError when a finite number would become infinite."""
 
     source: Tensor
 
@@ -140,7 +140,7 @@ class Cast(Tensor):
                 return array.astype(numpy_dtype(self.dtype))
         except FloatingPointError as error:
             message = f"the weight `{self.name}` has numbers too large for {self.dtype} (it is {self.source.dtype} in its file)"
-            raise Fault("weights", message, hint="use bfloat16 or float32") from error
+            raise SpecError([Diagnostic("weights", message, Span(self.name, 1, 1), "use bfloat16 or float32")]) from error
 
 
 def fixed_shape(value: Value) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lamina.compiler.weights.tensor import ArrayTensor, FileTensor, Tensor, cast, pieces, renamed, reshaped, sliced, transposed
-from lamina.schema.diagnostics import Fault
+from lamina.schema.diagnostics import SpecError
 
 DATA = np.random.default_rng(0).standard_normal((6, 10, 7)).astype(np.float32)
 Case = tuple[Callable[[Tensor], Tensor], np.ndarray]
@@ -70,7 +70,7 @@ def test_wrong_axes_and_sizes_are_refused() -> None:
 
 def test_numbers_too_large_for_the_dtype_are_refused() -> None:
     tensor = ArrayTensor("w", "float32", (2,), np.array([1, 1e6], np.float32))
-    with pytest.raises(Fault, match="`w` has numbers too large for float16"):
+    with pytest.raises(SpecError, match="`w` has numbers too large for float16"):
         list(cast(tensor, "float16").chunks())
     infinite = ArrayTensor("w", "float32", (1,), np.array([np.inf], np.float32))
     assert np.isinf(cast(infinite, "float16").numpy()).all()

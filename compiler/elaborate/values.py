@@ -33,7 +33,8 @@ class Scope:
     counts: dict[str, int] = field(default_factory=dict)
 
     def join(self, name: str) -> str:
-        return f"{self.path}.{name}" if self.path else name
+        """The path of a name in this scope; of no name, the scope's own."""
+        return f"{self.path}.{name}" if self.path and name else self.path or name
 
     def unique(self, name: str) -> str:
         """The name, with a number from its second use on."""

@@ -94,6 +94,18 @@ class Attention(Op):
             "nn.functional.scaled_dot_product_attention", q, k, v, mask, is_causal=self.causal, scale=self.scale, enable_gqa=grouped
         )
 
+    @fast_path("onnxruntime")
+    def operator(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None) -> Any:
+        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away."""
+        if self.dropout:
+            return NotImplemented
+        causal = self.causal and mask is None and q.shape[2] == k.shape[2]
+        biases = [] if causal else self._biases(g, q, k, mask)
+        bias = g("Add", *biases) if len(biases) == 2 else biases[0] if biases else None
+        if bias is not None:
+            bias = g("Expand", bias, g.shape([1, 1, q.shape[2], k.shape[2]]))
+        return g("Attention", q, k, v, bias, is_causal=int(causal), scale=self._scale(q), softcap=self.softcap)
+
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         q, k, v, *_ = inputs
         total: Size = product(q.shape[:3]) * k.shape[2] * (q.shape[3] + v.shape[3])

@@ -11,6 +11,7 @@ from lamina.compiler.passes.deduplicate import deduplicate
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
+from lamina.compiler.passes.join_heads import join_heads
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 
@@ -20,4 +21,6 @@ def lower(graph: Graph, target: Target) -> Graph:
     operators = drop_identity(decompose(graph, target))
     if target == "torch":
         return operators
+    if target == "onnxruntime":
+        operators = join_heads(operators)
     return canonical_names(deduplicate(fold(fuse_conv_batch_norm(operators))))

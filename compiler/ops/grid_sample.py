@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example, Op, OpError, fast_path, need_float, need_rank
+from lamina.compiler.op import Example, Op, OpError, need_float, need_rank
 from lamina.schema.dims import TensorType
 
 
@@ -40,9 +40,3 @@ class GridSample(Op):
 
     def define(self, g: Builder, x: Value, grid: Value) -> Value:
         return g("GridSample", x, grid, mode=self.mode, padding_mode=self.padding_mode, align_corners=int(self.align_corners))
-
-    @fast_path("torch")
-    def functional(self, g: Builder, x: Value, grid: Value) -> Any:
-        mode = {"linear": "bilinear", "cubic": "bicubic"}.get(self.mode, self.mode)
-        corners = self.align_corners
-        return g.torch("nn.functional.grid_sample", x, grid, mode=mode, padding_mode=self.padding_mode, align_corners=corners)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from lamina.schema import spec as s
-from lamina.schema.diagnostics import Collector, Fault, Note, Span, did_you_mean
+from lamina.schema.diagnostics import Collector, Fault, Span, did_you_mean
 from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
+from lamina.schema.references import check_preprocess, check_references
 from lamina.schema.steps import StepReader, scalar
-from lamina.schema.tree import Mapping, Node, Scalar, Sequence, parse, plain, read_text
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence, parse, read_text
 from lamina.schema.types import TypeDecl, is_declaration, literal_type, parse_type
+from lamina.schema.validation import validated
 from lamina.schema.weights import WeightRules
 
 LIBRARY = Path(__file__).resolve().parent.parent / "specs" / "blocks"
@@ -81,10 +83,10 @@ class _Reader:
             "file": self._file(path, str(path), root),
             "model": self._text(root, "model"),
             "summary": self._text(root, "summary"),
-            "paper": self._validated(s.Paper, root.get("paper")),
+            "paper": validated(s.Paper, root.get("paper"), self.collector),
             "config": tuple(self._each(root.get("config"), "config", self._config).values()),
             "variants": variants,
-            "published": self._each(root.get("published"), "published", lambda k, v: self._validated(s.Published, v)),
+            "published": self._each(root.get("published"), "published", lambda k, v: validated(s.Published, v, self.collector)),
             "inputs": tuple(self._each(root.get("inputs"), "inputs", tensor_decl).values()),
             "dims": self._each(root.get("dims"), "dims", self._dim),
             "state": tuple(self._each(root.get("state"), "state", tensor_decl).values()),
@@ -92,12 +94,13 @@ class _Reader:
             "body": self._body(root.get("body")),
             "outputs": tuple(self._each(root.get("outputs"), "outputs", tensor_decl).values()),
             "weights": self._weights(root.get("weights")),
-            "preprocess": self._each(root.get("preprocess"), "preprocess", lambda k, v: self._validated(s.ImagePreprocess, v)),
-            "tokenizer": self._validated(s.Tokenizer, root.get("tokenizer")),
+            "preprocess": self._each(root.get("preprocess"), "preprocess", lambda k, v: validated(s.ImagePreprocess, v, self.collector)),
+            "tokenizer": validated(s.Tokenizer, root.get("tokenizer"), self.collector),
             "overrides": self._overrides(overrides),
             "variant": variant,
         }
-        self._references(root, fields, variant)
+        check_references(root, self.collector, variant, fields["overrides"])
+        check_preprocess(root, self.collector, fields["inputs"], fields["preprocess"])
         if not self.usable or fields["body"] is None:
             return None
         return s.ModelSpec(sources=self.collector.sources, unreadable=frozenset(self.unreadable), **fields)
@@ -228,7 +231,7 @@ class _Reader:
         if not isinstance(node, Mapping):
             raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
         before = len(self.collector.diagnostics)
-        dim = self._validated(s.DimDecl, node, {"span": key.span}, hidden=("span",))
+        dim = validated(s.DimDecl, node, self.collector, {"span": key.span})
         if dim is None or len(self.collector.diagnostics) > before:
             return None
         problem, where = _range_problem(key.text, dim)
@@ -242,59 +245,6 @@ class _Reader:
             self.collector.error("type", "`body` is empty", node.span, "write its steps, such as `- linear: 10`, one a line")
             return None
         return None if node is None else self.steps.flow(node)
-
-    def _references(self, root: Mapping, fields: dict[str, Any], variant: str | None) -> None:
-        """Names that one section takes from another."""
-        config = [entry.name for entry in fields["config"]]
-        for overrides in (*fields["variants"].values(), fields["overrides"]):
-            for override in overrides or ():
-                if override.name not in config:
-                    hint = did_you_mean(override.name, config) or f"the config holds {', '.join(config) or 'nothing'}"
-                    self.collector.error("unknown-config", f"`{override.name}` is not in the config", override.span, hint)
-        if variant is not None and variant not in fields["variants"]:
-            names = list(fields["variants"])
-            place = root.get("variants")
-            hint = did_you_mean(variant, names) or f"the variants are {', '.join(names) or 'none'}"
-            self.collector.error("variant", f"there is no variant `{variant}`", place.span if place is not None else root.span, hint)
-        self._same_names(root, "published", fields["variants"], "variant", allow_empty=True)
-        self._same_names(root, "preprocess", [t.name for t in fields["inputs"]], "input")
-        self._tokenizer_inputs(root.get("tokenizer"), [t.name for t in fields["inputs"]])
-        self._shadowed(root)
-
-    def _same_names(self, root: Mapping, section: str, known: Iterable[str], what: str, *, allow_empty: bool = False) -> None:
-        node, names = root.get(section), list(known)
-        if not isinstance(node, Mapping) or (allow_empty and not names):
-            return
-        for key, _ in node:
-            if key.text not in names:
-                hint = did_you_mean(key.text, names) or f"the {what}s are {', '.join(names)}"
-                self.collector.error(
-                    f"unknown-{what}",
-                    f"`{section}` names `{key.text}`, which is not {'an' if what[0] in 'aeiou' else 'a'} {what}",
-                    key.span,
-                    hint,
-                )
-
-    def _tokenizer_inputs(self, node: Node | None, inputs: list[str]) -> None:
-        for key in ("ids", "mask", "types"):
-            value = node.get(key) if isinstance(node, Mapping) else None
-            if isinstance(value, Scalar) and value.text not in inputs:
-                hint = did_you_mean(value.text, inputs) or f"the inputs are {', '.join(inputs)}"
-                self.collector.error("unknown-input", f"`tokenizer.{key}` names `{value.text}`, which is not an input", value.span, hint)
-
-    def _shadowed(self, root: Mapping) -> None:
-        """A config value, dim or input of the same name would hide another."""
-        seen: dict[str, tuple[str, Span]] = {}
-        for section in ("config", "dims"):
-            node = root.get(section)
-            for key, _ in node if isinstance(node, Mapping) else ():
-                if key.text in seen:
-                    what, span = seen[key.text]
-                    notes = [Note(f"`{key.text}` is in `{what}` here", span)]
-                    self.collector.error(
-                        "name", f"`{key.text}` is both in `{what}` and in `{section}`", key.span, "rename one of them", notes
-                    )
-                seen[key.text] = (section, key.span)
 
     def _each(self, node: Node | None, section: str, read: Callable[[Scalar, Node], T | None]) -> dict[str, T]:
         if node is None or (isinstance(node, Scalar) and node.plain and node.value is None):
@@ -333,47 +283,7 @@ class _Reader:
     def _weights(self, node: Node | None) -> WeightRules | None:
         rename = node.get("rename") if isinstance(node, Mapping) else None
         spans = {key.text: key.span for key, _ in rename} if isinstance(rename, Mapping) else {}
-        return self._validated(WeightRules, node, {"spans": spans}, hidden=("spans",))
-
-    def _validated(self, model: type[M], node: Node | None, extra: dict[str, Any] | None = None, hidden: tuple[str, ...] = ()) -> M | None:
-        if node is None:
-            return None
-        if not isinstance(node, Mapping):
-            self.collector.error("type", "this must be a mapping", node.span)
-            return None
-        data = plain(node)
-        assert isinstance(data, dict)
-        try:
-            return model.model_validate({**data, **(extra or {})})
-        except ValidationError as error:
-            for problem in error.errors():
-                self.collector.add(self._pydantic(problem, node, [f for f in model.model_fields if f not in hidden]))
-            return None
-
-    def _pydantic(self, problem: Any, node: Mapping, known: list[str]) -> Any:
-        place, where = _descend(node, problem["loc"])
-        key = str(problem["loc"][-1]) if problem["loc"] else ""
-        if problem["type"] == "extra_forbidden":
-            hint = did_you_mean(key, known) or f"the keys are {', '.join(known)}"
-            return Fault("unknown-key", f"`{key}` is not a key here", where, hint).at(where)
-        if problem["type"] == "missing":
-            return Fault("missing-key", f"`{key}` is missing", node.span, f"add `{key}:`").at(node.span)
-        given = f", but it is `{place.text}`" if isinstance(place, Scalar) else ""
-        message = problem["msg"][0].lower() + problem["msg"][1:]
-        return Fault("type", f"`{key}`: {message}{given}", place.span).at(place.span)
-
-
-def _descend(node: Node, loc: tuple[int | str, ...]) -> tuple[Node, Span]:
-    """The node that a pydantic error is about, and the span of its key."""
-    span = node.span
-    for part in loc:
-        if isinstance(node, Mapping) and node.get(str(part)) is not None:
-            key = next(k for k, _ in node if k.text == part)
-            span, node = key.span, next(v for k, v in node if k.text == part)
-        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
-            node = node.items[part]
-            span = node.span
-    return node, span
+        return validated(WeightRules, node, self.collector, {"spans": spans}, code="weights")
 
 
 def _locate(importer: Path, text: str, node: Node) -> tuple[Path, str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
 
 from lamina.schema.base import Strict
 from lamina.schema.diagnostics import Span
@@ -174,7 +175,8 @@ class WeightRules(Strict):
             known = Pattern.parse(pattern).wildcards
             for path in rule.paths:
                 if unknown := [w for w in wildcards(path) if w not in known]:
-                    raise ValueError(f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have")
+                    message = f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have"
+                    raise PydanticCustomError("lamina", "{message}", {"message": message, "loc": ("rename", pattern)})
         return self
 
 

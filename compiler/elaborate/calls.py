@@ -342,7 +342,7 @@ class Caller:
             origin = self.elaborator.origins.get(id(value)) if value is not None else None
             if origin is not None and value is not None and not isinstance(value, Constant | Parameter):
                 notes.append(Note(f"{value.type} is made here", origin.span))
-        return notes
+        return list(dict.fromkeys(notes))  # one tensor may be several inputs
 
 
 class _Named(Op):

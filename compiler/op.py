@@ -73,7 +73,7 @@ class Op(BaseModel, ABC):
     examples: ClassVar[Sequence[Example]] = ()
 
     def parameters(self, *inputs: Any) -> Mapping[str, Weight]:
-        """The weights that the op needs for inputs of these types, by name."""
+        """The weights that the op needs for inputs of these types, by name; an empty name is the path of the step itself."""
         return {}
 
     @abstractmethod

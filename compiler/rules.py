@@ -80,3 +80,16 @@ def integers_below(g: Builder, size: Size) -> Value:
     if not isinstance(size, Dim):
         return g.ints(*range(size))
     return g("Range", g.constant(0, "int64"), as_scalar(g, size, "int64"), g.constant(1, "int64"))
+
+
+def sizes(shape: Sequence[Size]) -> tuple[Size, ...]:
+    """A shape given as an argument; raise unless every size is known not to be negative."""
+    for size in shape:
+        if not at_most(0, size, "size"):
+            raise OpError(f"a size is {size}, but it must not be negative")
+    return tuple(shape)
+
+
+def shape_of(g: Builder, x: Value) -> Value:
+    """The shape of an input: a constant when it is fixed, else read from the input itself."""
+    return g("Shape", x) if any(isinstance(s, Dim) for s in x.shape) else g.shape(x.shape)

@@ -148,7 +148,7 @@ def lower(case: Case, method: str = "define") -> Model | None:
     """Run a definition (or fast path) on named inputs; None when the fast path declines."""
     counter = itertools.count()
     inputs = tuple(Value(f"x{i}", t) for i, t in enumerate(case.inputs))
-    weights = {name: Parameter(name, w.type, w.init, w.trainable) for name, w in case.weights.items()}
+    weights = {name: Parameter(f"weight.{name}", w.type, w.init, w.trainable) for name, w in case.weights.items()}
     carrier = Value("dims", TensorType("bool", tuple(map(Dim.of, SYMBOLS.values()))))
     values = (*inputs, *weights.values())
     dims = {name: (carrier, i) for i, name in enumerate(SYMBOLS)}
@@ -209,7 +209,7 @@ def feeds(case: Case, model: Model, env: Mapping[str, int]) -> dict[str, Array]:
     rng = np.random.default_rng(list(case.op.name.encode()))
     arrays = {}
     for value in model.inputs:
-        weight = case.weights.get(value.name)
+        weight = case.weights.get(value.name.removeprefix("weight."))
         values = case.example.values if weight is None else "positive" if weight.init == "ones" else "unit"
         arrays[value.name] = draw(value.type or case.outputs[0], env, rng, values)
     return arrays
@@ -221,7 +221,7 @@ def expected(case: Case, arrays: Mapping[str, Array], env: Mapping[str, int]) ->
     inputs = [tensors[f"x{i}"] for i in range(len(case.inputs))]
     # The flag `bias` is left out: the weight of that name is there or it is not.
     arguments = {name: at_point(getattr(case.op, name), env) for name in signature(type(case.op)).arguments if name != "bias"}
-    result = references()[case.op.name](*inputs, **{k: tensors[k] for k in case.weights}, **arguments)
+    result = references()[case.op.name](*inputs, **{k or "weight": tensors[f"weight.{k}"] for k in case.weights}, **arguments)
     return [t.detach().numpy() for t in (result if isinstance(result, tuple | list) else (result,))]
 
 

@@ -51,4 +51,4 @@ class Roll(Op):
                 continue
             cut = g.size(shape[i] - shift)
             x = g("Concat", g("Slice", x, cut, g.ints(2**63 - 1), g.ints(i)), g("Slice", x, g.ints(0), cut, g.ints(i)), axis=i)
-        return g("Identity", x)
+        return x

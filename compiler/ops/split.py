@@ -45,7 +45,7 @@ class Split(Op):
     def define(self, g: Builder, x: Value) -> tuple[Value, ...]:
         sizes = [t.shape[self.dim] for t in self.infer(TensorType(x.dtype, x.shape))]
         if len(sizes) == 1:
-            return (g("Identity", x),)
+            return (x,)
         if isinstance(self.parts, int) and isinstance(sizes[0], Dim):
             return g("Split", x, outputs=len(sizes), axis=self.dim, num_outputs=len(sizes))
         return g("Split", x, g.shape(sizes), outputs=len(sizes), axis=self.dim)

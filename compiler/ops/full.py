@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example, Op, OpError, SizeArg
+from lamina.compiler.rules import sizes
+from lamina.schema.dims import FLOATS, DType, TensorType
+
+
+class Full(Op):
+    """A tensor with one value everywhere. shape: sizes, which may be dynamic. Source: torch.full."""
+
+    name = "full"
+    shape: list[SizeArg]
+    value: bool | int | float
+    dtype: DType = "float32"
+    examples = (
+        Example({"shape": ["b", "t - 1"], "value": 0.5}, []),
+        Example({"shape": [2, 3], "value": -7, "dtype": "int64"}, []),
+        Example({"shape": ["t"], "value": True, "dtype": "bool"}, []),
+    )
+
+    def infer(self) -> TensorType:
+        if self.dtype not in FLOATS and self.value != int(self.value):
+            raise OpError(f"`value` is {self.value}, which {self.dtype} cannot hold", "write dtype='float32'", "dtype")
+        return TensorType(self.dtype, sizes(self.shape))
+
+    def define(self, g: Builder) -> Value:
+        return g("Expand", g.constant(self.value, self.dtype), g.shape(self.shape))

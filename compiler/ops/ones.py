@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example, Op, SizeArg
+from lamina.compiler.rules import sizes
+from lamina.schema.dims import DType, TensorType
+
+
+class Ones(Op):
+    """A tensor of ones. shape: sizes, which may be dynamic. Source: torch.ones."""
+
+    name = "ones"
+    shape: list[SizeArg]
+    dtype: DType = "float32"
+    examples = (
+        Example({"shape": ["b", "h // 2"]}, []),
+        Example({"shape": [2, 3], "dtype": "int64"}, []),
+        Example({"shape": [], "dtype": "bool"}, []),
+    )
+
+    def infer(self) -> TensorType:
+        return TensorType(self.dtype, sizes(self.shape))
+
+    def define(self, g: Builder) -> Value:
+        return g("Expand", g.constant(1, self.dtype), g.shape(self.shape))

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.op import Example, Op
+from lamina.compiler.rules import shape_of
+from lamina.schema.dims import TensorType
+
+
+class ZerosLike(Op):
+    """Zeros of the shape and dtype of x. x: any dtype and shape. Source: torch.zeros_like."""
+
+    name = "zeros_like"
+    examples = (Example({}, ["float32[b, 8]"]), Example({}, ["bool[t, 3]"]), Example({}, ["int64[2, 3]"]))
+
+    def infer(self, x: TensorType) -> TensorType:
+        return x
+
+    def define(self, g: Builder, x: Value) -> Value:
+        return g("Expand", g.scalar(0, x), shape_of(g, x))

@@ -50,6 +50,7 @@ REFERENCES = {
     "arange": _arange,
     "linspace": lambda start, end, steps, dtype: torch.linspace(start, end, steps, dtype=torch.float64),
     "matmul": torch.matmul,
+    "einsum": lambda *xs, equation: torch.einsum(equation, *xs),
     "outer": _outer,
     "parameter": lambda weight, **_: weight,
     "segment_sum": _segment_sum,

@@ -61,7 +61,8 @@ def _library() -> Any:
 
 def _errors(ort: Any) -> tuple[type[Exception], ...]:
     state = ort.capi.onnxruntime_pybind11_state
-    return (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile, state.RuntimeException)
+    known = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NoSuchFile, state.RuntimeException)
+    return (*known, UnicodeDecodeError)  # of a message that quotes the file's own bytes
 
 
 def _open(ort: Any, path: Path, options: Options) -> Any:
@@ -72,7 +73,7 @@ def _open(ort: Any, path: Path, options: Options) -> Any:
         settings.intra_op_num_threads = options.threads
     providers = _providers(ort, options)
     try:
-        return ort.InferenceSession(path, settings, providers=providers, provider_options=options.provider_options)
+        return ort.InferenceSession(path, settings, providers=providers, provider_options=options.provider_options, enable_fallback=0)
     except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise BackendMissing(f"onnxruntime {ort.__version__} has no kernel for {path.name}: {error}") from error
     except _errors(ort) as error:

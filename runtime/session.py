@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, final
@@ -32,7 +31,7 @@ class Session:
     `backend` is `onnxruntime` (its own file, else the standard one), `onnx` (the standard file, in ONNX Runtime), `tensorrt`, `torch`,
     or `auto`: TensorRT where this machine's GPU runs the bundle's engine, else ONNX Runtime, else PyTorch.
     `providers`, `provider_options` and `threads` are as in `Options`.
-    The hashes of the target's files are checked while the backend loads, unless `verify` is False.
+    The hashes of the target's files are checked first (0.5 s a gigabyte), unless `verify` is False.
     BundleError: the bundle is not whole, or does not hold that target. BackendMissing: the machine lacks the backend.
     """
 
@@ -48,8 +47,9 @@ class Session:
         self.folder = Path(bundle)
         self.manifest: Manifest = read_manifest(self.folder)
         self.target = _choose(self.manifest, backend)
-        options = Options(providers, provider_options, threads)
-        self._backend: Backend | None = _checked_open(self, options) if verify else _open(self, options)
+        if verify:  # before any library parses the files
+            check_hashes(self.folder, self.manifest.files, self.manifest.files_of(self.target))
+        self._backend: Backend | None = _open(self, Options(providers, provider_options, threads))
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -104,20 +104,6 @@ def _has_usable_engine(manifest: Manifest) -> bool:
     from lamina.runtime.trt import usable
 
     return usable(manifest.targets.tensorrt)
-
-
-def _checked_open(session: Session, options: Options) -> Backend:
-    """Hash in one thread while the library loads in this one: hashing costs no time then."""
-    names = session.manifest.files_of(session.target)
-    with ThreadPoolExecutor(1) as pool:
-        check = pool.submit(check_hashes, session.folder, session.manifest.files, names)
-        try:
-            backend = _open(session, options)
-        except BundleError:
-            check.result()  # a damaged file is the better explanation
-            raise
-        check.result()
-    return backend
 
 
 def _open(session: Session, options: Options) -> Backend:

@@ -141,9 +141,13 @@ def test_a_broken_file_is_explained_by_its_hash(tmp_path: Path) -> None:
         Session(folder)
 
 
-def test_a_file_that_onnxruntime_refuses(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "data", [b"not a model", b"", handmade.scale().replace(b"Add", b"\xb0dd")], ids=["text", "empty", "bytes that are no text"]
+)
+def test_a_file_that_onnxruntime_refuses(tmp_path: Path, data: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BundleError, match=r"onnxruntime .* refuses .*model\.onnx"):
-        Session(handmade.write(tmp_path, {"model.onnx": b"not a model"}))
+        Session(handmade.write(tmp_path, {"model.onnx": data}))
+    assert capfd.readouterr() == ("", "")
 
 
 def test_names_that_the_manifest_does_not_declare(tmp_path: Path) -> None:

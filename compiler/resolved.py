@@ -2,70 +2,86 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
+import json
 
-from ruamel.yaml import YAML
-
-from lamina.schema.spec import File, ModelSpec, Override
-from lamina.schema.tree import Node, Scalar
-from lamina.schema.tree import plain as plain_data
+from lamina.schema.diagnostics import Collector
+from lamina.schema.spec import File, ModelSpec
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence, parse
 from lamina.schema.types import is_declaration
+
+_CHOICES = ("variants", "published")  # what chose the config, and figures that are listed by variant
 
 
 def resolved_files(spec: ModelSpec) -> dict[str, str]:
-    """`spec.yaml` and `blocks/*.yaml`: compiled again, they give the same model without the library or the variant's name."""
-    data = _load(spec.sources[str(spec.path)])
-    config = data.get("config") or {}
-    for override in (*spec.variants.get(spec.variant or "", ()), *spec.overrides):
-        config[override.name] = _written(config[override.name], override)
-    data.pop("variants", None)
-    data.pop("published", None)
+    """`spec.yaml` and `blocks/*.yaml`: compiled again, they give the same model without the library or the variant's name.
+
+    Sections that do not change keep their text, comments included.
+    """
+    overrides = {o.name: o.value for o in (*spec.variants.get(spec.variant or "", ()), *spec.overrides)}
     files: dict[str, str] = {}
-    if spec.file.imports:
-        data["use"] = [_copy(f, spec, files, "blocks/") for f in spec.file.imports]
-    return {"spec.yaml": _dump(data), **files}
+    changed = {"use": _imports(spec.file, spec, files, "blocks/"), **dict.fromkeys(_CHOICES, "")}
+    text = spec.sources[str(spec.path)]
+    root = _tree(text)
+    config = root.get("config")
+    if overrides and isinstance(config, Mapping):
+        lines = [f"  {k.text}: {_overridden(v, overrides[k.text]) if k.text in overrides else _flow(v)}" for k, v in config]
+        changed["config"] = "\n".join(["config:", *lines, ""])
+    return {"spec.yaml": _rewritten(text, root, changed), **files}
 
 
-def _written(declared: Any, override: Override) -> Any:
-    """The value in the place of the default, with the declared type kept."""
-    if isinstance(declared, str) and is_declaration(declared):
-        return f"{declared.partition('=')[0].strip()} = {_text(override.value)}"
-    return plain_data(override.value)
+def _rewritten(text: str, root: Mapping, changed: dict[str, str]) -> str:
+    """The text with whole top-level sections replaced."""
+    lines = text.splitlines()
+    starts = [k.span.line - 1 for k, _ in root] + [len(lines)]
+    parts = ["\n".join(lines[: starts[0]])]
+    for (key, _), start, end in zip(root, starts, starts[1:], strict=False):
+        parts.append(changed[key.text] if key.text in changed else "\n".join(lines[start:end]))
+    return "\n".join(p for p in parts if p).rstrip() + "\n"
 
 
-def _text(node: Node) -> str:
-    """The value as an expression."""
-    if isinstance(node, Scalar):
-        return repr(node.text) if isinstance(node.value, str) and not node.plain else node.text or "null"
-    return "[" + ", ".join(_text(i) for i in getattr(node, "items", ())) + "]"
+def _imports(file: File, spec: ModelSpec, files: dict[str, str], folder: str) -> str:
+    """The `use` section that names the copies; makes the copies."""
+    if not file.imports:
+        return ""
+    return "use: [" + ", ".join(_copy(f, spec, files, folder) for f in file.imports) + "]\n"
 
 
 def _copy(file: File, spec: ModelSpec, files: dict[str, str], folder: str) -> str:
-    """Copy an imported file (and what it imports) under `blocks/`; returns the import to write."""
     name = file.name.rsplit("/", 1)[-1]
     path = f"blocks/{name}"
     if path not in files:
         files[path] = ""
-        data = _load(spec.sources[file.name])
-        if file.imports:
-            data["use"] = [_copy(f, spec, files, "") for f in file.imports]
-        files[path] = _dump(data)
+        text = spec.sources[file.name]
+        files[path] = _rewritten(text, _tree(text), {"use": _imports(file, spec, files, "")})
     return f"./{folder}{name}"
 
 
-def _load(text: str) -> Any:
-    return _yaml().load(text)
+def _tree(text: str) -> Mapping:
+    root = parse(text, "spec", Collector())
+    assert isinstance(root, Mapping)  # it was read before
+    return root
 
 
-def _dump(data: Any) -> str:
-    out = io.StringIO()
-    _yaml().dump(data, out)
-    return out.getvalue()
+def _overridden(declared: Node, value: Node) -> str:
+    """The value in the place of the default, with the declared type kept."""
+    if isinstance(declared, Scalar) and is_declaration(declared.text):
+        return json.dumps(f"{declared.text.partition('=')[0].strip()} = {_expression(value)}", ensure_ascii=False)
+    return _flow(value)
 
 
-def _yaml() -> YAML:
-    yaml = YAML(typ="rt", pure=True)
-    yaml.preserve_quotes = True
-    yaml.width = 140
-    return yaml
+def _expression(node: Node) -> str:
+    """The value as an expression of the language."""
+    if isinstance(node, Sequence):
+        return "[" + ", ".join(_expression(i) for i in node.items) + "]"
+    assert isinstance(node, Scalar)
+    return node.text or "null"
+
+
+def _flow(node: Node) -> str:
+    """The value as YAML on one line."""
+    if isinstance(node, Sequence):
+        return "[" + ", ".join(_flow(i) for i in node.items) + "]"
+    if isinstance(node, Mapping):
+        return "{" + ", ".join(f"{k.text}: {_flow(v)}" for k, v in node) + "}"
+    # A quoted text stays quoted, so that "1" stays a text; JSON's escapes are YAML's.
+    return json.dumps(node.text, ensure_ascii=False) if not node.plain or not node.text else node.text

@@ -245,3 +245,38 @@ def test_constants_follow_the_module_but_not_its_state() -> None:
     module = to_module(Graph("twice", (x,), (g("Mul", x, two),), tuple(g.nodes)))
     assert module.state_dict() == {}
     assert copy.deepcopy(module).double()(torch.ones(1, 3, dtype=torch.float64)).dtype is torch.float64
+
+
+RANDOM = [
+    ("RandomNormal", {"shape": (20_000,), "mean": 2.0, "scale": 0.5}, 2.0, 0.5),
+    ("RandomUniform", {"shape": (20_000,), "low": -1.0, "high": 3.0}, 1.0, 4 / 12**0.5),
+    ("RandomNormalLike", {"mean": 2.0, "scale": 0.5}, 2.0, 0.5),
+    ("RandomUniformLike", {"low": -1.0, "high": 3.0}, 1.0, 4 / 12**0.5),
+    ("Bernoulli", {}, 0.3, 0.21**0.5),
+    ("Multinomial", {"sample_size": 20_000, "dtype": 7}, 0.0, 0.0),
+]
+
+
+@pytest.mark.parametrize(("op", "attributes", "mean", "deviation"), RANDOM)
+def test_random_operators_have_their_moments(op: str, attributes: dict[str, Any], mean: float, deviation: float) -> None:
+    torch.manual_seed(0)
+    x = Value("x", TensorType("float32", (n, 10_000)))
+    g = _builder((x,))
+    inputs = () if "shape" in attributes else (x,)
+    graph = Graph("random", (x,), (g(op, *inputs, **attributes),), tuple(g.nodes))
+    data = torch.full((2, 10_000), 0.3)
+    if op == "Multinomial":
+        data[:, 1:] = -100.0  # only class 0 has any probability
+    drawn = to_module(graph)(data)
+    assert isinstance(drawn, torch.Tensor)
+    assert drawn.numel() >= 20_000
+    assert drawn.double().mean().item() == pytest.approx(mean, abs=0.03)
+    assert drawn.double().std().item() == pytest.approx(deviation, abs=0.02)
+
+
+def test_global_lp_pool_is_the_norm_of_each_map() -> None:
+    x = Value("x", TensorType("float32", (n, 3, 4, 5)))
+    g = _builder((x,))
+    module = to_module(Graph("pool", (x,), (g("GlobalLpPool", x, p=3),), tuple(g.nodes)))
+    data = torch.randn(2, 3, 4, 5)
+    torch.testing.assert_close(module(data), torch.linalg.vector_norm(data, 3, (2, 3), keepdim=True))

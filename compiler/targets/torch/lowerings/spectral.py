@@ -12,7 +12,10 @@ from lamina.compiler.targets.torch.registry import Ints, lowering
 
 
 def _complex(x: Tensor) -> Tensor:
-    return torch.view_as_complex(x.contiguous()) if x.shape[-1] == 2 else x.squeeze(-1).to(x.dtype.to_complex())
+    if x.shape[-1] == 2:
+        return torch.view_as_complex(x.contiguous())
+    real = x.squeeze(-1)
+    return torch.complex(real, torch.zeros_like(real))
 
 
 @lowering("DFT")

@@ -87,8 +87,9 @@ def _attention() -> tuple[Graph, Given]:
 
 
 def _attention_reference(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    w = x.unflatten(1, (-1, 4))
-    return ((torch.softmax(w @ w.mT, -1) @ w @ weight) / (x.shape[0] * x.shape[1])).flatten(1, 2)
+    w = x.reshape(x.shape[0], -1, 4, 8)
+    y = (torch.softmax(w @ w.mT, -1) @ w @ weight) / (x.shape[0] * x.shape[1])
+    return y.flatten(1, 2)
 
 
 def test_weights_stand_under_their_paths() -> None:

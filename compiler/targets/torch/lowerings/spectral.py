@@ -26,7 +26,8 @@ def dft(x: Tensor, length: Ints | None = None, axis: Ints | None = None, *, inve
     n = length[0] if length else None
     signal = _complex(x)
     if inverse and onesided:
-        return torch.fft.irfft(signal, n, dim).unsqueeze(-1)
+        real: Tensor = torch.fft.irfft(signal, n, dim)
+        return real.unsqueeze(-1)
     spectrum = torch.fft.ifft(signal, n, dim) if inverse else torch.fft.fft(signal, n, dim)
     return torch.view_as_real(spectrum.narrow(dim, 0, spectrum.shape[dim] // 2 + 1) if onesided else spectrum)
 

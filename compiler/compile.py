@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lamina.compiler.bundle import BundleWriter
-
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.elaborator import Elaborated
 from lamina.compiler.graph import Graph, Parameter

@@ -37,7 +37,9 @@ def check_preprocess(root: Tree, collector: Collector, inputs: Sequence[TensorDe
             values = getattr(preprocess.get(decl.name), key, ())
             written = section.get(key) if isinstance(section, Tree) else None
             if written is not None and isinstance(count, ast.Constant) and len(values) != count.value:
-                message = f"`{key}` has {len(values)} value{'s' * (len(values) != 1)}, but the input `{decl.name}` has {count.value} channels"
+                message = (
+                    f"`{key}` has {len(values)} value{'s' * (len(values) != 1)}, but the input `{decl.name}` has {count.value} channels"
+                )
                 collector.error("preprocess", message, written.span, "write one value for each channel")
 
 

@@ -18,6 +18,7 @@ from lamina.compiler.elaborate.values import (
     FlowCallee,
     Frame,
     Given,
+    Label,
     Module,
     OpCallee,
     Partial,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from lamina.compiler.elaborate.elaborator import Elaborator
 
 MAX_DEPTH = 100
+HERE = Label("")  # no scope of its own
 Seen = dict[int, Any]  # arguments evaluated ahead of binding, by identity
 
 
@@ -55,26 +57,26 @@ class Caller:
         named: dict[str, Given],
         frame: Frame,
         span: Span,
-        name: str | None,
+        label: Label,
     ) -> Any:
         """Call anything. `mixed` are positional inputs and then arguments; `arguments` are positional arguments only."""
         if isinstance(callee, Partial):
-            return self.call(callee.callee, mixed, [*arguments, *callee.positional], {**callee.named, **named}, frame, span, name)
+            return self.call(callee.callee, mixed, [*arguments, *callee.positional], {**callee.named, **named}, frame, span, label)
         if isinstance(callee, Module):
             return self._module(callee, mixed, arguments, named, frame, span)
-        if name is None and "name" in named and not (isinstance(callee, BlockCallee) and "name" in [a.name for a in callee.block.args]):
+        if not label.fixed and "name" in named and not (isinstance(callee, BlockCallee) and "name" in [a.name for a in callee.block.args]):
             named = dict(named)
-            name = self._literal_name(named.pop("name"))
+            label = Label(self._literal_name(named.pop("name")))
         if isinstance(callee, OpCallee):
-            return self._op(callee.op, mixed, arguments, named, span, name)
+            return self._op(callee.op, mixed, arguments, named, span, label)
         self.depth += 1
         if self.depth > MAX_DEPTH:
             self.depth = 0
             raise Fault("limit", f"`{callee.name}` calls itself more than {MAX_DEPTH} deep", span, "a recursion needs an `if` that ends it")
         try:
             if isinstance(callee, BlockCallee):
-                return self._block(callee, mixed, arguments, named, span, name)
-            return self._flow(callee, mixed, arguments, named, span, name)
+                return self._block(callee, mixed, arguments, named, span, label)
+            return self._flow(callee, mixed, arguments, named, span, label)
         finally:
             self.depth = max(0, self.depth - 1)
 
@@ -94,34 +96,34 @@ class Caller:
             while isinstance(inner, Partial):
                 arguments, named, inner = [*arguments, *inner.positional], {**inner.named, **named}, inner.callee
             if isinstance(inner, OpCallee):
-                return self._op(inner.op, mixed, arguments, named, span, "")
+                return self._op(inner.op, mixed, arguments, named, span, HERE)
             if isinstance(inner, BlockCallee):
-                return self._block(inner, mixed, arguments, named, span, "")
-            return self.call(inner, mixed, arguments, named, frame, span, "")
+                return self._block(inner, mixed, arguments, named, span, HERE)
+            return self.call(inner, mixed, arguments, named, frame, span, HERE)
         finally:
             self.elaborator.scope = outer
 
-    def _enter(self, name: str | None, default: str) -> Scope:
+    def _enter(self, label: Label) -> Scope:
         """The scope of a call: named, unnamed and so numbered, or (a module's) the current one."""
         scope = self.elaborator.scope
-        if name == "":
+        if label is HERE:
             return scope
-        return scope.child(name if name is not None else scope.unique(default))
+        return scope.child(label.text if label.fixed else scope.unique(label.text))
 
     def _flow(
-        self, callee: FlowCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None
+        self, callee: FlowCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, label: Label
     ) -> Any:
         if len(mixed) != 1 or arguments or named:
             raise Fault("argument", "steps given as an argument take one input and no arguments", span)
         frame = callee.frame.inner(self._tolerant(mixed[0]))
-        outer, self.elaborator.scope = self.elaborator.scope, self._enter(name, callee.name)
+        outer, self.elaborator.scope = self.elaborator.scope, self._enter(label)
         try:
             return self.elaborator.run_body(callee.flow, frame)
         finally:
             self.elaborator.scope = outer
 
     def _block(
-        self, callee: BlockCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None
+        self, callee: BlockCallee, mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, label: Label
     ) -> Any:
         block = callee.block
         known = [*block.inputs, *(a.name for a in block.args)]
@@ -136,7 +138,7 @@ class Caller:
                 bound.arguments[argument.name] = self._argument(argument, slots.get(argument.name), bound, block.name, span)
         self.elaborator.called.add(block.name)
         self.elaborator.callers.append((block.name, span))
-        outer, self.elaborator.scope = self.elaborator.scope, self._enter(name, block.name)
+        outer, self.elaborator.scope = self.elaborator.scope, self._enter(label)
         try:
             if block.modules is not None:
                 self.elaborator.declare_modules(block.modules, bound)
@@ -187,13 +189,13 @@ class Caller:
             return UNKNOWN
 
     def _op(
-        self, op: type[Op], mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, name: str | None
+        self, op: type[Op], mixed: Sequence[Given], arguments: Sequence[Given], named: dict[str, Given], span: Span, label: Label
     ) -> Any:
         sign = signature(op)
         weights = weight_names(op)
         known = (*sign.inputs, *sign.arguments, *weights)
         named, wrong = self._known(named, known, f"`{op.name}`", span)
-        scope = self._enter(name, op.name)
+        scope = self._enter(label)
         seen: Seen = {}
         inputs, rest = self._inputs(op, sign, mixed, named, span, seen)
         # `bias` is both an argument of `conv` and a weight of it: a tensor is the weight.

@@ -22,6 +22,7 @@ from lamina.compiler.elaborate.values import (
     FlowCallee,
     Frame,
     Given,
+    Label,
     Module,
     OpCallee,
     Partial,
@@ -363,10 +364,10 @@ class Elaborator:
         frame: Frame,
         span: Span,
         arguments: SequenceType[Given] = (),
-        name: str | None = None,
+        label: Label | None = None,
     ) -> Any:
-        """Call anything with arguments that are not evaluated yet."""
-        return self.caller.call(callee, mixed, arguments, named, frame, span, name)
+        """Call anything with arguments that are not evaluated yet. Without a label, weights are named by the callee."""
+        return self.caller.call(callee, mixed, arguments, named, frame, span, label or Label(callee.name, fixed=False))
 
     def constant(self, value: Any, dtype: str) -> Constant:
         """A scalar constant."""
@@ -482,7 +483,8 @@ class Elaborator:
         first = [] if step.first is None else [Given(step.first.span, frame, step.first)]
         named = {k.text: Given(v.span, frame, v, key=k.span) for k, v in step.named}
         mixed = [] if x is None or not needed else [x]
-        result = self.call(callee, mixed, named, frame, step.span, first, step.name)
+        label = Label(step.name) if step.name else Label(name, fixed=False)
+        result = self.call(callee, mixed, named, frame, step.span, first, label)
         frame.values["x"] = result
 
     def _step_statement(self, step: s.Statement, frame: Frame) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.elaborate.functions import ARITHMETIC, FUNCTIONS, ON_TENSORS, bounded, compared, weight
 from lamina.compiler.elaborate.indexing import index_list, index_tensor
-from lamina.compiler.elaborate.values import CALLEES, UNKNOWN, Callee, Frame, Given, OpCallee, Partial, Poisoned
+from lamina.compiler.elaborate.values import CALLEES, UNKNOWN, Callee, Frame, Given, Label, OpCallee, Partial, Poisoned
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault, did_you_mean
@@ -213,9 +213,9 @@ class Evaluator:
             if callee is None or not any(_holds_tensor(v) for v in values):
                 return FUNCTIONS[name](*values)
             given = [Given(self.expression.place(a), self.frame, value=v) for a, v in zip(tree.args, values, strict=True)]
-            return self.elaborator.call(callee, given, {}, self.frame, place)
+            return self.elaborator.call(callee, given, {}, self.frame, place, label=Label(name, fixed=False))
         callee = self.elaborator.need_callee(name, self.frame, self.expression.place(tree.func))
-        return self.elaborator.call(callee, *self._arguments(tree), self.frame, place)
+        return self.elaborator.call(callee, *self._arguments(tree), self.frame, place, label=Label(name, fixed=False))
 
     def _about(self, name: str, tree: ast.expr) -> Any:
         value = self.value(tree)

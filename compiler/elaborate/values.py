@@ -45,6 +45,14 @@ class Scope:
         return Scope(self.join(name), self.shared)
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a call's weights are named by: a `name:` (fixed), or the word that was called (numbered from its second use on)."""
+
+    text: str
+    fixed: bool = True
+
+
 @dataclass(slots=True)
 class Frame:
     """The names that an expression sees: locals, then arguments, then the file's config, then its dims."""

@@ -1,7 +1,7 @@
 """Embed sentences with a compiled bundle and print how similar each pair is.
 
-    python docs/examples/similarity.py BUNDLE sentences.txt          (one sentence a line)
-    python docs/examples/similarity.py BUNDLE "A first sentence." "A second one."
+python docs/examples/similarity.py BUNDLE sentences.txt          (one sentence a line)
+python docs/examples/similarity.py BUNDLE "A first sentence." "A second one."
 """
 
 import sys

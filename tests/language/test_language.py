@@ -41,7 +41,7 @@ BODIES = {
     "06_learned_functions": [Call, Statement, Statement, Statement, Repeat, Call, Statement, Call],
     "07_neural_operator": [Call, Call, For, Call, Call, Call],
     "08_graph_attention": [Statement, Call, Statement],
-    "08_hash_grid": [Statement, Call, Call, Call],
+    "08_hash_grid": [Statement, For, Statement, Call, Call, Call],
     "08_hypernetwork": [Call, Repeat, Call, Call],
     "09_cells": [Call, Call, Statement, For, Call, Call, Call],
     "09_columns": [Call, Call, Statement, Statement, For, Statement, Call, Call],

@@ -94,6 +94,34 @@ def test_refusal_inside_a_loop(tmp_path: Path) -> None:
     assert [d.span.line for d in check(path)] == [5, 7]
 
 
+def test_node_that_the_parser_does_not_name(tmp_path: Path) -> None:
+    """For this one the parser's error holds neither a node's name nor its operator."""
+    nodes = [
+        helper.make_node("Neg", ["x"], ["n"], name="body/neg/Neg"),
+        helper.make_node("ScatterElements", ["n", "i", "x"], ["s"], name="body/det/ScatterElements", axis=0, reduction="max"),
+        helper.make_node("Relu", ["s"], ["r"], name="body/relu/Relu"),
+        helper.make_node("NonZero", ["r"], ["y"], name="body/nonzero/NonZero"),
+    ]
+    inputs = [("x", TensorProto.FLOAT, [4, 4]), ("i", TensorProto.INT64, [4, 4])]
+    found = check(save(tmp_path / "model.onnx", nodes, inputs, [("y", TensorProto.INT64, None)]))
+    assert [d.span.line for d in found] == [5, 7]
+    assert found[0].message == (
+        f"TensorRT-RTX {RTX.version} refuses `ScatterElements`, which this step needs: Unsupported reduction type (in `body.det`)"
+    )
+
+
+def test_reason_in_several_strings(tmp_path: Path) -> None:
+    mode = {"mode": "cubic", "coordinate_transformation_mode": "tf_crop_and_resize"}
+    node = helper.make_node("Resize", ["x", "", "scales"], ["y"], name="body/neg/Resize", **mode)
+    weights = [helper.make_tensor("scales", TensorProto.FLOAT, [4], [1, 1, 2, 2])]
+    image = [("x", TensorProto.FLOAT, [1, 1, 4, 4])]
+    (found,) = check(save(tmp_path / "model.onnx", [node], image, [("y", TensorProto.FLOAT, None)], weights))
+    assert found.message == (
+        f"TensorRT-RTX {RTX.version} refuses `Resize`, which this step needs: TensorRT only supports half_pixel, pytorch_half_pixel, "
+        "tf_half_pixel_for_nn, asymmetric and align_corners transformation modes (in `body.neg`)"
+    )
+
+
 def test_wrong_types_give_the_reason(tmp_path: Path) -> None:
     model = chain(tmp_path / "model.onnx", ("Softmax", "body/relu/Relu"), dtype=TensorProto.INT64, end=TensorProto.INT64)
     (found,) = check(model)

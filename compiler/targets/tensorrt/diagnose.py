@@ -12,7 +12,8 @@ from lamina.compiler.targets.tensorrt.library import Library
 from lamina.schema.diagnostics import Diagnostic, Span
 
 WHOLE = "an engine holds the whole graph or nothing: write this step with other ops, or compile it for `onnxruntime` or `torch`"
-ASSERTION = re.compile(r"^Assertion failed: .*?(?:: |&& \")(.*?)\"?$")
+ASSERTION = re.compile(r"^Assertion failed: .*?: (.*)$")
+QUOTED = re.compile(r"&& (\".*\")$")  # a condition, and then what it means in one or more strings
 API_ERROR = re.compile(r"Error Code \d+: [^(]*\((.*?)(?: In \S+ at \S+.*)?\)?$")
 
 
@@ -71,9 +72,11 @@ def reason(text: str) -> str:
         line for line in text.splitlines() if "cudaError" not in line and "Cuda Runtime" not in line and not line.startswith("Invalid Node")
     ]
     line = " ".join(kept).strip()
+    if found := QUOTED.search(line):
+        return re.sub(r"\" ?\"?", "", found.group(1)).rstrip(".!")
     if found := ASSERTION.search(line) or API_ERROR.search(line):
         line = found.group(1)
-    return line.rstrip(".")
+    return line.rstrip(".!")
 
 
 def _message(library: Library, refusal: Mapping[str, Any]) -> str:

@@ -47,8 +47,7 @@ class Job:
 
     def __init__(self, trt: Any, request: dict[str, Any], lines: TextIO) -> None:
         self.trt, self.request, self.lines = trt, request, lines
-        self.errors: list[str] = []
-        self.logger = _logger(trt, self.errors)
+        self.logger = _logger(trt)
         self.builder = trt.Builder(self.logger)
         self.alive: list[Any] = []  # native objects that others point into: a parser crashes if its network goes first
 
@@ -87,10 +86,10 @@ class Job:
             config.num_compute_capabilities = len(capabilities)
             for i, name in enumerate(capabilities):
                 config.set_compute_capability(getattr(trt.ComputeCapability, name), i)
-        self.errors.clear()
+        self.logger.errors.clear()
         engine = self.builder.build_serialized_network(network, config)
         if engine is None:
-            return {"failed": self.errors[-20:]}
+            return {"failed": self.logger.errors[-20:]}
         with Path(self.request["engine"]).open("wb") as file:
             file.write(engine)
         return {"refused": []}
@@ -103,8 +102,9 @@ class Job:
         stand_ins: set[str] = set()
         for _ in range(SURVEY_LIMIT):
             error = parser.get_error(0)
-            node = model.graph.node[error.node()] if error.node() >= 0 else None
-            refusal = _refusal(parser, error)
+            refusal = self.refusal(parser, error)
+            nodes = model.graph.node
+            node = nodes[error.node()] if error.node() >= 0 else next((n for n in nodes if n.name == refusal["node"]), None)
             # A node fed by a stand-in may be refused only for that, unless the library does not know it at all.
             if node is None or not refusal["known"] or stand_ins.isdisjoint(node.input):
                 yield refusal
@@ -114,6 +114,16 @@ class Job:
             _, parser, taken = self.parse(model.SerializeToString())
             if taken:
                 return
+
+    def refusal(self, parser: Any, error: Any) -> dict[str, Any]:
+        """One parser error. A refused input has no node: the parser puts its name where the source file should be.
+
+        Other errors without a node are about the one that the parser was at, which only the log tells.
+        """
+        is_input = error.func() == "importInput"
+        name, op = (error.node_name(), error.node_operator()) if error.node() >= 0 or is_input else self.logger.parsing
+        known = not op or parser.supports_operator(op)
+        return {"node": name, "op": op, "input": error.file() if is_input else "", "reason": error.desc(), "known": known}
 
 
 def _replace(graph: Any, node: Any) -> bool:
@@ -130,18 +140,6 @@ def _replace(graph: Any, node: Any) -> bool:
     return True
 
 
-def _refusal(parser: Any, error: Any) -> dict[str, Any]:
-    """One parser error. A refused input has no node: the parser puts its name where the source file should be."""
-    op, is_input = error.node_operator(), error.func() == "importInput"
-    return {
-        "node": error.node_name(),
-        "op": op,
-        "input": error.file() if is_input else "",
-        "reason": error.desc(),
-        "known": not op or parser.supports_operator(op),
-    }
-
-
 def _make_attention_decomposable(trt: Any, network: Any) -> None:
     """Attention has kernels for some types and head sizes only: elsewhere let the library use matmuls and a softmax."""
     for layer in (network.get_layer(i) for i in range(network.num_layers)):
@@ -150,14 +148,22 @@ def _make_attention_decomposable(trt: Any, network: Any) -> None:
             layer.attention.decomposable = True
 
 
-def _logger(trt: Any, errors: list[str]) -> Any:
-    """A logger that keeps the errors and prints them, so that a crash leaves them in the log."""
+def _logger(trt: Any) -> Any:
+    """A logger that keeps the errors, and the name and operator of the node that the parser is at."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.errors: list[str] = []
+            self.parsing = ("", "")
+
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.ERROR:
-                errors.append(message)
-                print(message, file=sys.stderr, flush=True)
+                self.errors.append(message)
+                print(message, file=sys.stderr, flush=True)  # a crash leaves it in the log
+            elif "arsing node: " in message:
+                name, _, op = message.partition("arsing node: ")[2].rpartition(" [")
+                self.parsing = (name, op.rstrip("]"))
 
     return Logger()
 

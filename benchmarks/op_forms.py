@@ -252,6 +252,27 @@ def rms_norm() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
 
 
 @case
+def layer_norm() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
+    """After a residual (ONNX Runtime fuses the two into SkipLayerNormalization where it knows the types), and over channels of images."""
+    for n, t, d in ((4, 128, 384), (8, 197, 192)):
+        arrays, type_ = {"s": noise(d), "b": noise(d), "w": noise(d, d, scale=d**-0.5)}, f"float[N,T,{d}]"
+        texts = {
+            "Add, LayerNormalization": "a = Add(x, r) h = LayerNormalization(a, s, b) e = Neg(a) y = Add(h, e)",
+            "SkipLayerNormalization": "h, _1, _2, a = com.microsoft.SkipLayerNormalization(x, r, s, b) e = Neg(a) y = Add(h, e)",
+        }
+        forms = {k: model(f"{type_} x, {type_} r", type_, v, arrays) for k, v in texts.items()}
+        yield f"after a residual, [{n}, {t}, {d}]", forms, {"x": noise(n, t, d), "r": noise(n, t, d, scale=2.0)}
+    for n, c, size in ((1, 96, 56), (8, 96, 56)):
+        arrays, type_ = {"s": noise(c), "b": noise(c), "eps": np.float32(1e-5), "at": const(1)}, f"float[N,{c},H,W]"
+        arrays |= {"s3": arrays["s"].reshape(c, 1, 1), "b3": arrays["b"].reshape(c, 1, 1)}
+        rows = "t = Transpose<perm=[0,2,3,1]>(x) h = LayerNormalization(t, s, b) y = Transpose<perm=[0,3,1,2]>(h)"
+        plain = "m = ReduceMean(x, at) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, at) e = Add(v, eps) r = Sqrt(e) z = Div(d, r)"
+        texts = {"Transpose, LayerNormalization": rows, "ReduceMean, Sub, Mul, ...": f"{plain} i = Mul(z, s3) y = Add(i, b3)"}
+        forms = {k: model(f"{type_} x", type_, v, arrays) for k, v in texts.items()}
+        yield f"over channels of [{n}, {c}, {size}, {size}]", forms, {"x": noise(n, c, size, size)}
+
+
+@case
 def rotary_embedding() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
     for n, heads, t, d in ((1, 9, 128, 64), (1, 9, 1, 64)):
         arrays = {"cos": noise(t, d // 2), "sin": noise(t, d // 2), "ids": np.tile(np.arange(t), (n, 1))}

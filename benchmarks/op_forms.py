@@ -41,6 +41,11 @@ def const(*values: float, dtype: type = np.int64) -> Array:
     return np.array(values, dtype)
 
 
+def number(value: float) -> Array:
+    """A float32 scalar."""
+    return np.array(value, np.float32)
+
+
 def model(inputs: str, output: str, body: str, arrays: Mapping[str, Array], known: Sequence[str] = ()) -> onnx.ModelProto:
     """A model from ONNX's textual form; `known` are intermediate types, as an exporter that infers shapes writes them."""
     head = '<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1]>'
@@ -178,7 +183,7 @@ def attention_block(form: str, heads: int, d: int, masked: bool) -> onnx.ModelPr
         "wo": noise(width, width, scale=width**-0.5),
         "heads": const(0, 0, heads, d),
     }
-    arrays |= {"flat": const(0, 0, width), "scale": np.float32(d**-0.5), "unit": const(1)}
+    arrays |= {"flat": const(0, 0, width), "scale": number(d**-0.5), "unit": const(1)}
     body = ["full = Identity(mask)" if "Attention" not in form else "n = Shape<end=1>(x) t = Shape<start=1, end=2>(x)"] if masked else []
     body += ["to = Concat<axis=0>(n, unit, t, t) full = Expand(mask, to)"] if masked and "Attention" in form else []
     mask, contrib_mask = (", full", ",,,full") if masked else ("", "")
@@ -223,7 +228,7 @@ def gelu() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
     tanh = 'a = Gelu<approximate="tanh">(h)'
     for n, t, d in ((1, 197, 192), (8, 197, 192)):
         arrays = {"w": noise(d, 4 * d, scale=d**-0.5), "v": noise(4 * d, d, scale=d**-0.5 / 2), "b": noise(4 * d)}
-        arrays |= {"root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
+        arrays |= {"root": number(2**0.5), "one": number(1), "half": number(0.5)}
         first, add, last = "g = MatMul(x, w)", "h = Add(g, b)", "y = MatMul(a, v)"
         texts = {
             "Gelu": f"{first} {add} a = Gelu(h) {last}",
@@ -240,7 +245,7 @@ def gelu() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
 @case
 def rms_norm() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
     for n, t, d in ((1, 128, 576), (8, 128, 576)):
-        arrays = {"s": noise(d), "w": noise(d, d, scale=d**-0.5), "eps": np.float32(1e-6), "last": const(-1)}
+        arrays = {"s": noise(d), "w": noise(d, d, scale=d**-0.5), "eps": number(1e-6), "last": const(-1)}
         plain = "a = Mul(x, x) b = ReduceMean(a, last) c = Add(b, eps) e = Sqrt(c) f = Div(x, e) h = Mul(f, s)"
         texts = {
             "RMSNormalization": "h = RMSNormalization<axis=-1, epsilon=1e-6>(x, s) y = MatMul(h, w)",
@@ -263,7 +268,7 @@ def layer_norm() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
         forms = {k: model(f"{type_} x, {type_} r", type_, v, arrays) for k, v in texts.items()}
         yield f"after a residual, [{n}, {t}, {d}]", forms, {"x": noise(n, t, d), "r": noise(n, t, d, scale=2.0)}
     for n, c, size in ((1, 96, 56), (8, 96, 56)):
-        arrays, type_ = {"s": noise(c), "b": noise(c), "eps": np.float32(1e-5), "at": const(1)}, f"float[N,{c},H,W]"
+        arrays, type_ = {"s": noise(c), "b": noise(c), "eps": number(1e-5), "at": const(1)}, f"float[N,{c},H,W]"
         arrays |= {"s3": arrays["s"].reshape(c, 1, 1), "b3": arrays["b"].reshape(c, 1, 1)}
         rows = "t = Transpose<perm=[0,2,3,1]>(x) h = LayerNormalization(t, s, b) y = Transpose<perm=[0,3,1,2]>(h)"
         plain = "m = ReduceMean(x, at) d = Sub(x, m) q = Mul(d, d) v = ReduceMean(q, at) e = Add(v, eps) r = Sqrt(e) z = Div(d, r)"

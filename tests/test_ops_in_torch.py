@@ -61,7 +61,7 @@ def test_module_agrees(name: str, example: Example) -> None:
         want = bench.expected(case, arrays, env)
         # float16 in a definition (a scale, a bias) is rounded before it is widened
         loose = max([example.rtol, *(bench.TOLERANCE[t.dtype] for t in case.inputs + case.outputs if t.dtype in FLOATS)])
-        bench.close([v.numpy() for v in values], want, loose, f"at {env}")
+        bench.close([v.detach().numpy() for v in values], want, loose, f"at {env}")
 
 
 WEIGHTED = [p for p in EXAMPLES if any(w.trainable for w in bench.case(bench.op_class(p.values[0]), p.values[1]).weights.values())]

@@ -13,20 +13,21 @@ from fill import fill, image
 from safetensors.numpy import save_file
 
 import lamina
+from lamina.compiler.elaborate import elaborate
+from lamina.compiler.summary import summarize
 
 HERE = Path(__file__).parent
 SPECS = HERE.parents[1] / "specs" / "vision"
-TOLERANCE = 1e-4  # of the largest magnitude
+TOLERANCE = 1e-5  # of the largest magnitude; what is seen is about 1e-6
 
 
 @dataclass(frozen=True)
 class Case:
-    """A timm model, our spec and variant of it, and how many of its stored inputs to run."""
+    """A timm model, and our spec and variant of it."""
 
     timm: str
     spec: str
     variant: str
-    runs: int = 2
 
     def __str__(self) -> str:
         return self.timm
@@ -36,13 +37,13 @@ CASES = (
     Case("poolformer_s12", "poolformer", "s12"),
     Case("poolformer_s24", "poolformer", "s24"),
     Case("poolformer_s36", "poolformer", "s36"),
-    Case("poolformer_m36", "poolformer", "m36", runs=1),
-    Case("poolformer_m48", "poolformer", "m48", runs=1),
+    Case("poolformer_m36", "poolformer", "m36"),
+    Case("poolformer_m48", "poolformer", "m48"),
     Case("vit_tiny_patch16_224", "vit", "tiny"),
     Case("vit_small_patch16_224", "vit", "small"),
-    Case("vit_base_patch16_224", "vit", "base", runs=1),
+    Case("vit_base_patch16_224", "vit", "base"),
     Case("mixer_s16_224", "mixer", "s16"),
-    Case("mixer_b16_224", "mixer", "b16", runs=1),
+    Case("mixer_b16_224", "mixer", "b16"),
     Case("convnext_tiny", "convnext", "tiny"),
     Case("resnet18", "resnet", "r18"),
     Case("resnet50", "resnet", "r50"),
@@ -63,13 +64,20 @@ def checkpoint(case: Case, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_parity(case: Case, tmp_path: Path) -> None:
+def test_parameters_and_macs(case: Case) -> None:
+    model = elaborate(lamina.load(SPECS / f"{case.spec}.yaml", variant=case.variant))
+    sizes = {"N": 1, "H": 224, "W": 224}
+    summary = summarize(model, {name: sizes[name] for name in model.dims})
+    assert (summary.parameters, summary.macs) == (facts(case)["parameters"], facts(case)["macs"])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_logits(case: Case, tmp_path: Path) -> None:
     spec = lamina.load(SPECS / f"{case.spec}.yaml", variant=case.variant)
     bundle = lamina.compile(spec, tmp_path / "bundle", weights=checkpoint(case, tmp_path))
-    assert json.loads((tmp_path / "bundle" / "manifest.json").read_text())["parameters"] == facts(case)["parameters"]
     session = lamina.Session(bundle)
     stored = np.load(HERE / "expected" / f"{case.timm}.npz")
-    for shape in list(stored)[: case.runs]:
+    for shape in stored:
         n, c, h, w = map(int, shape.split("x"))
         logits = session(image=image((n, c, h, w)))["logits"]
         error = np.abs(logits - stored[shape]).max() / np.abs(stored[shape]).max()

@@ -1,0 +1,1 @@
+"""A checked spec to a graph, and a graph to ONNX files, TensorRT engines, PyTorch modules and bundles."""

@@ -1,0 +1,1 @@
+"""Targets: what a graph of operators becomes."""

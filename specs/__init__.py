@@ -1,0 +1,1 @@
+"""The zoo: one YAML file an architecture, and the blocks that they share."""

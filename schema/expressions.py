@@ -13,6 +13,7 @@ from lamina.schema.tree import Scalar
 
 MAX_LENGTH = 10_000
 MAX_DEPTH = 100
+NOT_PYTHON = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 _ALLOWED = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Store, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp,
@@ -118,9 +119,7 @@ def _parse_text(text: str) -> ast.expr | tuple[str, str, int]:
     if not text:
         return "the expression is empty", "", 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # `1 is 1` and the like: ours to judge, not Python's
-            tree = ast.parse(text.replace("\n", " "), mode="eval").body
+        tree = parse_python(text.replace("\n", " "))
     except SyntaxError as error:
         return _syntax_problem(text, error)
     except (ValueError, RecursionError, MemoryError):
@@ -184,9 +183,20 @@ def _syntax_problem(text: str, error: SyntaxError) -> tuple[str, str, int]:
 def _statement(text: str) -> ast.stmt | None:
     """The Python statement that a text is, if it is one."""
     try:
-        return ast.parse(text).body[0]
-    except (SyntaxError, ValueError, RecursionError, MemoryError, IndexError):
+        return _quietly(text, "exec").body[0]  # type: ignore[attr-defined,no-any-return]
+    except (*NOT_PYTHON, IndexError):
         return None
+
+
+def parse_python(text: str) -> ast.expr:
+    """Python's tree of an expression. Raises one of NOT_PYTHON."""
+    return _quietly(text, "eval").body  # type: ignore[attr-defined,no-any-return]
+
+
+def _quietly(text: str, mode: str) -> ast.AST:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `1 is 1` and the like: ours to judge, not Python's
+        return ast.parse(text, mode=mode)
 
 
 def _short(text: str) -> str:

@@ -31,16 +31,20 @@ def check_references(root: Tree, collector: Collector, variant: str | None, over
 def check_preprocess(root: Tree, collector: Collector, inputs: Sequence[TensorDecl], preprocess: Mapping[str, ImagePreprocess]) -> None:
     """Report a mean or std that has not one value for each channel of its input."""
     for decl in inputs:
-        count = decl.shape[-3].tree if decl.name in preprocess and len(decl.shape) >= 3 else None
+        channels = _channels(decl) if decl.name in preprocess else None
         section = _section(root, "preprocess").get(decl.name)
         for key in ("mean", "std"):
-            values = getattr(preprocess.get(decl.name), key, ())
+            count = len(getattr(preprocess.get(decl.name), key, ()))
             written = section.get(key) if isinstance(section, Tree) else None
-            if written is not None and isinstance(count, ast.Constant) and len(values) != count.value:
-                message = (
-                    f"`{key}` has {len(values)} value{'s' * (len(values) != 1)}, but the input `{decl.name}` has {count.value} channels"
-                )
+            if written is not None and channels is not None and count != channels:
+                message = f"`{key}` has {count} value{'s' * (count != 1)}, but the input `{decl.name}` has {channels} channels"
                 collector.error("preprocess", message, written.span, "write one value for each channel")
+
+
+def _channels(decl: TensorDecl) -> int | None:
+    """The third size from the end, where it is written as a number."""
+    size = decl.shape[-3].tree if len(decl.shape) >= 3 else None
+    return size.value if isinstance(size, ast.Constant) and isinstance(size.value, int) else None
 
 
 def _chosen(root: Tree, collector: Collector, variant: str | None) -> None:

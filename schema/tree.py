@@ -27,6 +27,7 @@ MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 60
 Plain = int | float | str | bool | None
 
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INT = re.compile(r"[-+]?[0-9]+$|0x[0-9a-fA-F]+$|0o[0-7]+$")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$")
 _WORDS: dict[str, Plain] = {
@@ -129,6 +130,12 @@ def parse(text: str, file: str, collector: Collector) -> Node | None:
     if tab:
         line = text.count("\n", 0, tab.start()) + 1
         collector.error("yaml", "a tab is used for indentation", Span(file, line, tab.end() - tab.start()), "indent with spaces")
+        return None
+    odd = _UNPRINTABLE.search(text)
+    if odd:
+        start = text.rfind("\n", 0, odd.start()) + 1
+        place = Span(file, text.count("\n", 0, odd.start()) + 1, odd.start() - start + 1)
+        collector.error("encoding", f"the character U+{ord(odd.group()):04X} cannot stand in a YAML file", place, "remove it")
         return None
     composer = _Composer(file, text.splitlines(), collector)
     try:

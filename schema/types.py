@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from lamina.schema.diagnostics import Fault, did_you_mean
-from lamina.schema.expressions import Expression, parse_expression
+from lamina.schema.expressions import NOT_PYTHON, Expression, parse_expression, parse_python
 from lamina.schema.tree import Node, Scalar, Sequence
 
 KINDS = ("int", "float", "bool", "str", "size", "dtype", "block", "list")
@@ -46,8 +46,8 @@ def parse_type(source: Scalar) -> TypeDecl:
 def parse_type_expression(text: str, source: Scalar) -> TypeDecl:
     """Parse the type part of a declaration."""
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        tree = parse_python(text.strip())
+    except NOT_PYTHON as error:
         raise _unknown(text.strip(), source) from error
     return _build(tree, text.strip(), source)
 

@@ -38,7 +38,7 @@ def _in_flow(opening: str, error: MarkedYAMLError, file: str, lines: Sequence[st
     mark, closer = error.problem_mark, _CLOSERS[opening]
     text = _text_before(mark, lines)
     stopped = _character(mark, lines)
-    if stopped in _ENDS_TEXT and text and error.context_mark and mark and mark.line == error.context_mark.line:
+    if stopped and stopped in _ENDS_TEXT and text and error.context_mark and mark and mark.line == error.context_mark.line:
         whole = text + _value_from(lines[mark.line][mark.column :])
         return Fault(
             "yaml",

@@ -19,7 +19,7 @@ MAX_INT = 2**63
 def bounded(value: Any) -> Any:
     """The value, unless it is an integer beyond 64 bits or a very long list. Raises Fault."""
     if isinstance(value, int) and not -MAX_INT <= value < MAX_INT:
-        raise Fault("limit", "the result is an integer beyond 64 bits")
+        raise Fault("limit", "the result is an integer beyond 64 bits", hint="integers go up to 2^63")
     if isinstance(value, str) and len(value) > MAX_TEXT:
         raise Fault("limit", f"the text has {len(value):,} characters, more than {MAX_TEXT:,}")
     if isinstance(value, list) and len(value) > MAX_LIST:
@@ -45,7 +45,7 @@ def _power(a: Any, b: Any) -> Any:
             raise Fault("expression", f"a dynamic size cannot be raised to the power {b}")
         return product([a] * b)
     if isinstance(a, int) and isinstance(b, int) and abs(a) > 1 and abs(b) > 64:
-        raise Fault("limit", "the result is an integer beyond 64 bits")
+        raise Fault("limit", "the result is an integer beyond 64 bits", hint="integers go up to 2^63")
     return a**b
 
 

@@ -60,9 +60,12 @@ def same_count(count: Size, wanted: Size, what: str) -> None:
     if count == wanted:
         return
     env = counterexample(count, wanted)
-    shown = ", ".join(f"{k}={v}" for k, v in (env or {}).items())
-    when = f" (they differ at {shown})" if shown else "" if env is not None else ", which could not be shown to be equal"
-    raise OpError(f"{what}: {count} elements against {wanted}{when}")
+    message = f"{what}, because {count} elements are {'not' if env is not None else 'not known to be'} {wanted}"
+    if "//" not in f"{count}{wanted}":
+        raise OpError(message)
+    shown = ", ".join(f"{k} = {v}" for k, v in (env or {}).items())
+    hint = "declare `multiple_of` in `dims` for a size that is divided"
+    raise OpError(f"{message} (at {shown} they differ)" if shown else message, hint)
 
 
 def bound(index: Size | None, size: Size, default: Size) -> Size:

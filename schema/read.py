@@ -156,10 +156,9 @@ class _Reader:
                 if block in owners and block not in blocks:
                     use = root.get("use")
                     assert use is not None
-                    self.collector.error(
-                        "import", f"both `{owners[block]}` and `{imported.name}` define the block `{block}`", use.span, "rename one of them"
-                    )
-                owners[block] = imported.name
+                    message = f"both `{owners[block]}` and `{Path(imported.name).name}` define the block `{block}`"
+                    self.collector.error("import", message, use.span, "rename one of them")
+                owners[block] = Path(imported.name).name
         return s.File(name=name, blocks=blocks, imports=tuple(imports))
 
     def _imports(self, path: Path, node: Node | None) -> list[s.File]:
@@ -186,7 +185,7 @@ class _Reader:
             self.files[key] = self._file(target, name, root)
         return self.files[key]
 
-    def _block(self, key: Scalar, node: Node) -> s.Block:
+    def _block(self, key: Scalar, node: Node) -> s.Block | None:
         if not key.text.isidentifier():
             raise Fault("name", f"`{key.text}` cannot name a block", key.span, "use letters, digits and `_`")
         if not isinstance(node, Mapping):
@@ -200,6 +199,8 @@ class _Reader:
         args = tuple(self._each(node.get("args"), "args", _argument).values())
         modules = self._try(self.steps.modules, node.get("modules"))
         flow = self.steps.flow(body, node.get("result"))
+        if isinstance(written := node.get("args"), Mapping) and len(args) < len(written.entries):
+            return None  # its arguments are not known, so its calls cannot be judged
         return s.Block(
             span=key.span, name=key.text, summary=self._text(node, "summary"), args=args, inputs=names, modules=modules, body=flow
         )

@@ -235,7 +235,12 @@ def _fields(node: Mapping, key: str, required: tuple[str, ...], optional: tuple[
         raise Fault("step", f"`{key}` needs a mapping with {', '.join(required)}", node.span)
     for name, _ in body:
         if name.text not in required + optional:
-            raise Fault("step", f"`{name.text}` does not belong to `{key}`", name.span, did_you_mean(name.text, required + optional))
+            raise Fault(
+                "step",
+                f"`{name.text}` does not belong to `{key}`",
+                name.span,
+                did_you_mean(name.text, required + optional) or f"its keys are {', '.join(required + optional)}",
+            )
     for name_needed in required:
         if body.get(name_needed) is None:
             raise Fault("step", f"`{key}` needs `{name_needed}:`", node.span)

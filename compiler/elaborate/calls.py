@@ -182,10 +182,15 @@ class Caller:
         )
 
     def _tolerant(self, given: Given) -> Any:
-        """An input, or UNKNOWN when the step that should have made it failed: the body is checked all the same."""
+        """An input, or UNKNOWN when it is wrong or what should have made it failed: the rest of the call is checked all the same."""
         try:
             return self.elaborator.resolve(given, ANYTHING)
         except Poisoned:
+            return UNKNOWN
+        except Fault as fault:
+            if fault.code == "limit":
+                raise
+            self.elaborator.report(fault, given.span)
             return UNKNOWN
 
     def _op(

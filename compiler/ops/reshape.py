@@ -26,7 +26,7 @@ class Reshape(Op):
     def infer(self, x: TensorType) -> TensorType:
         count = product(x.shape)
         if -1 not in self.shape:
-            same_count(count, product(self.shape), f"{x} as [{', '.join(map(str, self.shape))}]")
+            same_count(count, product(self.shape), f"{x} cannot become [{', '.join(map(str, self.shape))}]")
             return x.with_shape(self.shape)
         at = self.shape.index(-1)
         rest = product(s for i, s in enumerate(self.shape) if i != at)

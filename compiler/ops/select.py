@@ -4,7 +4,7 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, SizeArg, axis
 from lamina.compiler.rules import as_scalar, at_most
-from lamina.schema.dims import TensorType
+from lamina.schema.dims import Dim, TensorType
 
 
 class Select(Op):
@@ -24,7 +24,8 @@ class Select(Op):
         at = axis(self.dim, x)
         size = x.shape[at]
         if not (at_most(-size, self.index, "select") and at_most(self.index + 1, size, "select")):
-            raise OpError(f"`index` is {self.index}, but dimension {at} of {x} has size {size}")
+            hint = "" if isinstance(size, Dim) else f"use -{size} to {size - 1}"
+            raise OpError(f"`index` is {self.index}, but dimension {at} of {x} has size {size}", hint)
         return x.with_shape((*x.shape[:at], *x.shape[at + 1 :]))
 
     def define(self, g: Builder, x: Value) -> Value:

@@ -239,6 +239,17 @@ def test_export_keeps_the_declared_ranges(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(x), module(x))
 
 
+@pytest.mark.parametrize("dtype", ["int64", "int32"])
+def test_a_scalar_index_leaves_nothing_to_run_time(dtype: str) -> None:
+    x = Value("x", TensorType("float32", (n, t)))
+    g = _builder((x,))
+    graph = Graph("pick", (x,), (g("Gather", x, g.constant(-1, dtype), axis=1),), tuple(g.nodes))
+    program = export(to_module(graph), graph)
+    assert "item" not in str(program.graph)
+    data = torch.randn(3, 8)
+    torch.testing.assert_close(program.module(check_guards=False)(data), data[:, -1])
+
+
 def test_constants_follow_the_module_but_not_its_state() -> None:
     x = Value("x", TensorType("float32", (n, 3)))
     g = _builder((x,))

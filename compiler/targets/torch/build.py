@@ -147,8 +147,8 @@ class _Emitter:
             return tuple(constant.reshape(-1).tolist()) if constant is not None else self.call(_read_ints, self.tensor(value))
         if kind is Kind.SCALAR and constant is not None and constant.size == 1:
             return constant.item()
-        if kind is Kind.INDEX and hosted:
-            return hosted.form if hosted.rank == 0 else self.call(operator.getitem, hosted.form, 0)
+        if kind is Kind.INDEX and hosted and hosted.rank == 0:
+            return hosted.form
         return self.tensor(value)
 
     # The three ways to compute a node.

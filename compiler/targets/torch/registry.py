@@ -7,7 +7,7 @@ parameters are the attributes, with ONNX's defaults. The annotations say how a v
 * `Ints`           sizes, axes, pads: a tuple of integers (SymInts under torch.compile and torch.export), so that shape
                    arithmetic never becomes a tensor whose values the tracer cannot see.
 * `Floats`         a tuple of numbers, such as Resize's scales.
-* `Tensor | int`   the integer where shape arithmetic knows it, else the tensor.
+* `Tensor | int`   the integer where it is a scalar that shape arithmetic knows, else the tensor.
 * `Scalar`         a literal where the value is a constant of the graph, else the tensor.
 
 Each may be `| None` where the input is optional; `*xs: Tensor` takes any number. A lowering that returns `Ints` or `int`

@@ -18,7 +18,12 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 
 
 @lowering("Gather")
-def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
+def gather(x: Tensor, indices: Tensor | int, *, axis: int = 0) -> Tensor:
+    """PyTorch reads the value of a scalar index, which no tracer can see; one row selected by a vector of one is the same."""
+    if isinstance(indices, int | torch.SymInt):
+        return x.select(axis, indices)
+    if indices.dim() == 0:
+        return x.index_select(axis, _wrapped(indices.reshape(1), x.shape[axis])).squeeze(axis)
     return x[(slice(None),) * (axis % x.dim()) + (indices,)]
 
 

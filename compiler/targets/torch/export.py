@@ -23,10 +23,17 @@ def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:
     The same module, file name and version of PyTorch give the same bytes.
     """
     program = export(module, graph)
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of this machine, and a count of the programs made so far
+    _strip(program)
     torch.export.save(program, path)
     return str(torch.__version__).partition("+")[0]
+
+
+def _strip(program: torch.export.ExportedProgram) -> None:
+    """Leave out what differs from machine to machine, and ranges of expressions, which follow from those of symbols."""
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    for expression in [key for key in program.range_constraints if not key.is_Symbol]:
+        del program.range_constraints[expression]
 
 
 def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:

@@ -12,6 +12,7 @@ from lamina.compiler.missing import MissingDependency
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.weights.safetensors import damaged
 from lamina.compiler.weights.tensor import Array, Tensor
+from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import DTYPES
 
 if TYPE_CHECKING:
@@ -52,18 +53,29 @@ def _load(path: Path) -> Any:
             f"reading {path.name}", "PyTorch", "pip install 'lamina[torch]', or convert the file to safetensors"
         ) from error
     try:
+        _check_magic(path)
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path) or None)
+    except Fault:
+        raise
     except OSError as error:
         raise damaged(path, f"cannot be read: {error.strerror or error}") from error
     except Exception as error:  # the unpickler lets through whatever a hostile file provokes: KeyError, EOFError, RuntimeError, ...
-        if "weights_only" in str(error) or "Weights only" in str(error):
-            what = "holds pickled Python objects, which could run any code when loaded; they are refused"
-            raise damaged(
-                path, what, "save the state dict alone: torch.save(model.state_dict(), path), or better as safetensors"
-            ) from error
-        raise damaged(
-            path, f"is damaged, or not a PyTorch file: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
-        ) from error
+        raise _refusal(path, str(error) or type(error).__name__) from error
+
+
+def _refusal(path: Path, text: str) -> Fault:
+    if "weights_only" in text or "Weights only" in text:
+        what = "holds pickled Python objects, which could run any code when loaded; they are refused"
+        return damaged(path, what, "save the state dict alone: torch.save(model.state_dict(), path), or better as safetensors")
+    return damaged(path, f"is damaged, or not a PyTorch file: {text.splitlines()[0][:200]}")
+
+
+def _check_magic(path: Path) -> None:
+    """A PyTorch file is a zip archive or, in its old form, a pickle. Raises Fault for anything else."""
+    with path.open("rb") as file:
+        head = file.read(2)
+    if head != b"PK" and head[:1] != b"\x80":
+        raise damaged(path, "is damaged, or not a PyTorch file: it is neither a zip archive nor a pickle")
 
 
 def _state_dict(loaded: Any) -> Mapping[Any, Any]:

@@ -48,9 +48,7 @@ def test_pickled_objects_are_refused_and_not_run(zipped: bool, tmp_path: Path) -
 @pytest.mark.parametrize("data", [b"", b"not a checkpoint", b"PK\x03\x04 not a zip", b"\x80\x02}q\x00."])
 def test_damaged_files_are_refused(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(data)
-    if data.startswith(b"\x80"):  # a pickle of an empty dict is not a PyTorch file either
-        data += b"rest"
-    with pytest.raises(Fault, match=r"is damaged, or not a PyTorch file|pickled"):
+    with pytest.raises(Fault, match="is damaged, or not a PyTorch file"):
         read_tensors(tmp_path / "m.bin")
 
 

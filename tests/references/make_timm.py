@@ -31,7 +31,7 @@ OUT = Path(__file__).parent / "expected"
 
 def filled(name: str) -> torch.nn.Module:
     """timm's model in eval mode, every entry of its checkpoint filled."""
-    model = timm.create_model(name, pretrained=False).eval()
+    model: torch.nn.Module = timm.create_model(name, pretrained=False).eval()
     state = {key: torch.from_numpy(fill(key, tuple(value.shape))) for key, value in model.state_dict().items()}
     model.load_state_dict(state, strict=True)
     return model
@@ -41,17 +41,18 @@ def macs(model: torch.nn.Module) -> int:
     """Multiply-adds for one 224x224 image: convolutions, linear layers and attention's two products; nothing elementwise, no pooling."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.from_numpy(image((1, 3, 224, 224))))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
-def check_sensitive(name: str, model: torch.nn.Module, shape: tuple[int, ...]) -> None:
+def check_sensitive(name: str, model: torch.nn.Module, shape: tuple[int, int, int, int]) -> None:
     """Raise unless the logits are sane, differ from image to image, and depend on every parameter by 1e-3 of their size at least."""
     logits = model(torch.from_numpy(image(shape)))
     probe = logits * torch.from_numpy(fill("probe.bias", tuple(logits.shape)))
-    probe.sum().backward()
     total = probe.detach().norm()  # random signs: this is what independent changes of the logits would sum to
     inert = INERT.get(name.split("_")[0], "-")
-    effects = {k: float((p.grad * p.detach()).abs().sum() / total) for k, p in model.named_parameters() if not k.endswith(inert)}
+    weights = {k: p for k, p in model.named_parameters() if not k.endswith(inert)}
+    gradients = torch.autograd.grad(probe.sum(), list(weights.values()))
+    effects = {k: float((g * p.detach()).abs().sum() / total) for (k, p), g in zip(weights.items(), gradients, strict=True)}
     weakest = min(effects, key=effects.__getitem__)
     out = logits.detach()
     largest, spread, between = float(out.abs().max()), float(out.std()), float(out.std(dim=0).mean())

@@ -11,8 +11,8 @@ import importlib
 import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache, reduce
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import helper, numpy_helper
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.graph import LAMINA, Constant, Node, Origin, Parameter, Value
-from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
+from lamina.compiler.graph import Constant, Graph, Node, Origin, Parameter, Value
+from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Example, Op, signature
+from lamina.compiler.targets.onnx import to_onnx
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import FLOATS, Dim, Size, Symbol, TensorType, value_of
 
@@ -165,30 +165,18 @@ def lower(case: Case, method: str = "define") -> Model | None:
 
 
 def proto(model: Model, outputs: Sequence[TensorType], env: Mapping[str, int] | None = None) -> onnx.ModelProto:
-    """The model as a protobuf: dynamic sizes are named, or numbers when `env` is given (then output shapes are left to inference)."""
-    constants = {v.name: v.array for n in model.nodes for v in n.inputs if isinstance(v, Constant)}
-    graph = helper.make_graph(
-        [_node(n) for n in model.nodes],
-        "example",
-        [_info(v.name, v.type or outputs[0], env) for v in model.inputs],
-        [_info(v.name, t, env, shaped=env is None) for v, t in zip(model.outputs, outputs, strict=True)],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    domains = sorted({n.domain for n in model.nodes} - {"", LAMINA})
-    opsets = [helper.make_opsetid("", 24), *(helper.make_opsetid(d, 1) for d in domains)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=11)
-
-
-def _node(node: Node) -> onnx.NodeProto:
-    names = [v.name if v is not None else "" for v in node.inputs]
-    attributes: dict[str, Any] = {k: numpy_helper.from_array(v) if isinstance(v, np.ndarray) else v for k, v in node.attributes.items()}
-    proto: onnx.NodeProto = helper.make_node(node.op_type, names, [v.name for v in node.outputs], None, None, node.domain, **attributes)
-    return proto
-
-
-def _info(name: str, type_: TensorType, env: Mapping[str, int] | None, *, shaped: bool = True) -> onnx.ValueInfoProto:
-    shape = [value_of(s, env) if env else (s if isinstance(s, int) else str(s)) for s in type_.shape]
-    return helper.make_tensor_value_info(name, ONNX_DTYPE[type_.dtype], shape if shaped else None)
+    """The model as the ONNX target writes it, weights as inputs; with `env`, input sizes are numbers and output shapes left to inference."""
+    plain = {v: Value(v.name, v.type) if isinstance(v, Parameter) else v for v in model.inputs}
+    nodes = (replace(n, inputs=tuple(plain.get(v, v) if v is not None else None for v in n.inputs)) for n in model.nodes)
+    typed = tuple(Value(v.name, t) for v, t in zip(model.outputs, outputs, strict=True))
+    written = to_onnx(Graph("example", tuple(plain.values()), typed, tuple(nodes)), {}, {})
+    if env is not None:
+        for info, value in zip(written.graph.input, model.inputs, strict=True):
+            for dim, wanted in zip(info.type.tensor_type.shape.dim, value.shape, strict=True):
+                dim.dim_value = value_of(wanted, env)
+        for info in written.graph.output:
+            info.type.tensor_type.ClearField("shape")
+    return written
 
 
 def draw(type_: TensorType, env: Mapping[str, int], rng: np.random.Generator, values: str = "normal") -> Array:
@@ -236,17 +224,6 @@ def session(model: onnx.ModelProto) -> ort.InferenceSession:
     options.intra_op_num_threads = 2
     options.log_severity_level = 3
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def torch_run(model: Model, arrays: Mapping[str, Array]) -> list[Array]:
-    """Run a fast path made of PyTorch functions only."""
-    known: dict[str, Any] = {k: _tensor(a) for k, a in arrays.items()}
-    for node in model.nodes:
-        known |= {v.name: _tensor(v.array) for v in node.inputs if isinstance(v, Constant)}
-        function = reduce(getattr, node.op_type.split("."), torch)
-        out = function(*(None if v is None else known[v.name] for v in node.inputs), **node.attributes)  # type: ignore[operator]
-        known |= dict(zip((v.name for v in node.outputs), out if isinstance(out, tuple | list) else (out,), strict=True))
-    return [known[v.name].numpy() for v in model.outputs]
 
 
 def close(got: Sequence[Array], want: Iterable[Array], rtol: float, what: str) -> None:

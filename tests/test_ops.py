@@ -85,7 +85,7 @@ def test_definition_is_exact_in_float64(name: str, example: Example) -> None:
 FAST = [
     pytest.param(n, path, e, id=f"{n}-{path}-{i}")
     for n in bench.op_names()
-    for path in sorted({p for t in ("onnx", "onnxruntime", "tensorrt", "torch") for p in paths_for(bench.op_class(n), t)} - {"define"})
+    for path in sorted({p for t in ("onnx", "onnxruntime", "tensorrt") for p in paths_for(bench.op_class(n), t)} - {"define"})
     for i, e in enumerate(bench.op_class(n).examples)
 ]
 
@@ -98,6 +98,5 @@ def test_fast_path_agrees(name: str, path: str, example: Example) -> None:
         pytest.skip("the fast path declines this example")
     for env in bench.POINTS:
         arrays = bench.feeds(case, model, env)
-        in_torch = any(node.domain == "torch" for node in model.nodes)
-        got = bench.torch_run(model, arrays) if in_torch else bench.session(bench.proto(model, case.outputs)).run(None, arrays)
+        got = bench.session(bench.proto(model, case.outputs)).run(None, arrays)
         bench.close(got, bench.expected(case, arrays, env), example.rtol, f"at {env}")

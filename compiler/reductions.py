@@ -66,7 +66,7 @@ def type_of(x: Value) -> TensorType:
 def spread(x: TensorType, dims: Dims, correction: int) -> Size:
     """What the sum of squared deviations is divided by; raises unless it is positive."""
     count = product(x.shape[i] for i in axes_of(dims, x))
-    if not at_most(1, count - correction, "degrees of freedom"):
+    if not at_most(1, count - correction):
         raise OpError(
             f"{count} elements and a correction of {correction} leave no degree of freedom", "use correction 0, or reduce more dimensions"
         )

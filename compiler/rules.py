@@ -40,19 +40,16 @@ def as_scalar(g: Builder, size: Size, dtype: str) -> Value:
     return value if dtype == "int64" else g("Cast", value, to=ONNX_DTYPE[dtype])
 
 
-def at_most(a: Size, b: Size, what: str) -> bool:
+def at_most(a: Size, b: Size) -> bool:
     """Whether a <= b; an error when that depends on the values of dims."""
     decided = compare(a, "<=", b)
     if decided is None:
-        raise OpError(
-            f"{what}: whether {a} <= {b} depends on the dynamic sizes", f"give {_names(a, b)} a `min` or `max` in `dims` that decides it"
-        )
+        symbols = sorted({s for size in (a, b) if isinstance(size, Dim) for s in size.symbols}, key=str)
+        names = " and ".join(f"`{s}`" for s in symbols)
+        ranges = " and ".join(f"`{s}` is {s.min} to {s.max}" for s in symbols)
+        message = f"whether `{a} <= {b}` holds depends on the size at run time: {ranges}"
+        raise OpError(message, f"give {names} a range in `dims` for which it is always true or always false", "dynamic")
     return decided
-
-
-def _names(*sizes: Size) -> str:
-    names = sorted({s.name for size in sizes if isinstance(size, Dim) for s in size.symbols})
-    return " and ".join(f"`{n}`" for n in names)
 
 
 def same_count(count: Size, wanted: Size, what: str) -> None:
@@ -72,10 +69,10 @@ def bound(index: Size | None, size: Size, default: Size) -> Size:
     """One end of a Python slice of a dimension, as an offset between 0 and `size`."""
     if index is None:
         return default
-    if not at_most(0, index, "slice"):
+    if not at_most(0, index):
         index = index + size
-        return index if at_most(0, index, "slice") else 0
-    return index if at_most(index, size, "slice") else size
+        return index if at_most(0, index) else 0
+    return index if at_most(index, size) else size
 
 
 def integers_below(g: Builder, size: Size) -> Value:
@@ -88,7 +85,7 @@ def integers_below(g: Builder, size: Size) -> Value:
 def sizes(shape: Sequence[Size]) -> tuple[Size, ...]:
     """A shape given as an argument; raise unless every size is known not to be negative."""
     for size in shape:
-        if not at_most(0, size, "size"):
+        if not at_most(0, size):
             raise OpError(f"a size is {size}, but it must not be negative")
     return tuple(shape)
 

@@ -165,7 +165,7 @@ def lower(case: Case, method: str = "define") -> Model | None:
 
 
 def proto(model: Model, outputs: Sequence[TensorType], env: Mapping[str, int] | None = None) -> onnx.ModelProto:
-    """The model as the ONNX target writes it, weights as inputs; with `env`, input sizes are numbers and output shapes left to inference."""
+    """The model as the ONNX target writes it, weights as inputs; with `env`, input sizes are numbers and output shapes are inferred."""
     plain = {v: Value(v.name, v.type) if isinstance(v, Parameter) else v for v in model.inputs}
     nodes = (replace(n, inputs=tuple(plain.get(v, v) if v is not None else None for v in n.inputs)) for n in model.nodes)
     typed = tuple(Value(v.name, t) for v, t in zip(model.outputs, outputs, strict=True))

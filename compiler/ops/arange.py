@@ -29,7 +29,7 @@ class Arange(Op):
 
     def infer(self) -> TensorType:
         start, end = self._ends()
-        if not at_most(start, end, "arange"):
+        if not at_most(start, end):
             raise OpError(f"the range from {start} to {end} is empty", "`start` must not be larger than `end`")
         return TensorType(self.dtype, ((end - start + self.step - 1) // self.step,))
 

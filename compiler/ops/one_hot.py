@@ -25,7 +25,7 @@ class OneHot(Op):
 
     def infer(self, x: TensorType) -> TensorType:
         need_dtype(x, INTEGERS)
-        if not at_most(1, self.classes, "one_hot"):
+        if not at_most(1, self.classes):
             raise OpError(f"`classes` is {self.classes}, but it must be at least 1")
         return TensorType(self.dtype, (*x.shape, self.classes))
 

@@ -55,9 +55,9 @@ class Pad(Op):
     def _check(self, size: Size, pair: tuple[Size, Size], x: TensorType) -> None:
         limit = {"reflect": size - 1, "wrap": size}.get(self.mode)
         for amount in pair:
-            if not at_most(0, amount, "pad"):
+            if not at_most(0, amount):
                 raise OpError(f"`amounts` holds {amount}, but it must not be negative", "use slice to drop elements")
-            if limit is not None and not at_most(amount, limit, "pad"):
+            if limit is not None and not at_most(amount, limit):
                 raise OpError(f"`{self.mode}` can pad {size} elements by at most {limit}, not {amount} (in {x})")
 
     def define(self, g: Builder, x: Value) -> Value:

@@ -38,9 +38,9 @@ class Roll(Op):
     def _shift(self, shift: Size, size: Size) -> Size:
         if isinstance(shift, int) and isinstance(size, int):
             return shift % size if size else 0
-        if not at_most(0, shift, "roll"):
+        if not at_most(0, shift):
             shift = shift + size
-        if not (at_most(0, shift, "roll") and at_most(shift, size, "roll")):
+        if not (at_most(0, shift) and at_most(shift, size)):
             raise OpError(f"a shift of {shift} goes beyond the size {size}", "write the shift modulo the size")
         return shift
 

@@ -34,7 +34,7 @@ class Scatter(Op):
         if index.shape != source.shape or index.rank != x.rank:
             raise OpError(f"the index {index} and the source {source} must have one shape, of as many dimensions as {x}")
         for i, (part, whole) in enumerate(zip(index.shape, x.shape, strict=True)):
-            if i != at and not at_most(part, whole, "scatter"):
+            if i != at and not at_most(part, whole):
                 raise OpError(f"dimension {i} of the index {index} is larger than that of {x}")
         return x
 

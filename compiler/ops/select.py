@@ -23,7 +23,7 @@ class Select(Op):
     def infer(self, x: TensorType) -> TensorType:
         at = axis(self.dim, x)
         size = x.shape[at]
-        if not (at_most(-size, self.index, "select") and at_most(self.index + 1, size, "select")):
+        if not (at_most(-size, self.index) and at_most(self.index + 1, size)):
             hint = "" if isinstance(size, Dim) else f"use -{size} to {size - 1}"
             raise OpError(f"`index` is {self.index}, but dimension {at} of {x} has size {size}", hint)
         return x.with_shape((*x.shape[:at], *x.shape[at + 1 :]))

@@ -32,7 +32,7 @@ class Slice(Op):
         at = axis(self.dim, x)
         size = x.shape[at]
         start, end = bound(self.start, size, 0), bound(self.end, size, size)
-        length = (end - start + self.step - 1) // self.step if at_most(start, end, "slice") else 0
+        length = (end - start + self.step - 1) // self.step if at_most(start, end) else 0
         return x.with_shape((*x.shape[:at], length, *x.shape[at + 1 :]))
 
     def define(self, g: Builder, x: Value) -> Value:

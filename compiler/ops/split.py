@@ -38,7 +38,7 @@ class Split(Op):
         total = sum(self.parts)
         if total != size:
             raise OpError(f"the parts {', '.join(map(str, self.parts))} add up to {total}, but dimension {self.dim} of {x} has size {size}")
-        if not all(at_most(0, part, "split") for part in self.parts):
+        if not all(at_most(0, part) for part in self.parts):
             raise OpError(f"the parts {', '.join(map(str, self.parts))} must not be negative")
         return self.parts
 

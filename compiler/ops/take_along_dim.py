@@ -31,7 +31,10 @@ class TakeAlongDim(Op):
 
     def _aligned(self, x: TensorType, index: TensorType, at: int) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
         """The shapes of x and index after broadcasting every dimension but `dim`."""
-        shape = broadcast(_with(x, at, 1), _with(index, at, 1))
+        try:
+            shape = broadcast(_with(x, at, 1), _with(index, at, 1))
+        except OpError as error:
+            raise OpError(f"the index {index} and {x} do not fit together in a dimension other than {at}") from error
         return (*shape[:at], x.shape[at], *shape[at + 1 :]), (*shape[:at], index.shape[at], *shape[at + 1 :])
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:

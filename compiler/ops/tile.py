@@ -19,7 +19,7 @@ class Tile(Op):
     )
 
     def infer(self, x: TensorType) -> TensorType:
-        if not all(at_most(0, r, "tile") for r in self.repeats):
+        if not all(at_most(0, r) for r in self.repeats):
             raise OpError(f"`repeats` is {self.repeats}, but a number of repeats is not negative")
         missing = len(self.repeats) - x.rank
         sizes, repeats = [1] * missing + [*x.shape], [1] * -missing + [*self.repeats]

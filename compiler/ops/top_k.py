@@ -28,7 +28,7 @@ class TopK(Op):
     def infer(self, x: TensorType) -> tuple[TensorType, TensorType]:
         need_dtype(x, NUMBERS)
         at = axis(self.dim, x)
-        if not (at_most(1, self.k, "top_k") and at_most(self.k, x.shape[at], "top_k")):
+        if not (at_most(1, self.k) and at_most(self.k, x.shape[at])):
             raise OpError(f"`k` is {self.k}, but it must be between 1 and {x.shape[at]}, the size of dimension {at} of {x}")
         shape = (*x.shape[:at], self.k, *x.shape[at + 1 :])
         return x.with_shape(shape), TensorType("int64", shape)

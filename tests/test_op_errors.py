@@ -1,0 +1,28 @@
+"""Inputs and arguments that do not fit: `op_errors.txt` holds the words of every shape rule."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import op_harness as bench
+import pytest
+
+from lamina.compiler.op import OpError
+
+BLOCKS = [b for b in (Path(__file__).parent / "op_errors.txt").read_text().split("\n\n") if not b.startswith("#")]
+HEAD = re.compile(r"(?P<name>\w+) (?P<arguments>\{.*\})(?: (?P<inputs>.+))?")
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda b: b.splitlines()[0])
+def test_message(block: str) -> None:
+    first, *wanted = block.strip().splitlines()
+    head = HEAD.fullmatch(first)
+    assert head is not None
+    op = bench.bind(bench.op_class(head["name"]), json.loads(head["arguments"]))
+    with pytest.raises(OpError) as caught:
+        op.infer(*map(bench.tensor_type, head["inputs"].split(" x ") if head["inputs"] else []))
+    error = caught.value
+    said = [f"  {error.code}: {error.message}", *([f"  help: {error.hint}"] if error.hint else [])]
+    assert said == wanted

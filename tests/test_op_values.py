@@ -1,0 +1,108 @@
+"""Where a definition could be right on ordinary numbers and wrong elsewhere: overflow, cancellation, signs, infinities, work counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import op_harness as bench
+import pytest
+import torch
+
+from lamina.compiler.op import Example
+from lamina.schema.dims import value_of
+
+INF, NAN = float("inf"), float("nan")
+TINY = [1e-30, 1e-12, 1e-7, -1e-7, 3e-4, 0.0, -0.5, 0.5]
+HUGE = [-1e4, -200.0, -88.0, 0.0, 88.0, 200.0, 1e4]
+
+
+def run(name: str, arguments: dict[str, Any], *arrays: np.ndarray[Any, Any]) -> list[np.ndarray[Any, Any]]:
+    """The definition in ONNX Runtime, on these arrays."""
+    inputs = [f"{a.dtype.name}[{', '.join(map(str, a.shape))}]" for a in arrays]
+    case = bench.case(bench.op_class(name), Example(arguments, inputs))
+    model = bench.lower(case)
+    assert model is not None
+    result: list[np.ndarray[Any, Any]] = bench.session(bench.proto(model, case.outputs)).run(
+        None, {f"x{i}": a for i, a in enumerate(arrays)}
+    )
+    return result
+
+
+@pytest.mark.parametrize("name", ["expm1", "log1p"])
+def test_keeps_its_digits_near_zero(name: str) -> None:
+    x = np.array(TINY, np.float32)
+    (got,) = run(name, {}, x)
+    np.testing.assert_allclose(got, getattr(np, name)(x.astype(np.float64)), rtol=1e-6)
+
+
+def test_expm1_and_log1p_at_the_ends() -> None:
+    with np.errstate(divide="ignore", over="ignore"):
+        for name, values in {"expm1": [-INF, -200.0, 80.0, 200.0, INF], "log1p": [-1.0, 1e30, INF]}.items():
+            x = np.array(values, np.float32)
+            np.testing.assert_allclose(run(name, {}, x)[0], getattr(np, name)(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["softplus", "log_sigmoid", "silu", "mish", "sigmoid", "softsign", "gelu", "elu", "celu", "selu"])
+def test_does_not_overflow(name: str) -> None:
+    x = np.array(HUGE, np.float32)
+    want = bench.references()[name](torch.tensor(HUGE, dtype=torch.float64)).numpy()
+    np.testing.assert_allclose(run(name, {}, x)[0], want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("row", [[1e3, 1e3], [-1e3, -1001.0], [-INF, -INF], [-INF, 0.0], [INF, 0.0]], ids=str)
+def test_logsumexp_of_extremes(row: list[float]) -> None:
+    x = np.array([row], np.float32)
+    want = torch.logsumexp(torch.tensor([row], dtype=torch.float64), 1).numpy()
+    np.testing.assert_allclose(run("logsumexp", {"dims": 1}, x)[0], want, rtol=1e-6)
+
+
+def test_angles_on_the_axes_and_in_every_quadrant() -> None:
+    y, x = np.array([0, 1, 0, -1, 1, 1, -1, -1, 0], np.float32), np.array([1, 0, -1, 0, 1, -1, -1, 1, 0], np.float32)
+    np.testing.assert_allclose(run("atan2", {}, y, x)[0], np.arctan2(y, x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "float32"])
+def test_division_and_remainder_have_pythons_signs(dtype: str) -> None:
+    x, y = (a.ravel().astype(dtype) for a in np.meshgrid([-7, -6, -1, 0, 1, 6, 7], [-3, -2, 2, 3]))
+    (quotient,), (rest,) = run("floor_divide", {}, x, y), run("mod", {}, x, y)
+    assert quotient.tolist() == [int(a) // int(b) for a, b in zip(x, y, strict=True)]
+    assert rest.tolist() == [int(a) % int(b) for a, b in zip(x, y, strict=True)]
+
+
+def test_shifts_keep_the_sign_and_lose_high_bits() -> None:
+    x, places = np.array([-9, -1, 1, 2**40], np.int64), np.array([2, 5, 62, 3], np.int64)
+    assert run("shift_right", {}, x, places)[0].tolist() == [-3, -1, 0, 2**37]
+    assert run("shift_left", {}, x, places)[0].tolist() == [-36, -32, 2**62, 2**43]
+    assert run("shift_left", {}, np.array([200], np.uint8), np.array([1], np.uint8))[0].tolist() == [144]
+
+
+def test_rounding_and_not_a_number() -> None:
+    assert run("round", {}, np.array([-1.5, -0.5, 0.5, 1.5, 2.5], np.float32))[0].tolist() == [-2, 0, 0, 2, 2]
+    assert run("isnan", {}, np.array([NAN, INF, 0.0], np.float32))[0].tolist() == [True, False, False]
+
+
+def test_a_zero_vector_is_normalised_to_zero() -> None:
+    assert not run("l2_normalize", {}, np.zeros((2, 3), np.float32))[0].any()
+
+
+def test_one_hot_of_a_value_outside_is_zero() -> None:
+    assert run("one_hot", {"classes": 3}, np.array([-1, 1, 3], np.int64))[0].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "inputs", "macs"),
+    [
+        ("matmul", {}, ["float32[b, 3, t, 8]", "float32[8, 5]"], 2 * 3 * 5 * 8 * 5),
+        ("matmul", {}, ["float32[8]", "float32[8]"], 8),
+        ("einsum", {"equation": "bhid,bhjd->bhij"}, ["float32[b, 3, t, 8]", "float32[b, 3, 7, 8]"], 2 * 3 * 5 * 7 * 8),
+        ("einsum", {"equation": "i,j->ij"}, ["float32[t]", "float32[8]"], 0),
+        ("einsum", {"equation": "nct,cd,de->net"}, ["float32[b, 3, t]", "float32[3, 4]", "float32[4, 6]"], 2 * 5 * 3 * 4 + 2 * 5 * 4 * 6),
+        ("einsum", {"equation": "bti,sj->bs"}, ["float32[b, t, 3]", "float32[9, 2]"], 0),
+        ("add", {}, ["float32[b, 8]", "float32[b, 8]"], 0),
+    ],
+)
+def test_multiply_adds(name: str, arguments: dict[str, Any], inputs: list[str], macs: int) -> None:
+    case = bench.case(bench.op_class(name), Example(arguments, inputs))
+    out = case.outputs[0] if len(case.outputs) == 1 else case.outputs
+    assert value_of(case.op.macs(case.inputs, out), bench.POINTS[1]) == macs

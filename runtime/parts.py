@@ -133,11 +133,11 @@ class ImagePreprocess(Strict):
 
 
 class Tokenizer(Strict):
-    """The Hugging Face tokenizer that turns text into the inputs `ids`, `mask` and, where named, `types`."""
+    """The Hugging Face tokenizer that turns text into the inputs `ids` and, where named, `mask` and `types`."""
 
     file: FileName
     ids: Name
-    mask: Name
+    mask: Name | None = None
     types: Name | None = None
     max_length: Positive
 

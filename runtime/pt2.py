@@ -26,7 +26,7 @@ _TARGET = re.compile(
     r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge|and_)|torch\.sym_\w+",
     re.ASCII,
 )
-_SYMBOL = r"Symbol\('[a-z]+\d+'(?:, (?:positive|integer|nonnegative)=True)*\)"
+_SYMBOL = r"Symbol\('[a-z]+\d{1,6}'(?:, (?:positive|integer|nonnegative)=True)*\)"
 _SIZE = re.compile(
     rf"(?:Pow\({_SYMBOL}, Integer\(\d\)\)|{_SYMBOL}|Integer\(-?\d{{1,19}}\)|Rational\(-?\d{{1,19}}, \d{{1,19}}\)"
     r"|(?:Add|Mul|FloorDiv|Mod|PythonMod|CleanDiv|CeilDiv|Max|Min)\("
@@ -36,7 +36,9 @@ _TREE = re.compile(
     r'(?:[\[\]{}:, \d]|null|"(?:type|context|children_spec|null|\[\]|builtins\.(?:tuple|list|dict))"|"\[(?:\\"\w+\\"(?:, )?)*\]")*',
     re.ASCII,
 )
-_RULES = {"target": _TARGET, "as_operator": _TARGET, "expr_str": _SIZE, "in_spec": _TREE, "out_spec": _TREE}
+# Torch counts up to the number of an unbacked symbol (u7, zuf7).
+_RANGE = re.compile(r"(?:u|zuf)\d{1,6}|(?!u|zuf)[\w*+\-/(), ]*", re.ASCII)
+_RULES = {"target": _TARGET, "as_operator": _TARGET, "expr_str": _SIZE, "in_spec": _TREE, "out_spec": _TREE, "range_constraints": _RANGE}
 # Strings that torch repeats in quotes, shows, or does not execute here.
 _FREE = {"as_string", "as_strings", "metadata", "guards_code"}
 
@@ -87,7 +89,7 @@ def _string_problems(value: Any, rule: re.Pattern[str]) -> Iterator[str]:
     """Every string and key of the program must match the rule of the key that it stands under."""
     if isinstance(value, dict):
         for key, child in value.items():
-            yield from _string_problems(key, _PLAIN)
+            yield from _string_problems(key, _RANGE if rule is _RANGE else _PLAIN)
             if key not in _FREE or not _is_flat(child):
                 yield from _string_problems(child, _RULES.get(key, _PLAIN))
     elif isinstance(value, list):

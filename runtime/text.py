@@ -17,7 +17,7 @@ _LARGEST = 64 * 2**20
 
 
 def tokenize(texts: Sequence[str], folder: Path, manifest: Manifest) -> dict[str, Array]:
-    """The inputs `ids`, `mask` (1 for a token, 0 for padding) and, where named, `types`: [texts, tokens], in their declared dtypes.
+    """The inputs `ids` and, where named, `mask` (1 for a token, 0 for padding) and `types`: [texts, tokens], in their declared dtypes.
 
     Each text is cut to `max_length` tokens (and to the dim's maximum), and padded to the longest, or to the next size that the dim allows.
     """
@@ -32,10 +32,11 @@ def tokenize(texts: Sequence[str], folder: Path, manifest: Manifest) -> dict[str
     length = _length(max(len(encoding.ids) for encoding in encodings), how, manifest)
     for encoding in encodings:
         encoding.pad(length, **padding)
-    columns = {how.ids: "ids", how.mask: "attention_mask"} | ({how.types: "type_ids"} if how.types else {})
+    columns = ((how.ids, "ids"), (how.mask, "attention_mask"), (how.types, "type_ids"))
     return {
         name: np.array([getattr(encoding, column) for encoding in encodings], numpy_dtype(manifest.input(name).dtype))
-        for name, column in columns.items()
+        for name, column in columns
+        if name is not None
     }
 
 

@@ -71,9 +71,9 @@ def test_lengths_are_those_that_the_dim_allows(tmp_path: Path, dims: dict[str, A
     assert got["mask"].sum() == min(5, length)
 
 
-def test_types_are_optional(tmp_path: Path) -> None:
-    folder = bundle(tmp_path, tokenizer(None), {"T": {"max": 64}}, types=None)
-    assert set(tokenize(["a"], folder, read_manifest(folder))) == {"ids", "mask"}
+def test_mask_and_types_are_optional(tmp_path: Path) -> None:
+    folder = bundle(tmp_path, tokenizer(None), {"T": {"max": 64}}, types=None, mask=None)
+    assert set(tokenize(["a"], folder, read_manifest(folder))) == {"ids"}
 
 
 def test_refusals(tmp_path: Path) -> None:

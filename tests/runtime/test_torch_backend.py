@@ -88,6 +88,23 @@ def test_it_computes_what_the_module_computes(tmp_path: Path, archive: bytes) ->
             session(x=X, ids=np.full((3, 2), 3) - [[3, 0]])
 
 
+def test_sizes_that_are_multiples(tmp_path: Path) -> None:
+    class Halve(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return torch.nn.functional.avg_pool1d(x, 4)
+
+    size = 4 * torch.export.Dim("unit", min=1, max=16)
+    torch.export.save(torch.export.export(Halve(), (torch.ones(1, 2, 8),), dynamic_shapes={"x": {2: size}}), tmp_path / "made.pt2")
+    changes = TENSORS | {
+        "inputs": [{"name": "x", "dtype": "float32", "shape": [1, 2, "H"]}],
+        "outputs": [{"name": "y", "dtype": "float32", "shape": [1, 2, "H // 4"]}],
+        "dims": {"H": {"min": 4, "opt": 8, "max": 64, "multiple_of": 4}},
+    }
+    session = Session(handmade.write(tmp_path / "bundle", {"model.pt2": (tmp_path / "made.pt2").read_bytes()}, **changes))
+    x = np.arange(24, dtype=np.float32).reshape(1, 2, 12)
+    np.testing.assert_array_equal(session(x=x)["y"], x.reshape(1, 2, 3, 4).mean(-1))
+
+
 def test_read_only_inputs(tmp_path: Path, archive: bytes) -> None:
     frozen = X.copy()
     frozen.flags.writeable = False
@@ -187,6 +204,11 @@ ATTACKS: dict[str, Callable[[Records, Path], None]] = {
     "code in a forward argument": in_json(
         MODEL, lambda v: v["graph_module"]["module_call_graph"][0]["signature"].update(forward_arg_names=[f"x={CODE}"])
     ),
+    "a range to count up to": in_json(MODEL, lambda v: v["range_constraints"].update(u99999999999={"min_val": 0, "max_val": 1})),
+    "a range that int() still reads": in_json(
+        MODEL, lambda v: v["range_constraints"].update({"u 99999999999": {"min_val": 0, "max_val": 1}})
+    ),
+    "code in a range": in_json(MODEL, lambda v: v["range_constraints"].update({CODE: {"min_val": 0, "max_val": 1}})),
     "a class in a tree": in_json(
         MODEL,
         lambda v: v["graph_module"]["module_call_graph"][0]["signature"].update(in_spec='[1, {"type": "os.system", "context": "null"}]'),

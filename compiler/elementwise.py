@@ -12,7 +12,21 @@ from lamina.schema.dims import DTYPES, FLOATS, INTEGERS, TensorType
 
 NUMBERS = (*FLOATS, *INTEGERS)
 BOOL = ("bool",)
-KINDS = {FLOATS: "floating point", INTEGERS: "an integer", NUMBERS: "a number", BOOL: "bool"}
+# Narrow integers are for storage: standard operators and runtimes compute with few of them.
+SIGNED = tuple(d for d in NUMBERS if d != "uint8")
+ORDERED = tuple(d for d in NUMBERS if d != "int16")
+WIDE = (*FLOATS, "int64", "int32")
+KINDS = {
+    FLOATS: "floating point",
+    INTEGERS: "an integer",
+    NUMBERS: "a number",
+    BOOL: "bool",
+    SIGNED: "a number with a sign",
+    ORDERED: "a number of another dtype than int16",
+    WIDE: "floating point, int64 or int32",
+    (*WIDE, *BOOL): "floating point, int64, int32 or bool",
+    (*ORDERED, *BOOL): "of another dtype than int16",
+}
 
 
 def need_dtype(x: TensorType, dtypes: tuple[str, ...], what: str = "the input") -> None:
@@ -20,7 +34,8 @@ def need_dtype(x: TensorType, dtypes: tuple[str, ...], what: str = "the input") 
     if x.dtype in dtypes:
         return
     kind = KINDS.get(dtypes, " or ".join(dtypes))
-    example = "float32" if "float32" in dtypes else "int64" if "int64" in dtypes else dtypes[0]
+    preferred = ("int32", "float32") if x.dtype in INTEGERS else ("float32", "int64")
+    example = next((d for d in preferred if d in dtypes), dtypes[0])
     raise OpError(f"{what} must be {kind}, but it is {x}", f"convert it with cast(x, '{example}')", "dtype")
 
 

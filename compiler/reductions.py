@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import NUMBERS, need_dtype
+from lamina.compiler.elementwise import NUMBERS, ORDERED, need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Op, OpError
 from lamina.compiler.rules import Dims, as_scalar, at_most, axes_of, reduced
@@ -39,7 +39,7 @@ class ArgReduction(Op):
     keepdim: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
-        need_dtype(x, NUMBERS)
+        need_dtype(x, ORDERED)
         axes = axes_of(self.dim, x)
         return TensorType("int64", reduced(x, axes, self.keepdim))
 

@@ -7,7 +7,7 @@ from lamina.compiler.reductions import ArgReduction
 
 
 class Argmax(ArgReduction):
-    """y = index of the largest x along `dim`, the first one of equals. x: numbers, any shape; y: int64. Source: torch.argmax."""
+    """y = index of the largest x along `dim`, the first one of equals. x: numbers but int16, any shape; y: int64. Source: torch.argmax."""
 
     name = "argmax"
     examples = (

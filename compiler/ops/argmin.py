@@ -7,7 +7,7 @@ from lamina.compiler.reductions import ArgReduction
 
 
 class Argmin(ArgReduction):
-    """y = index of the smallest x along `dim`, the first one of equals. x: numbers, any shape; y: int64. Source: torch.argmin."""
+    """y = index of the smallest x along `dim`, the first one of equals. x: numbers but int16, any shape; y: int64. Source: torch.argmin."""
 
     name = "argmin"
     examples = (

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import NUMBERS, need_dtype
+from lamina.compiler.elementwise import WIDE, need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, axis
 from lamina.schema.dims import TensorType
@@ -10,7 +10,7 @@ from lamina.schema.dims import TensorType
 class Cumsum(Op):
     """y[i] = x[0] + ... + x[i] along `dim`.
 
-    `exclusive` leaves x[i] itself out, `reverse` sums from the end. x: numbers, any shape but a scalar. Source: torch.cumsum.
+    `exclusive` leaves x[i] itself out, `reverse` sums from the end. x: float, int64 or int32, any shape but a scalar. Source: torch.cumsum.
     """
 
     name = "cumsum"
@@ -24,7 +24,7 @@ class Cumsum(Op):
     )
 
     def infer(self, x: TensorType) -> TensorType:
-        need_dtype(x, NUMBERS)
+        need_dtype(x, WIDE)
         axis(self.dim, x)
         return x
 

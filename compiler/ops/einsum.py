@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import NUMBERS, need_dtype, same_dtype
+from lamina.compiler.elementwise import WIDE, need_dtype, same_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Types
 from lamina.schema.dims import Dim, Size, TensorType, product
@@ -15,8 +15,8 @@ Labels = tuple[str, ...]
 class Einsum(Op):
     """A sum of products over named dimensions, such as `bhid,bhjd->bhij`.
 
-    xs: numbers of one dtype, one for each term of the equation. A dimension that is not in the output is summed over; `...` stands for any
-    number of leading dimensions, which broadcast. Lowered to MatMul, pair by pair from the left. Source: torch.einsum.
+    xs: float, int64 or int32, of one dtype, one for each term of the equation. A dimension that is not in the output is summed over;
+    `...` stands for any number of dimensions, which broadcast. Lowered to MatMul, pair by pair from the left. Source: torch.einsum.
     """
 
     name = "einsum"
@@ -37,7 +37,7 @@ class Einsum(Op):
 
     def infer(self, *xs: TensorType) -> TensorType:
         same_dtype(*xs)
-        need_dtype(xs[0], NUMBERS)
+        need_dtype(xs[0], WIDE)
         terms, output = labels(self.equation, xs)
         sizes = label_sizes(self.equation, terms, xs)
         for label in output:

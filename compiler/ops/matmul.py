@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import NUMBERS, need_dtype, same_dtype
+from lamina.compiler.elementwise import WIDE, need_dtype, same_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Types, broadcast
 from lamina.schema.dims import Size, TensorType, product
@@ -12,8 +12,8 @@ from lamina.schema.dims import Size, TensorType, product
 class Matmul(Op):
     """z = x @ y: [..., m, k] by [..., k, n] gives [..., m, n], leading dimensions broadcast.
 
-    A one-dimensional x is a row, a one-dimensional y a column, and the dimension this adds goes again. x, y: numbers of one dtype.
-    Source: torch.matmul.
+    A one-dimensional x is a row, a one-dimensional y a column, and the dimension this adds goes again.
+    x, y: float, int64 or int32, of one dtype. Source: torch.matmul.
     """
 
     name = "matmul"
@@ -27,7 +27,7 @@ class Matmul(Op):
     )
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
-        need_dtype(x, NUMBERS)
+        need_dtype(x, WIDE)
         if not x.rank or not y.rank:
             raise OpError(f"matmul needs tensors with dimensions, but has {x} and {y}", "use x * y for a scalar")
         inner = y.shape[-2] if y.rank > 1 else y.shape[0]

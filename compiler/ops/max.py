@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import ORDERED
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example
 from lamina.compiler.reductions import Reduction
 
 
 class Max(Reduction):
-    """y = largest of x over `dims` (all when None). x: numbers, any shape. Source: torch.amax."""
+    """y = largest of x over `dims` (all when None). x: numbers but int16, any shape. Source: torch.amax."""
 
     name = "max"
+    dtypes = ORDERED
     examples = (
         Example({}, ["float32[b, 8]"]),
         Example({"dims": [2, 3]}, ["float32[b, 3, h, w]"]),

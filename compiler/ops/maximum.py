@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import Binary
+from lamina.compiler.elementwise import ORDERED, Binary
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example
 
@@ -9,10 +9,11 @@ from lamina.compiler.op import Example
 class Maximum(Binary):
     """z = max(x, y).
 
-    x, y: numbers of one dtype, shapes broadcast; z: the same dtype. Source: torch.maximum.
+    x, y: numbers of one dtype, not int16, shapes broadcast; z: the same dtype. Source: torch.maximum.
     """
 
     name = "maximum"
+    dtypes = ORDERED
     examples = (
         Example({}, ["float32[b, 8]", "float32[b, 8]"]),
         Example({}, ["float32[b, 3, h, w]", "float32[3, 1, w]"]),

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import NUMBERS, Unary
+from lamina.compiler.elementwise import SIGNED, Unary
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example
 
 
 class Neg(Unary):
-    """y = -x. x: a number, any shape. Source: torch.neg."""
+    """y = -x. x: a number with a sign, any shape. Source: torch.neg."""
 
     name = "neg"
-    dtypes = NUMBERS
+    dtypes = SIGNED
     examples = (Example({}, ["float32[b, 8]"]), Example({}, ["int64[b, t]"]))
 
     def define(self, g: Builder, x: Value) -> Value:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import BOOL, ORDERED, need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, SizeArg
 from lamina.compiler.rules import at_most
@@ -16,7 +17,7 @@ class Pad(Op):
     `amounts`: one entry for each of the last dimensions, in order, each a number for both sides or [before, after];
     a single number pads every dimension after the second, as in an image.
     `mode`: `constant` (of `value`), `reflect` (without the edge), `edge` or `wrap`.
-    x: any dtype (constant), any shape. Source: torch.nn.functional.pad; onnx Pad.
+    x: any dtype but int16, any shape. Source: torch.nn.functional.pad; onnx Pad.
     """
 
     name = "pad"
@@ -36,6 +37,7 @@ class Pad(Op):
 
     def infer(self, x: TensorType) -> TensorType:
         pairs = self._pairs(x)
+        need_dtype(x, (*ORDERED, *BOOL))
         if x.dtype not in FLOATS and self.value != int(self.value):
             raise OpError(f"`value` is {self.value}, but {x} holds whole numbers", code="dtype")
         for size, pair in zip(x.shape, pairs, strict=True):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Positive, need_rank
-from lamina.schema.dims import TensorType
+from lamina.schema.dims import FLOATS, TensorType
 
 
 class PixelShuffle(Op):
@@ -14,7 +14,11 @@ class PixelShuffle(Op):
 
     name = "pixel_shuffle"
     factor: Positive
-    examples = (Example({"factor": 2}, ["float32[b, 12, h, w]"]), Example({"factor": 3}, ["float32[2, 9, 4, t]"]))
+    examples = (
+        Example({"factor": 2}, ["float32[b, 12, h, w]"]),
+        Example({"factor": 3}, ["float32[2, 9, 4, t]"]),
+        Example({"factor": 2}, ["int64[b, 8, h, t]"]),
+    )
 
     def infer(self, x: TensorType) -> TensorType:
         need_rank(x, 4)
@@ -24,4 +28,8 @@ class PixelShuffle(Op):
         return x.with_shape((n, c // self.factor**2, h * self.factor, w * self.factor))
 
     def define(self, g: Builder, x: Value) -> Value:
-        return g("DepthToSpace", x, blocksize=self.factor, mode="CRD")
+        if x.dtype in FLOATS:
+            return g("DepthToSpace", x, blocksize=self.factor, mode="CRD")
+        (n, c, h, w), r = x.shape, self.factor
+        parts = g("Reshape", x, g.shape([n, c // r**2, r, r, h, w]))
+        return g("Reshape", g.transpose(parts, 0, 1, 4, 2, 5, 3), g.shape([n, c // r**2, h * r, w * r]))

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import WIDE
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example
 from lamina.compiler.reductions import Reduction
 
 
 class Sum(Reduction):
-    """y = sum of x over `dims` (all when None). x: numbers, any shape. Source: torch.sum."""
+    """y = sum of x over `dims` (all when None). x: float, int64 or int32, any shape. Source: torch.sum."""
 
     name = "sum"
+    dtypes = WIDE
     examples = (
         Example({}, ["float32[b, 8]"]),
         Example({"dims": [-1, 1], "keepdim": True}, ["float32[b, 3, h, w]"]),

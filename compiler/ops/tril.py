@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import BOOL, WIDE, need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError
 from lamina.schema.dims import TensorType
 
 
 class Tril(Op):
-    """x where column - row <= `diagonal`, else 0, in its last two dimensions. x: numbers or bool, [..., n, m]. Source: torch.tril."""
+    """x where column - row <= `diagonal`, else 0, in its last two dimensions.
+
+    x: float, int64, int32 or bool, [..., n, m]. Source: torch.tril.
+    """
 
     name = "tril"
     diagonal: int = 0
@@ -18,6 +22,7 @@ class Tril(Op):
     )
 
     def infer(self, x: TensorType) -> TensorType:
+        need_dtype(x, (*WIDE, *BOOL))
         if x.rank < 2:
             raise OpError(f"the input must have at least 2 dimensions, but it is {x}")
         return x

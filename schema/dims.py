@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, get_args
 
+from lamina.schema.diagnostics import Fault
+
 DType = Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
 DTYPES: tuple[str, ...] = get_args(DType)
+MAX_WEIGHT = 200
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
 
@@ -69,6 +72,15 @@ class Dim:
 
     terms: tuple[tuple[Monomial, int], ...]
 
+    def __post_init__(self) -> None:
+        if self.weight > MAX_WEIGHT or any(not -(2**63) <= c < 2**63 for _, c in self.terms):
+            raise _too_large()
+
+    @cached_property
+    def weight(self) -> int:
+        """How many named dims and terms the size is written with, those inside divisions too: what work on it costs."""
+        return sum(1 + sum(1 if isinstance(a, Symbol) else a.numerator.weight + a.divisor.weight for a in m) for m, _ in self.terms)
+
     @staticmethod
     def of(symbol: Symbol) -> Dim:
         return Dim((((symbol,), symbol.multiple_of),))
@@ -90,6 +102,8 @@ class Dim:
     def __mul__(self, other: object) -> Any:
         if not _is_size(other):
             return NotImplemented
+        if self.weight * len(_terms(other)) > MAX_WEIGHT**2 // 4:
+            raise _too_large()
         product: dict[Monomial, int] = {}
         for (ma, ca), (mb, cb) in itertools.product(self.terms, _terms(other)):
             key = tuple(sorted(ma + mb, key=_order))
@@ -133,6 +147,15 @@ class Dim:
 
     def bounds(self) -> tuple[int, int]:
         """A lower and an upper bound over the declared ranges (sound, not always tight)."""
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> tuple[int, int]:
+        return _end(self, -1), _end(self, 1)
+
+    @cached_property
+    def interval(self) -> tuple[int, int]:
+        """Bounds by interval arithmetic: each term as if the others did not depend on the same dims."""
         low = high = 0
         for monomial, coefficient in self.terms:
             a = b = 1
@@ -142,9 +165,7 @@ class Dim:
                 a, b = min(corners), max(corners)
             low += min(a * coefficient, b * coefficient)
             high += max(a * coefficient, b * coefficient)
-        if not any(_divisor(monomial) for monomial, _ in self.terms):
-            return low, high
-        return max(low, _relaxed(self, -1)), min(high, _relaxed(self, 1))
+        return low, high
 
     def __str__(self) -> str:
         return _text(self)
@@ -216,6 +237,10 @@ def product(sizes: Iterable[Size]) -> Size:
     for size in sizes:
         total = total * size
     return total
+
+
+def _too_large() -> Fault:
+    return Fault("limit", f"a size is written with more than {MAX_WEIGHT} terms, or with a number beyond 64 bits", hint="use simpler sizes")
 
 
 def _is_size(value: object) -> bool:
@@ -302,6 +327,17 @@ def _divisor(monomial: Monomial) -> int:
     return atom.divisor.terms[0][1]
 
 
+def _end(size: Size, sign: int) -> int:
+    """The upper bound (sign 1) or the lower one (-1). Only one end is followed, so that nested divisions cost one step each."""
+    if not isinstance(size, Dim):
+        return size
+    end = size.interval[sign > 0]
+    varying = [monomial for monomial, _ in size.terms if monomial]
+    if len(varying) < 2 or not any(map(_divisor, varying)):  # nothing that could cancel
+        return end
+    return min(end, _relaxed(size, 1)) if sign > 0 else max(end, _relaxed(size, -1))
+
+
 def _relaxed(dim: Dim, sign: int) -> int:
     """A bound from above (sign 1) or below (-1) with n/d - (d-1)/d <= floor(n / d) <= n/d, so that `t // 2 <= t` is seen."""
     scale = math.lcm(*(_divisor(monomial) or 1 for monomial, _ in dim.terms))
@@ -313,8 +349,8 @@ def _relaxed(dim: Dim, sign: int) -> int:
             total = total + (atom.numerator - slack) * (coefficient * scale // divisor)
         else:
             total = total + Dim(((monomial, coefficient * scale),))
-    low, high = bounds(total)
-    return high // scale if sign > 0 else -(-low // scale)
+    end = _end(total, sign)
+    return end // scale if sign > 0 else -(-end // scale)
 
 
 def _order(atom: Atom) -> str:

@@ -257,7 +257,9 @@ class Caller:
 
     def _input(self, op: type[Op], key: str, given: Given, seen: Seen) -> Any:
         value = self._once(given, seen)
-        if value is UNKNOWN or value is None or isinstance(value, Value | bool | int | float):
+        sign = signature(op)
+        optional = key in sign.inputs[sign.required :] and not sign.variadic
+        if value is UNKNOWN or (value is None and optional) or isinstance(value, Value | bool | int | float):
             return value
         raise Fault("type", f"the input `{key}` of `{op.name}` must be a tensor, but it is {shown(value)}", given.span)
 

@@ -46,7 +46,8 @@ from lamina.schema.types import TypeDecl
 
 MAX_STEPS = 200_000
 _DEPENDS_ON_CALL = ("shape", "dtype", "type", "value", "dynamic", "index")
-MAX_WORK = 5_000_000
+MAX_WORK = 2_000_000
+MAX_FAULTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Elaborator:
         self.callers: list[tuple[str, Span]] = []  # the blocks that are being run, and where each is called
         self.caller = Caller(self)
         self.dims = {n: Symbol(n, d.min, d.opt, d.max, d.multiple_of) for n, d in spec.dims.items()}
-        self._steps = self._work = self._names = 0
+        self._steps = self._work = self._names = self._faults = 0
         self._flows: dict[int, s.Flow] = {}
 
     # --- the model ---
@@ -245,6 +246,8 @@ class Elaborator:
 
     def work(self, amount: int) -> None:
         """Count work, and stop a file that would never end. Raises Fault."""
+        if self._work > MAX_WORK:
+            raise Poisoned  # that has been said
         self._work += amount
         if self._work > MAX_WORK:
             raise Fault("limit", f"the spec needs more than {MAX_WORK:,} evaluations at compile time", hint="use fewer unrolled iterations")
@@ -429,6 +432,7 @@ class Elaborator:
 
     def report(self, fault: Fault, span: Span) -> None:
         """Keep a diagnostic. What depends on the sizes that a block was called with says where that was."""
+        self._faults += 1
         if fault.code in _DEPENDS_ON_CALL:
             fault.notes = (*fault.notes, *(Note(f"`{name}` is called here", place) for name, place in self.callers[:-4:-1]))
         self.collector.add(fault.at(span))
@@ -460,12 +464,16 @@ class Elaborator:
             except Fault as fault:
                 self.report(fault, step.span)
                 _poison(step, frame)
-                if fault.code == "limit":
+                if fault.code == "limit" or self._exhausted():
                     raise Poisoned from fault
             except Poisoned:
                 _poison(step, frame)
-                if self._steps > MAX_STEPS or self._work > MAX_WORK:
+                if self._exhausted():
                     raise
+
+    def _exhausted(self) -> bool:
+        """Whether it is time to stop: a fault in a long loop may be slow to find, and is there at each pass."""
+        return self._steps > MAX_STEPS or self._work > MAX_WORK or self._faults > MAX_FAULTS
 
     def _step_call(self, step: s.Call, frame: Frame) -> None:
         name = step.callee.text

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import operator
 from collections.abc import Callable
 from typing import Any
 
+from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import Dim, compare, product
 
@@ -58,6 +60,12 @@ def _times(a: Any, b: Any) -> Any:
     return a * b
 
 
+def _modulo(a: Any, b: Any) -> Any:
+    if isinstance(a, str):
+        raise TypeError("Python would format the text")
+    return a % b
+
+
 def _divide(a: Any, b: Any) -> Any:
     if isinstance(a, Dim) or isinstance(b, Dim):
         raise Fault("expression", f"`/` makes a fraction, and {a if isinstance(a, Dim) else b} is a size", hint="write `//`")
@@ -70,7 +78,7 @@ ARITHMETIC: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Mult: _times,
     ast.Div: _divide,
     ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
+    ast.Mod: _modulo,
     ast.Pow: _power,
 }
 ON_TENSORS: dict[type[ast.AST], str] = {
@@ -135,6 +143,28 @@ def _extreme_size(name: str, items: list[Any]) -> Any:
     return best
 
 
+def _sum(items: list[Any]) -> Any:
+    if items and all(isinstance(i, list) for i in items):
+        return list(itertools.islice(itertools.chain.from_iterable(items), MAX_LIST + 1))
+    return sum(items[1:], items[0]) if items else 0
+
+
+def _product(items: list[Any]) -> Any:
+    total: Any = 1
+    for item in items:
+        total = bounded(total * item)
+    return total
+
+
+def _on_list(name: str, function: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    def checked(items: Any) -> Any:
+        if not isinstance(items, list):
+            raise Fault("type", f"`{name}` needs a list, but it is given {shown(items)}")
+        return function(items)
+
+    return checked
+
+
 def _int(value: Any) -> Any:
     return value if isinstance(value, Dim) else int(value)
 
@@ -142,12 +172,12 @@ def _int(value: Any) -> Any:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "range": _range,
     "len": _length,
-    "enumerate": lambda items: [[i, v] for i, v in enumerate(items)],
+    "enumerate": _on_list("enumerate", lambda items: [[i, v] for i, v in enumerate(items)]),
     "zip": lambda *lists: [list(v) for v in zip(*lists, strict=True)],
-    "reversed": lambda items: list(reversed(items)),
-    "sorted": lambda items: sorted(items),
-    "sum": lambda items: sum(items[1:], items[0]) if items else 0,
-    "prod": lambda items: product(items) if all(isinstance(i, int | Dim) for i in items) else math.prod(items),
+    "reversed": _on_list("reversed", lambda items: list(reversed(items))),
+    "sorted": _on_list("sorted", sorted),
+    "sum": _on_list("sum", _sum),
+    "prod": _on_list("prod", _product),
     "min": _extreme("min", min),
     "max": _extreme("max", max),
     "abs": abs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import Dim
@@ -13,7 +14,7 @@ from lamina.schema.dims import Dim
 def index_list(value: Any, indices: list[Any], text: str) -> Any:
     """An element or a part of a compile-time list. Raises Fault."""
     if not isinstance(value, list | str) or len(indices) != 1:
-        raise Fault("type", f"`{text}` cannot be indexed: it is {value!r}")
+        raise Fault("type", f"`{text}` cannot be indexed: it is {shown(value)}")
     index = indices[0]
     if isinstance(index, int) and not -len(value) <= index < len(value):
         raise Fault(
@@ -22,7 +23,7 @@ def index_list(value: Any, indices: list[Any], text: str) -> Any:
             hint=f"use {-len(value)} to {len(value) - 1}" if value else "",
         )
     if not isinstance(index, int | slice):
-        raise Fault("type", f"a list is indexed with a fixed whole number, not {index!r}")
+        raise Fault("type", f"a list is indexed with a fixed whole number, not {shown(index)}")
     return value[index]
 
 
@@ -54,5 +55,5 @@ def _one(op: Callable[..., Value], x: Value, index: Any, dim: int) -> tuple[Valu
     if isinstance(index, Value):
         return op("gather", x, index, dim=dim), dim + index.rank
     if isinstance(index, bool) or not isinstance(index, int | Dim):
-        raise Fault("index", f"a tensor is indexed with whole numbers, slices, None, ... or an integer tensor, not {index!r}")
+        raise Fault("index", f"a tensor is indexed with whole numbers, slices, None, ... or an integer tensor, not {shown(index)}")
     return op("select", x, dim=dim, index=index), dim

@@ -13,6 +13,7 @@ from lamina.compiler.bundle import BundleWriter
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.elaborator import Elaborated
 from lamina.compiler.graph import Graph, Parameter
+from lamina.compiler.index_bounds import index_bounds
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
@@ -173,6 +174,7 @@ class _Job:
     def manifest(self, built: Mapping[str, dict[str, Any]]) -> Manifest:
         """The manifest of what was built."""
         spec, graph = self.spec, self.model.graph
+        bounds = index_bounds(lower(graph, "onnx"))
         tokenizer = spec.tokenizer.model_dump() | {"file": "tokenizer.json"} if spec.tokenizer else None
         data = {
             "model": spec.model,
@@ -180,7 +182,7 @@ class _Job:
             "config": {k: _jsonable(v) for k, v in self.model.config.items()},
             "version": _version(),
             "summary": spec.summary,
-            "inputs": [_tensor(v) for v in graph.inputs],
+            "inputs": [_tensor(v) | {"below": bounds.get(v.name)} for v in graph.inputs],
             "outputs": [{**_tensor(v), "name": d.name} for v, d in zip(graph.outputs, spec.outputs, strict=True)],
             "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in self.model.dims.items()},
             "parameters": sum(parameter_size(p) for p in graph.parameters() if p.trainable),

@@ -10,21 +10,20 @@ from pathlib import Path
 from typing import Any, get_args
 
 from lamina.compiler.bundle import BundleWriter
+from lamina.compiler.describe import describe
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.elaborator import Elaborated
-from lamina.compiler.graph import Graph, Parameter
-from lamina.compiler.index_bounds import index_bounds
+from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
+from lamina.compiler.tokenizer import find_tokenizer
 from lamina.compiler.weights.tensor import Tensor, Weights
-from lamina.runtime.manifest import Manifest
-from lamina.schema.diagnostics import Diagnostic, Span, SpecError
-from lamina.schema.dims import Dim
 from lamina.schema.spec import ModelSpec
 
 TARGETS: tuple[str, ...] = get_args(Target)
 ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt": "model.trt.onnx"}
+TOKENIZER = "tokenizer.json"
 Progress = Callable[[str], None]
 
 
@@ -60,7 +59,8 @@ def compile(  # the word that users expect
     with BundleWriter(Path(out)) as writer:
         job = _Job(spec, model, source, writer, progress)
         built = job.build(targets, tuple(compute_capabilities))
-        writer.commit(job.manifest(built))
+        tokenizer = TOKENIZER if job.tokenizer is not None else None
+        writer.commit(describe(spec, model, source.name, built, writer.records(), tokenizer))
     return Path(out)
 
 
@@ -84,6 +84,7 @@ class _Job:
 
     def __init__(self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, progress: Progress) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
+        self.tokenizer = find_tokenizer(spec, source.folder)
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
@@ -156,65 +157,5 @@ class _Job:
             path = self.writer.path(name)
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
-        if self.spec.tokenizer is not None:
-            shutil.copyfile(self._tokenizer(self.spec.tokenizer.file), self.writer.path("tokenizer.json"))
-
-    def _tokenizer(self, name: str) -> Path:
-        """The tokenizer's file: beside the checkpoint, else beside the spec. Raises SpecError."""
-        folders = [f for f in (self.source.folder, self.spec.path.parent) if f is not None]
-        for folder in folders:
-            found = folder / name
-            if ".." not in Path(name).parts and not Path(name).is_absolute() and found.is_file():
-                return found
-        span = Span(str(self.spec.path), 1, 1)
-        tried = " or ".join(str(f) for f in folders)
-        message = f"the tokenizer `{name}` is not in {tried}"
-        raise SpecError([Diagnostic("file", message, span, "put it beside the checkpoint given with --weights")], self.spec.sources)
-
-    def manifest(self, built: Mapping[str, dict[str, Any]]) -> Manifest:
-        """The manifest of what was built."""
-        spec, graph = self.spec, self.model.graph
-        bounds = index_bounds(lower(graph, "onnx"))
-        tokenizer = spec.tokenizer.model_dump() | {"file": "tokenizer.json"} if spec.tokenizer else None
-        data = {
-            "model": spec.model,
-            "variant": spec.variant,
-            "config": {k: _jsonable(v) for k, v in self.model.config.items()},
-            "version": _version(),
-            "summary": spec.summary,
-            "inputs": [_tensor(v) | {"below": bounds.get(v.name)} for v in graph.inputs],
-            "outputs": [{**_tensor(v), "name": d.name} for v, d in zip(graph.outputs, spec.outputs, strict=True)],
-            "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in self.model.dims.items()},
-            "parameters": sum(parameter_size(p) for p in graph.parameters() if p.trainable),
-            "weights": {"source": self.source.name},
-            "targets": built,
-            "preprocess": {k: p.model_dump() for k, p in spec.preprocess.items()} or None,
-            "tokenizer": tokenizer,
-            "files": self.writer.records(),
-        }
-        return Manifest.model_validate(data, strict=False)
-
-
-def parameter_size(parameter: Parameter) -> int:
-    """The number of elements of a weight."""
-    total = 1
-    for size in parameter.shape:
-        assert isinstance(size, int)
-        total *= size
-    return total
-
-
-def _tensor(value: Any) -> dict[str, Any]:
-    return {"name": value.name, "dtype": value.dtype, "shape": [str(s) if isinstance(s, Dim) else s for s in value.shape]}
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_jsonable(v) for v in value]
-    return value if isinstance(value, int | float | str | bool | None) else getattr(value, "name", str(value))
-
-
-def _version() -> str:
-    from lamina import __version__
-
-    return __version__
+        if self.tokenizer is not None:
+            shutil.copyfile(self.tokenizer, self.writer.path(TOKENIZER))

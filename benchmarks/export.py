@@ -120,7 +120,9 @@ def export(network: Any, file: Path | None = None) -> Any:
 
 def _line(row: dict[str, Any]) -> str:
     stages = ", ".join(f"{k} {1e3 * v:.1f}" for k, v in row["stages"].items())
-    parts = [f"{k}: {1e3 * row[k]['ours']:.0f} ms against {row[k]['theirs']:.2f} s, {row[k]['ratio']:.1f}x" for k in ("in memory", "to a file")]
+    parts = [
+        f"{k}: {1e3 * row[k]['ours']:.0f} ms against {row[k]['theirs']:.2f} s, {row[k]['ratio']:.1f}x" for k in ("in memory", "to a file")
+    ]
     return f"{row['network']:<22} {'; '.join(parts)} ({stages} ms)"
 
 

@@ -47,7 +47,9 @@ def main() -> None:
     low, mean, high = interval(list(found.values()))
     print(f"geometric mean {mean:.3f} (95% {low:.3f} to {high:.3f})")
     if options.json:
-        options.json.write_text(json.dumps({k: statistics.median(v) for k, v in found.items()} | {"mean": mean, "low": low, "high": high}, indent=1))
+        options.json.write_text(
+            json.dumps({k: statistics.median(v) for k, v in found.items()} | {"mean": mean, "low": low, "high": high}, indent=1)
+        )
 
 
 def prepare(peer: Peer, folder: Path) -> tuple[Path, Path]:

@@ -9,7 +9,7 @@ from lamina.schema.spec import ModelSpec
 
 
 def find_tokenizer(spec: ModelSpec, checkpoint: Path | None) -> Path | None:
-    """The file, or None where the spec names none. Random weights go without it; with a checkpoint's folder it must be there (SpecError)."""
+    """The file, or None where there is none. Random weights go without it; beside a checkpoint it must be there (SpecError)."""
     if spec.tokenizer is None:
         return None
     name = Path(spec.tokenizer.file)

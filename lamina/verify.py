@@ -13,7 +13,7 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.elaborator import Elaborated
 from lamina.compiler.reference import Reference, reference
 from lamina.runtime import Session
-from lamina.runtime.manifest import Manifest, read_manifest
+from lamina.runtime.manifest import Manifest, Range, read_manifest
 from lamina.runtime.samples import sample_inputs
 from lamina.schema.diagnostics import Span
 from lamina.schema.read import read_spec
@@ -92,11 +92,12 @@ def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int
     """Three points of the dynamic dims: all at their smallest, a middle one, and all near their `opt` (batches kept small)."""
     dims = manifest.dims
     seen = []
-    for pick in (
+    picks: tuple[Callable[[Range], int], ...] = (
         lambda r: r.min,
         lambda r: min(r.max, r.min + r.multiple_of),
         lambda r: min(r.opt, max(r.min, limit // r.multiple_of * r.multiple_of)),
-    ):
+    )
+    for pick in picks:
         point = {name: pick(extent) for name, extent in dims.items()}
         if point not in seen:
             seen.append(point)

@@ -1,122 +1,151 @@
-"""The JSON Schema of a spec file: an editor completes section names, ops and their arguments, and shows their docs."""
+"""The JSON Schema of a spec file: an editor completes sections, ops and their arguments, and shows their documentation.
+
+It is looser than the checker, never stricter: wherever a number or list is due an expression may stand, and a key of a step that is
+not an op may be a block of the user's own.
+"""
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
-from lamina.compiler.elaborate.calls import weight_names
-from lamina.compiler.op import Op, signature
+from lamina.compiler.json_schema_calls import EXPRESSION, call, plain_names, tidy
+from lamina.compiler.op import Op
 from lamina.compiler.registry import find_op, op_names
 from lamina.schema import spec as s
+from lamina.schema.dims import DTYPES
 from lamina.schema.weights import WeightRules
 
-_TEXT = {"type": "string"}
-_VALUE: dict[str, Any] = {"type": ["number", "string", "boolean", "array", "null"]}
-_TENSOR = {
-    "type": "string",
-    "pattern": r"^\s*(float|bfloat|int|uint|bool)\w*\s*\[.*\]\s*$",
-    "description": "dtype[sizes], such as float32[N, 3, H, W]",
-}
+Json = dict[str, Any]
+
+_FLOW, _BLOCK, _MODULES, _CONFIG = ({"$ref": f"#/$defs/{name}"} for name in ("flow", "block", "modules", "config"))
+_TEXT: Json = {"type": "string"}
+_MODEL_SECTIONS = ["model", "inputs", "body", "outputs"]
 
 
-def spec_schema() -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a model file."""
+def spec_schema() -> Json:
+    """JSON Schema (draft 2020-12) of a model file, and of a block file."""
     ops = {name: op for name in sorted(op_names()) if (op := find_op(name)) is not None}
+    definitions = {"flow": _flow(), "step": _step(ops), "names": plain_names(ops), "block": _block(), "modules": _modules()}
+    definitions |= {"config": _config(), **{f"op.{name}": call(op) for name, op in ops.items()}}
+    sections = _sections(definitions)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Lamina spec",
         "type": "object",
-        "required": ["lamina", "model", "inputs", "body", "outputs"],
+        "required": ["lamina"],
         "additionalProperties": False,
-        "properties": _sections(),
-        "$defs": {"flow": _flow(), "step": _step(ops), "block": _block(), "modules": _modules()},
+        "properties": sections,
+        "if": {"anyOf": [{"required": [key]} for key in _MODEL_SECTIONS]},
+        "then": {"required": _MODEL_SECTIONS},
+        "else": {"required": ["blocks"]},
+        "$defs": definitions,
     }
 
 
-def _sections() -> dict[str, Any]:
-    flow, mapping = {"$ref": "#/$defs/flow"}, {"type": "object"}
+def _sections(definitions: Json) -> Json:
+    tensor = _tensor()
     return {
-        "lamina": {"const": 1},
-        "model": _TEXT,
-        "summary": _TEXT,
-        "paper": _model(s.Paper),
-        "use": {"type": "array", "items": _TEXT},
-        "config": mapping,
-        "variants": {"type": "object", "additionalProperties": {"type": ["object", "null"]}},
-        "published": {"type": "object", "additionalProperties": _model(s.Published)},
-        "inputs": {"type": "object", "additionalProperties": _TENSOR},
-        "dims": {"type": "object", "additionalProperties": _model(s.DimDecl, "span")},
-        "state": {"type": "object", "additionalProperties": _TENSOR},
-        "modules": {"$ref": "#/$defs/modules"},
-        "blocks": {"type": "object", "additionalProperties": {"$ref": "#/$defs/block"}},
-        "body": flow,
-        "outputs": {"type": "object", "additionalProperties": _TENSOR},
-        "weights": _model(WeightRules, "span"),
-        "preprocess": {"type": "object", "additionalProperties": _model(s.ImagePreprocess)},
-        "tokenizer": _model(s.Tokenizer),
+        "lamina": {"const": 1, "description": "The version of the language."},
+        "model": _TEXT | {"description": "The model's name."},
+        "summary": _TEXT | {"description": "What the model is, in a sentence."},
+        "paper": _model(s.Paper, definitions),
+        "use": {"type": "array", "items": _TEXT, "description": "Block files: names of the library, or paths that start with `./`."},
+        "config": _named(_CONFIG, "Named values with their defaults; `--set` and variants override them."),
+        "variants": _named({"type": ["object", "null"], "additionalProperties": _CONFIG}, "Sets of overrides of the config, by name."),
+        "published": _named(_model(s.Published, definitions), "Figures of the publication, by variant."),
+        "inputs": _named(tensor, "The model's inputs, in order."),
+        "dims": _named(_model(s.DimDecl, definitions), "The range of every dynamic size."),
+        "state": _named(tensor, "Tensors that are carried from call to call."),
+        "modules": _MODULES,
+        "blocks": _named(_BLOCK, "Parts of the network, to be called like ops."),
+        "body": _FLOW | {"description": "The steps, in order."},
+        "outputs": _named(tensor, "The model's outputs: variables of the body, or its last value where there is one output."),
+        "weights": _model(WeightRules, definitions),
+        "preprocess": _named(_model(s.ImagePreprocess, definitions), "How image files become inputs."),
+        "tokenizer": _model(s.Tokenizer, definitions),
     }
 
 
-def _model(model: type[Any], *hidden: str) -> dict[str, Any]:
-    """A pydantic model's schema, inlined, without fields that a file does not hold."""
-    own = {k: v for k, v in model.model_fields.items() if k not in hidden}
-    full = {k: _field(model, k) for k in own}
-    return {"type": "object", "additionalProperties": False, "properties": full, "required": [k for k, f in own.items() if f.is_required()]}
+def _named(value: Json, description: str) -> Json:
+    return {"type": "object", "additionalProperties": value, "description": description}
 
 
-def _field(model: type[Any], name: str) -> dict[str, Any]:
-    from pydantic import TypeAdapter
-
-    field = model.model_fields[name]
-    try:
-        return TypeAdapter(field.annotation).json_schema()
-    except Exception:  # a field of the schema's own classes: any value, the checker says more
-        return {}
+def _tensor() -> Json:
+    dtypes = "|".join(sorted(DTYPES))
+    return _TEXT | {"pattern": rf"^\s*({dtypes})\s*\[[^\[\]]*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
 
 
-def _flow() -> dict[str, Any]:
-    return {"anyOf": [{"type": "array", "items": {"$ref": "#/$defs/step"}}, {"$ref": "#/$defs/step"}]}
+def _model(model: type[Any], definitions: Json) -> Json:
+    """A pydantic model's schema; the models in it go to the definitions. Places in the file are not something a user writes."""
+    schema: Json = tidy(model.model_json_schema())
+    inner = {k: v for k, v in schema.pop("$defs", {}).items() if k != "Span"}
+    definitions |= inner
+    schema["properties"].pop("span", None)
+    schema["required"] = [key for key in schema.get("required", []) if key != "span"]
+    return schema
 
 
-def _modules() -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": {"$ref": "#/$defs/flow"}}
+def _config() -> Json:
+    plain = {"type": ["number", "string", "boolean"]}
+    return {"anyOf": [plain, {"type": "array", "items": _CONFIG}], "description": "A value, or a declaration such as `float = 4`."}
 
 
-def _block() -> dict[str, Any]:
+def _flow() -> Json:
+    step = {"$ref": "#/$defs/step"}
+    return {"anyOf": [{"type": "array", "items": step}, step]}
+
+
+def _modules() -> Json:
+    return _named(_FLOW, "Callables whose weights are made once and shared by every call.")
+
+
+def _block() -> Json:
     properties = {
         "summary": _TEXT,
-        "args": {"type": "object"},
-        "inputs": {"type": "array", "items": _TEXT},
-        "modules": {"$ref": "#/$defs/modules"},
-        "body": {"$ref": "#/$defs/flow"},
-        "result": {"type": ["string", "array"]},
+        "args": _named(_CONFIG, "Arguments: a type, a declaration such as `float = 4`, or a default."),
+        "inputs": {"type": "array", "items": _TEXT, "default": ["x"]},
+        "modules": _MODULES,
+        "body": _FLOW,
+        "result": {"type": ["string", "array"], "items": _TEXT, "description": "What leaves, where it is not the current value."},
     }
     return {"type": "object", "required": ["body"], "additionalProperties": False, "properties": properties}
 
 
-def _step(ops: dict[str, type[Op]]) -> dict[str, Any]:
-    """A statement, a structure, or a call. Other keys are the user's own blocks and modules."""
-    flow = {"$ref": "#/$defs/flow"}
-    structures: dict[str, Any] = {
-        "residual": flow, "skip": flow, "do": flow, "then": flow, "else": flow, "repeat": _VALUE, "for": _TEXT, "if": _VALUE,
-        "branches": {"type": "array", "items": flow}, "merge": {"enum": ["concat", "add", "mul", "list"]}, "dim": {"type": "integer"},
-        "modules": {"$ref": "#/$defs/modules"}, "scan": {"type": "object"}, "iterate": {"type": "object"}, "map": {"type": "object"},
-        "name": _TEXT,
-    }  # fmt: skip
-    calls = {name: _call(op) for name, op in ops.items()}
-    names = {"type": "string", "examples": [*ops]}
-    return {"anyOf": [names, {"type": "object", "properties": {**calls, **structures}}]}
+def _step(ops: dict[str, type[Op]]) -> Json:
+    """A statement, a call or a structure. Keys that are no op are the user's own blocks and modules."""
+    calls = {name: {"$ref": f"#/$defs/op.{name}"} for name in ops}
+    needs = {"repeat": ["do"], "for": ["do"], "if": ["then"]}
+    return {"anyOf": [{"$ref": "#/$defs/names"}, {"type": "object", "properties": calls | _structures(), "dependentRequired": needs}]}
 
 
-def _call(op: type[Op]) -> dict[str, Any]:
-    schema = op.model_json_schema()
-    arguments = {k: {"anyOf": [v, {"type": "string"}]} | _kept(v) for k, v in schema.get("properties", {}).items()}
-    inputs = dict.fromkeys((*signature(op).inputs[1:], *weight_names(op)), _VALUE)
-    named = {"type": "object", "additionalProperties": False, "properties": {**inputs, **arguments}}
-    found: dict[str, Any] = {"description": inspect.getdoc(op) or "", "anyOf": [named, _VALUE]}
-    return found | ({"$defs": schema["$defs"]} if "$defs" in schema else {})
+def _structures() -> Json:
+    return {
+        "residual": _FLOW | {"description": "x + steps(x)."},
+        "skip": _FLOW | {"description": "The other side of `residual`, in the place of x."},
+        "branches": {"type": "array", "items": _FLOW, "description": "Several flows from the same value."},
+        "merge": {"enum": ["concat", "add", "mul", "list"], "default": "concat", "description": "How branches join."},
+        "dim": {"type": "integer", "default": 1, "description": "Where `merge: concat` joins."},
+        "repeat": {"type": ["integer", "string"], "description": "How often: unrolled, with fresh weights each time."},
+        "for": _TEXT | {"description": "`i in range(4)`: unrolled over a list."},
+        "do": _FLOW,
+        "if": {"type": ["boolean", "string"], "description": "A condition that is decided at compile time."},
+        "then": _FLOW,
+        "else": _FLOW,
+        "modules": _MODULES,
+        "name": {"type": ["string", "integer"], "description": "Names the weights of this step."},
+        **_recurrences(),
+    }
 
 
-def _kept(schema: dict[str, Any]) -> dict[str, Any]:
-    return {k: schema[k] for k in ("default", "description") if k in schema}
+def _recurrences() -> Json:
+    values = _named(EXPRESSION, "Names, and what they are read from or start with.")
+    inner = {"over": EXPRESSION, "values": values, "do": _FLOW, "collect": _named(_TEXT, "Names, and the variables that they collect.")}
+    fixed = {"carry": values, "do": _FLOW, "until": EXPRESSION, "at_most": EXPRESSION}
+    return {
+        name: {"type": "object", "additionalProperties": False, "properties": properties, "description": text}
+        for name, properties, text in (
+            ("scan", inner | {"carry": values}, "A recurrence along an axis."),
+            ("map", inner, "The steps for each slice along an axis."),
+            ("iterate", fixed, "The steps until what they carry no longer changes."),
+        )
+    }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from lamina.compiler.elaborate.elaborator import Elaborated
 from lamina.compiler.graph import Graph, Node, Parameter
@@ -41,9 +42,31 @@ def summarize(model: Elaborated, at: Mapping[str, int] | None = None) -> Summary
     """Sum up a model at some sizes; dims that are not named take their `opt`."""
     env = {name: symbol.opt for name, symbol in model.dims.items()} | dict(at or {})
     seen: set[str] = set()
-    rows = tuple(_row(node, env, seen) for node in model.graph.nodes)
+    rows = tuple(_row(node, env, seen) for node in steps(model.graph))
     weights = sum(size_of(p) * numpy_dtype(p.dtype).itemsize for p in model.graph.parameters())
     return Summary(rows, parameter_count(model.graph), sum(r.macs for r in rows), weights, env)
+
+
+def steps(graph: Graph) -> list[Node]:
+    """The nodes that a spec's steps made: all but those at the end, which only give the outputs their names."""
+    outputs = {id(v) for v in graph.outputs}
+    return [node for node in graph.nodes if not any(id(v) in outputs for v in node.outputs)]
+
+
+def grouped(rows: Sequence[Row], depth: int) -> tuple[Row, ...]:
+    """Neighbouring rows whose paths share their first `depth` parts, as one: summed up, with the output of the last."""
+
+    def key(row: Row) -> tuple[str, ...]:
+        return tuple(row.path.split(".")[:depth])
+
+    return tuple(_sum(".".join(path), list(group)) for path, group in groupby(rows, key))
+
+
+def _sum(path: str, rows: list[Row]) -> Row:
+    if len(rows) == 1:
+        return rows[0]
+    sums = (sum(r.parameters for r in rows), sum(r.macs for r in rows), sum(r.bytes for r in rows))
+    return Row(path, f"{len(rows)} ops", rows[-1].output, *sums, rows[0].span)
 
 
 def parameter_count(graph: Graph) -> int:

@@ -1,16 +1,20 @@
-"""A summary as a table, JSON, a Mermaid diagram, or a page."""
+"""What `lamina show` prints: a model's steps, or the operators that a target gets, as a table, JSON, a Mermaid diagram or a page."""
 
 from __future__ import annotations
 
 import html
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 
+from lamina.compiler.diagram import diagram
 from lamina.compiler.elaborate.elaborator import Elaborated
-from lamina.compiler.graph import Graph, Node, Value
+from lamina.compiler.graph import Graph, Node
 from lamina.compiler.lower import Target, lower
-from lamina.compiler.summary import Row, Summary, human, parameter_count
+from lamina.compiler.summary import Row, Summary, grouped, human, parameter_count, summarize
 
+_HEAD = ("step", "op", "output", "parameters", "MACs", "memory")
+_TEXTS = 3  # columns that are aligned to the left
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; max-width: 70rem }}
@@ -22,20 +26,34 @@ td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }} code {{ c
 </table></body></html>"""
 
 
-def render(model: Elaborated, summary: Summary, format: str) -> str:  # the option's name
-    """The summary in a format: table, json, mermaid or html."""
-    views = {"table": _table, "json": _json, "mermaid": _mermaid, "html": _html}
-    return views[format](model, summary)
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is shown: a graph, its summary, and how many parts of a path a row stands for (None: all of it)."""
+
+    title: str
+    graph: Graph
+    summary: Summary
+    depth: int | None = None
+
+    def render(self, format: str) -> str:
+        """The view as `table`, `json`, `mermaid` or `html`."""
+        return {"table": _table, "json": _json, "mermaid": _mermaid, "html": _html}[format](self)
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return self.summary.rows if self.depth is None else grouped(self.summary.rows, self.depth)
 
 
-def operators(model: Elaborated, target: str) -> Summary:
-    """The operators that a target gets, as rows. Raises ValueError for an unknown target."""
-    names: dict[str, Target] = {"onnx": "onnx", "onnxruntime": "onnxruntime", "tensorrt": "tensorrt", "torch": "torch"}
-    if target not in names:
-        raise ValueError(f"unknown target {target!r}; targets are {', '.join(names)}")
-    graph = lower(model.graph, names[target])
+def steps_view(title: str, model: Elaborated, at: dict[str, int], depth: int | None = None) -> View:
+    """The steps of a model, counted at some sizes."""
+    return View(title, model.graph, summarize(model, at), depth)
+
+
+def operators_view(title: str, model: Elaborated, target: Target, depth: int | None = None) -> View:
+    """The operators that a target gets."""
+    graph = lower(model.graph, target)
     rows = tuple(_operator(n) for n in graph.nodes)
-    return Summary(rows, parameter_count(model.graph), 0, 0, {n: d.opt for n, d in model.dims.items()})
+    return View(f"{title} for {target}", graph, Summary(rows, parameter_count(model.graph), 0, 0, {}), depth)
 
 
 def _operator(node: Node) -> Row:
@@ -44,56 +62,51 @@ def _operator(node: Node) -> Row:
     return Row(node.origin.path, name, types, 0, 0, 0, node.origin.span)
 
 
-def _totals(summary: Summary) -> str:
-    at = ", ".join(f"{k}={v}" for k, v in summary.sizes.items())
-    weights = f", {human(summary.weight_bytes)}B of weights" if summary.weight_bytes else ""
-    macs = f", {human(summary.macs)} MACs at {at or 'fixed sizes'}" if summary.macs else ""
-    return f"{human(summary.parameters)} parameters{macs}{weights}, {len(summary.rows)} steps"
+def _totals(view: View) -> str:
+    summary = view.summary
+    text = f"{len(summary.rows)} ops, {human(summary.parameters)} parameters"
+    if summary.weight_bytes:
+        text += f" ({_bytes(summary.weight_bytes)})"
+    if summary.macs:
+        sizes = ", ".join(f"{k}={v}" for k, v in summary.sizes.items())
+        text += f", {human(summary.macs)} MACs" + (f" at {sizes}" if sizes else "")
+    return text
 
 
-def _table(model: Elaborated, summary: Summary) -> str:
-    head = ("step", "op", "output", "parameters", "MACs", "memory")
-    body = [(r.path, r.op, r.output, _count(r.parameters), _count(r.macs), _count(r.bytes)) for r in summary.rows]
-    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip()
-        for row in (head, *body)
-    ]
-    return "\n".join([*lines, "", f"{model.graph.name}: {_totals(summary)}"])
+def _table(view: View) -> str:
+    cells = [_HEAD, *(_cells(row) for row in view.rows)]
+    used = [i for i in range(len(_HEAD)) if i < _TEXTS or any(row[i] for row in cells[1:])]
+    widths = {i: max(len(row[i]) for row in cells) for i in used}
+    lines = [_line(row, widths) for row in cells]
+    rule = "  ".join("-" * widths[i] for i in used)
+    return "\n".join([lines[0], rule, *lines[1:], rule, f"{view.title}: {_totals(view)}"])
 
 
-def _json(model: Elaborated, summary: Summary) -> str:
-    return json.dumps({"model": model.graph.name, **asdict(summary)}, indent=1)
+def _cells(row: Row) -> tuple[str, ...]:
+    return row.path, row.op, row.output, _count(row.parameters), _count(row.macs), _bytes(row.bytes)
 
 
-def _html(model: Elaborated, summary: Summary) -> str:
+def _line(row: Sequence[str], widths: dict[int, int]) -> str:
+    return "  ".join(row[i].ljust(w) if i < _TEXTS else row[i].rjust(w) for i, w in widths.items()).rstrip()
+
+
+def _json(view: View) -> str:
+    return json.dumps({"model": view.title, **asdict(replace(view.summary, rows=view.rows))}, indent=1)
+
+
+def _html(view: View) -> str:
     cells = "<tr><td><code>{}</code></td><td>{}</td><td><code>{}</code></td>" + "<td class=n>{}</td>" * 3 + "<td>{}</td></tr>"
-    rows = [
-        cells.format(*map(html.escape, (r.path, r.op, r.output, _count(r.parameters), _count(r.macs), _count(r.bytes), str(r.span.line))))
-        for r in summary.rows
-    ]
-    return _PAGE.format(title=html.escape(model.graph.name), totals=html.escape(_totals(summary)), rows="\n".join(rows))
+    rows = [cells.format(*map(html.escape, (*_cells(r), str(r.span.line)))) for r in view.rows]
+    return _PAGE.format(title=html.escape(view.title), totals=html.escape(_totals(view)), rows="\n".join(rows))
 
 
-def _mermaid(model: Elaborated, summary: Summary) -> str:
-    graph = model.graph
-    ids = _ids(graph)
-    lines = ["flowchart TD"]
-    lines += [f'  {ids[id(v)]}(["{v.name}<br/>{v.type}"])' for v in graph.inputs]
-    for node in graph.nodes:
-        lines.append(f'  {ids[id(node.outputs[0])]}["{node.origin.path}<br/>{node.outputs[0].type}"]')
-        lines += [f"  {ids[id(v)]} --> {ids[id(node.outputs[0])]}" for v in node.inputs if v is not None and id(v) in ids]
-    return "\n".join(lines)
-
-
-def _ids(graph: Graph) -> dict[int, str]:
-    """A short name for every value, the same for all outputs of a node."""
-    ids: dict[int, str] = {id(v): f"i{i}" for i, v in enumerate(graph.inputs)}
-    for index, node in enumerate(graph.nodes):
-        outputs: tuple[Value, ...] = node.outputs
-        ids.update({id(v): f"n{index}" for v in outputs})
-    return ids
+def _mermaid(view: View) -> str:
+    return diagram(view.graph, view.depth)
 
 
 def _count(number: int) -> str:
     return human(number) if number else ""
+
+
+def _bytes(number: int) -> str:
+    return f"{human(number)}B" if number else ""

@@ -5,15 +5,30 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from typing import Annotated
 
 import typer
 
-SUMMARY = "One YAML file in; verified ONNX files, TensorRT engines and PyTorch modules out."
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from lamina import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)]
+
+
+def _common(version: Version = False) -> None:
+    """One YAML file in; verified ONNX files, TensorRT engines and PyTorch modules out."""
 
 
 def app() -> typer.Typer:
     """The application, with a command for each module in this package that does not start with an underscore."""
-    found = typer.Typer(help=SUMMARY, rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    found = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    found.callback()(_common)
     for module in sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")):
         found.command(module.removesuffix("_command"))(importlib.import_module(f"{__name__}.{module}").command)
     return found

@@ -8,7 +8,7 @@ import sys
 import traceback
 
 INPUT, MACHINE, BUG = 1, 2, 3
-_USERS = ("SpecError", "BundleError", "InputError")
+_USERS = ("BundleError", "InputError")
 _MACHINES = ("MissingDependency", "MachineError", "BackendMissing", "BundleInUse", "MemoryError")
 
 
@@ -26,8 +26,11 @@ def report(error: BaseException) -> int:
     if "ClickException" in names:
         error.show()  # type: ignore[attr-defined]
         return INPUT
-    if any(n in _USERS for n in names):
+    if "SpecError" in names:
         print(error, file=sys.stderr)
+        return INPUT
+    if any(n in _USERS for n in names):
+        print(f"error: {error}", file=sys.stderr)
         return INPUT
     if any(n in _MACHINES for n in names) or isinstance(error, OSError):
         print(f"error: {_plain(error)}", file=sys.stderr)

@@ -17,6 +17,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Override a config 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Backend = Annotated[Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"], typer.Option(help="What runs the bundle.")]
 At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
+Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 Zoo = Path(__file__).resolve().parent.parent / "specs"
 
 
@@ -27,13 +28,27 @@ def read(spec: str, variant: str | None, settings: list[str] | None) -> ModelSpe
     return load_spec(find(spec), variant, pairs(settings or [], "--set"))
 
 
+def zoo() -> list[Path]:
+    """The model files that come with Lamina."""
+    return [p for p in sorted(Zoo.glob("*/*.yaml")) if p.parent.name != "blocks"]
+
+
 def find(spec: str) -> Path:
-    """A path, or a spec of the zoo by its name."""
+    """A path, or a spec of the zoo by its name. Raises SpecError for a word that is neither."""
     path = Path(spec)
     if path.exists() or path.suffix in (".yaml", ".yml") or "/" in spec:
         return path
-    named = [p for p in sorted(Zoo.glob("*/*.yaml")) if p.stem == spec and p.parent.name != "blocks"]
-    return named[0] if named else path
+    named = {p.stem: p for p in zoo()}
+    if spec not in named:
+        raise _unknown(spec, list(named))
+    return named[spec]
+
+
+def _unknown(spec: str, names: list[str]) -> Exception:
+    from lamina.schema.diagnostics import Diagnostic, Span, SpecError, did_you_mean
+
+    hint = did_you_mean(spec, names) or f"the zoo has {', '.join(names)}"
+    return SpecError([Diagnostic("file", f"there is no file `{spec}`, and no spec of that name in the zoo", Span(spec, 1, 1), hint)])
 
 
 def pairs(items: list[str], option: str) -> dict[str, str]:
@@ -51,6 +66,6 @@ def sizes(text: str | None, option: str = "--at") -> dict[str, int]:
     """DIM=SIZE,... as a dict. Raises a usage error."""
     found = pairs([t.strip() for t in (text or "").split(",") if t.strip()], option)
     for key, value in found.items():
-        if not value.isdigit():
+        if not value.isdecimal():
             raise typer.BadParameter(f"`{key}={value}`: a size is a whole number", param_hint=option)
     return {k: int(v) for k, v in found.items()}

@@ -6,19 +6,20 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli._options import Json, Set, Spec, Variant, read
+from lamina.cli._options import Json, Set, Spec, Target, Variant, read
 
 
 def command(
     spec: Spec,
     variant: Variant = None,
     set_: Set = None,
-    target: Annotated[
-        str | None, typer.Option(help="Also ask whether this target can take every op: onnx, onnxruntime, tensorrt, torch.")
-    ] = None,
+    target: Annotated[Target | None, typer.Option(help="Also ask whether this target can take every op.")] = None,
     json: Json = False,
 ) -> None:
-    """Check a spec: every mistake at once, each at its line."""
+    """Check a spec: every mistake at once, each at its line.
+
+    With --json the mistakes are a list of objects on stdout, empty when there are none.
+    """
     from lamina.schema.diagnostics import SpecError
 
     try:
@@ -34,7 +35,7 @@ def command(
 
 def _checked(model: object, target: str | None) -> str:
     from lamina.compiler.elaborate import elaborate
-    from lamina.compiler.summary import human, parameter_count
+    from lamina.compiler.summary import human, parameter_count, steps
     from lamina.schema.spec import ModelSpec
 
     assert isinstance(model, ModelSpec)
@@ -44,7 +45,7 @@ def _checked(model: object, target: str | None) -> str:
 
         check_target(model, target)
     name = f"{model.model} ({model.variant})" if model.variant else model.model
-    return f"ok: {name}: {human(parameter_count(graph))} parameters, {len(graph.nodes)} ops"
+    return f"ok: {name}: {human(parameter_count(graph))} parameters, {len(steps(graph))} ops"
 
 
 def _print_json(error: object) -> None:

@@ -25,7 +25,10 @@ def command(
         list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")
     ] = None,
 ) -> None:
-    """Compile a spec to a bundle: ONNX files, TensorRT engines, a PyTorch program, over one weight file."""
+    """Compile a spec to a bundle.
+
+    A folder with ONNX files over one weight file, a TensorRT engine, a PyTorch program, and a manifest of them all.
+    """
     from lamina.compiler.compile import TARGETS, compile
 
     targets = [t for item in target or ["onnx,onnxruntime"] for t in item.split(",")]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from lamina import __version__
 from lamina.cli._options import Json
 
-_PACKAGES = ("lamina", "numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "tokenizers", "torch", "tensorrt-rtx-cu13", "gguf")
+_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "tokenizers", "torch", "tensorrt-rtx-cu13", "gguf")
 
 
 def command(json: Json = False) -> None:
-    """What this machine has: versions, ONNX Runtime's providers, TensorRT."""
-    found = {"python": _python(), **{p: _version(p) for p in _PACKAGES}, "providers": _providers(), "tensorrt": _tensorrt()}
+    """Say what this machine has: versions, ONNX Runtime's providers, TensorRT."""
+    versions = {package: _version(package) for package in _PACKAGES}
+    found = {"lamina": __version__, "python": _python(), **versions, "providers": _providers(), "tensorrt": _tensorrt()}
     if json:
         import json as encoder
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 
 def command() -> None:
-    """Print the JSON Schema of spec files, for editors to complete and check."""
+    """Print the JSON Schema of spec files.
+
+    Editors complete ops and their arguments from it, and show their documentation.
+    """
     import json
 
     from lamina.compiler.json_schema import spec_schema

@@ -17,7 +17,10 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Hold every target of a bundle against the unfused definition of its spec, at several sizes."""
+    """Hold a bundle against its spec.
+
+    Every target is compared with the unfused definition, at several values of the dynamic sizes. Exits with 1 where one differs.
+    """
     from dataclasses import asdict
 
     from lamina.verify import verify

@@ -1,16 +1,17 @@
-"""The compiler's Python face: load a spec, check it, compile it."""
+"""The compiler's Python face: load a spec, check it, make a PyTorch module of it. `compile` has a file of its own."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.load import load_spec
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.spec import ModelSpec
 
-__all__ = ["check", "compile", "load"]
+if TYPE_CHECKING:
+    from lamina.compiler.targets.torch import LaminaModule
 
 
 def load(path: str | Path, variant: str | None = None, **config: Any) -> ModelSpec:
@@ -25,6 +26,23 @@ def check(path: str | Path, variant: str | None = None, **config: Any) -> tuple[
     except SpecError as error:
         return error.diagnostics
     return ()
+
+
+def to_torch(spec: ModelSpec, weights: str | Path | None = None, seed: int = 0) -> LaminaModule:
+    """The model as a trainable `torch.nn.Module`, in train mode, its parameters under their paths in the spec.
+
+    `weights` is a checkpoint, or None for the seeded weights that `compile` writes for the same seed; "none" leaves the parameters
+    on the `meta` device. Raises SpecError, and MissingDependency where PyTorch is not installed.
+    """
+    from lamina.compiler.compile import weight_source
+    from lamina.compiler.lower import lower
+    from lamina.compiler.missing import need_torch
+
+    need_torch("a PyTorch module")
+    from lamina.compiler.targets.torch import to_module
+
+    model = elaborate(spec)
+    return to_module(lower(model.graph, "torch"), weight_source(spec, model.graph, weights, seed).weights)
 
 
 def _yaml(value: Any) -> str:

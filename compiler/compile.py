@@ -15,6 +15,7 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.elaborator import Elaborated
 from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
+from lamina.compiler.missing import need_torch
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import find_tokenizer
@@ -143,12 +144,13 @@ class _Job:
         return {"file": name, "library": library.name, "version": library.version, "compute_capabilities": capabilities, "key": engine.key}
 
     def _torch(self) -> dict[str, Any]:
+        need_torch("the `torch` target")
         from lamina.compiler.targets.torch.export import save_pt2
         from lamina.compiler.targets.torch.module import to_module
 
         self.progress("export the PyTorch module")
         graph = lower(self.model.graph, "torch")
-        module = to_module(graph, self.source.weights)
+        module = to_module(graph, self.source.weights).eval()
         save_pt2(module, graph, self.writer.path("model.pt2"))
         return {"file": "model.pt2", "version": metadata.version("torch")}
 

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lamina.compiler.api import check, load
+    from lamina.compiler.api import check, load, to_torch
     from lamina.compiler.compile import compile
     from lamina.runtime import Session
 
-__all__ = ["Session", "check", "compile", "load"]
+__all__ = ["Session", "check", "compile", "load", "to_torch"]
 __version__ = "0.1.0"
-_HOMES = {"Session": "lamina.runtime", "check": "lamina.compiler.api", "compile": "lamina.compiler.compile", "load": "lamina.compiler.api"}
+_HOMES = {
+    "Session": "lamina.runtime",
+    "check": "lamina.compiler.api",
+    "compile": "lamina.compiler.compile",
+    "load": "lamina.compiler.api",
+    "to_torch": "lamina.compiler.api",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -57,6 +57,7 @@ def compile(  # the word that users expect
     progress("check")
     model = elaborate(spec)
     source = weight_source(spec, model.graph, weights, seed)
+    _need_weights(spec, source, targets)
     with BundleWriter(Path(out)) as writer:
         job = _Job(spec, model, source, writer, progress)
         built = job.build(targets, tuple(compute_capabilities))
@@ -78,6 +79,14 @@ def weight_source(spec: ModelSpec, graph: Graph, weights: str | Path | None, see
     path = Path(weights)
     folder = path if path.is_dir() else path.parent
     return WeightSource(Checkpoint(path, spec.weights, graph.parameters()), path.name, folder)
+
+
+def _need_weights(spec: ModelSpec, source: WeightSource, targets: Sequence[str]) -> None:
+    """Engines and PyTorch programs hold numbers: without weights there is none to build. Raises SpecError."""
+    asked = [t for t in targets if t in ("tensorrt", "torch")]
+    if source.weights is None and asked:
+        message = f"the target `{asked[0]}` holds the weights, and there are none"
+        raise SpecError([Diagnostic("weights", message, Span(str(spec.path), 1, 1), "leave out `--weights none`")], spec.sources)
 
 
 class _Job:

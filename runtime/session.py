@@ -47,6 +47,8 @@ class Session:
         self.folder = Path(bundle)
         self.manifest: Manifest = read_manifest(self.folder)
         self.target = _choose(self.manifest, backend)
+        if self.manifest.weights.source == "none":
+            raise BundleError(f"{self.folder} was compiled without weights, so it can be looked at but not run; compile it with weights")
         if verify:  # before any library parses the files
             check_hashes(self.folder, self.manifest.files, self.manifest.files_of(self.target))
         self._backend: Backend | None = _open(self, Options(providers, provider_options, threads))

@@ -11,6 +11,8 @@ import torch
 
 import lamina
 from lamina.compiler.missing import MissingDependency
+from lamina.runtime import BundleError
+from lamina.schema.diagnostics import SpecError
 
 ZOO = Path(lamina.__file__).parent / "specs"
 
@@ -47,3 +49,14 @@ def test_config_values_are_overridden_by_name() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'sesion'"):
         lamina.sesion  # noqa: B018
+
+
+def test_a_bundle_without_weights_is_compiled_and_not_run(tmp_path: Path) -> None:
+    spec = lamina.load(ZOO / "vision" / "resnet.yaml")
+    bundle = lamina.compile(spec, tmp_path / "bundle", weights="none")
+    assert not (bundle / "weights.bin").exists()
+    with pytest.raises(BundleError, match="compiled without weights"):
+        lamina.Session(bundle)
+    with pytest.raises(SpecError, match="the target `torch` holds the weights, and there are none"):
+        lamina.compile(spec, tmp_path / "other", targets=["torch"], weights="none")
+    assert not (tmp_path / "other").exists()

@@ -20,6 +20,7 @@ from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import find_tokenizer
 from lamina.compiler.weights.tensor import Tensor, Weights
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 from lamina.schema.spec import ModelSpec
 
 TARGETS: tuple[str, ...] = get_args(Target)

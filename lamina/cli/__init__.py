@@ -38,8 +38,12 @@ def main() -> None:
     """Run, and turn every exception into a message and an exit code: 1 the input, 2 the machine, 3 a bug of ours."""
     from lamina.cli._errors import report
 
-    try:
-        code = app()(standalone_mode=False)
+    command = typer.main.get_command(app())
+    try:  # not `command()`, which has its own ends for interrupts and closed pipes
+        with command.make_context("lamina", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as wanted:
+        sys.exit(wanted.exit_code)
     except BaseException as error:
         sys.exit(report(error))
-    sys.exit(code if isinstance(code, int) else 0)
+    sys.exit(0)

@@ -17,11 +17,11 @@ def report(error: BaseException) -> int:
     names = [c.__name__ for c in type(error).__mro__]
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 0
-    if isinstance(error, KeyboardInterrupt) or "Abort" in names:
+    if isinstance(error, KeyboardInterrupt):
         print("interrupted; nothing was changed", file=sys.stderr)
         return 130
     if isinstance(error, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's last flush has somewhere to go
         return 0
     if "ClickException" in names:
         error.show()  # type: ignore[attr-defined]

@@ -1,0 +1,106 @@
+"""Verification: what is right passes against an unfused reference, and what is broken on purpose is blamed on its line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import save_file
+
+import lamina
+from lamina.compiler.elaborate import elaborate
+from lamina.compiler.weights.seeded import Seeded
+from lamina.schema.diagnostics import SpecError
+from lamina.schema.spec import ModelSpec
+from lamina.verify import verify
+
+ZOO = Path(lamina.__file__).parent / "specs"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    spec = lamina.load(ZOO / "vision" / "vit.yaml", dim=48, depth=3, size=32, classes=10)
+    return lamina.compile(spec, tmp_path / "bundle")
+
+
+def edit(bundle: Path, name: str, change: Callable[[Path], None]) -> None:
+    """Change a file of a bundle and its record, as a faulty compiler would have written it."""
+    change(bundle / name)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    data = (bundle / name).read_bytes()
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_sound_bundle_passes_at_three_points(bundle: Path) -> None:
+    report = verify(bundle)
+    assert report.passed
+    assert report.reference == "PyTorch, float64, unfused"
+    assert [c.target for c in report.comparisons] == ["onnx"] * 3 + ["onnxruntime"] * 3
+    assert [dict(c.dims) for c in report.comparisons[:3]] == [{"N": 1}, {"N": 2}, {"N": 8}]
+
+
+def test_a_wrong_operator_is_blamed_on_its_line(bundle: Path) -> None:
+    def change(path: Path) -> None:
+        model = onnx.load(path, load_external_data=False)
+        norms = [n for n in model.graph.node if n.op_type == "LayerNormalization" and "blocks.1." in n.name and "norm2" in n.name]
+        (norm,) = norms
+        next(a for a in norm.attribute if a.name == "epsilon").f = 1.0
+        path.write_bytes(model.SerializeToString())
+
+    edit(bundle, "model.onnx", change)
+    report = verify(bundle)
+    failed = [c for c in report.comparisons if not c.passed]
+    assert {c.target for c in failed} == {"onnx"}
+    blame = failed[0].divergence
+    assert blame is not None
+    assert blame.op == "layer_norm"
+    assert "blocks.1." in blame.path
+    lines = (bundle / "spec.yaml").read_text().splitlines()
+    assert "name: norm2" in lines[blame.span.line - 1]
+
+
+def test_wrong_numbers_are_blamed_on_the_step_that_reads_them(bundle: Path) -> None:
+    model = onnx.load(bundle / "model.onnx", load_external_data=False)
+    (weight,) = [i for i in model.graph.initializer if i.name.startswith("blocks.2.") and "fc1.weight" in i.name]
+    place = {e.key: e.value for e in weight.external_data}
+
+    def change(path: Path) -> None:
+        with path.open("r+b") as file:
+            file.seek(int(place["offset"]))
+            file.write(np.full(int(place["length"]) // 4, 0.1, np.float32).tobytes())
+
+    edit(bundle, "weights.bin", change)
+    failed = [c for c in verify(bundle).comparisons if not c.passed]
+    assert {c.target for c in failed} == {"onnx", "onnxruntime"}
+    assert all(c.divergence is not None and c.divergence.op == "linear" and "blocks.2." in c.divergence.path for c in failed)
+
+
+def checkpoint(spec: ModelSpec, path: Path) -> Path:
+    """Random weights as a file, with running variances that are positive."""
+    parameters = elaborate(spec).graph.parameters()
+    seeded = Seeded(3)
+    save_file({p.name: np.array(np.abs(seeded.get(p).numpy()) + 0.1, np.float32) for p in parameters}, path)
+    return path
+
+
+def test_weights_are_read_back_from_the_bundle(tmp_path: Path) -> None:
+    spec = lamina.load(ZOO / "vision" / "mixer.yaml", variant="s16", depth=1, classes=10)
+    spec = spec.model_copy(update={"weights": None})
+    bundle = lamina.compile(spec, tmp_path / "bundle", weights=checkpoint(spec, tmp_path / "own.safetensors"))
+    assert verify(bundle).passed
+
+
+def test_weights_that_were_fused_away_are_asked_for(tmp_path: Path) -> None:
+    spec = lamina.load(ZOO / "vision" / "resnet.yaml", depths=[1, 1, 1, 1], classes=10)
+    spec = spec.model_copy(update={"weights": None})
+    weights = checkpoint(spec, tmp_path / "own.safetensors")
+    bundle = lamina.compile(spec, tmp_path / "bundle", weights=weights)
+    with pytest.raises(SpecError, match="give the checkpoint with --weights"):
+        verify(bundle)
+    assert verify(bundle, weights=weights).passed

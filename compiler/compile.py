@@ -26,6 +26,7 @@ from lamina.schema.spec import ModelSpec
 TARGETS: tuple[str, ...] = get_args(Target)
 ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt": "model.trt.onnx"}
 TOKENIZER = "tokenizer.json"
+WEIGHTS = "weights.bin"
 Progress = Callable[[str], None]
 
 
@@ -109,6 +110,8 @@ class _Job:
             built[target] = {"file": ONNX_FILES[target], "opset": OPSET}
         if "tensorrt" in targets:
             built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
+            if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them
+                self.writer.path(WEIGHTS).unlink(missing_ok=True)
         if "torch" in targets:
             built["torch"] = self._torch()
         self._texts()
@@ -124,8 +127,8 @@ class _Job:
         if not values or self.source.weights is None:
             return tensors, {}
         self.progress("write weights")
-        external = write_external(tensors.values(), self.writer.path("weights.bin"))
-        self.writer.hashed("weights.bin", external.sha256, external.nbytes)
+        external = write_external(tensors.values(), self.writer.path(WEIGHTS))
+        self.writer.hashed(WEIGHTS, external.sha256, external.nbytes)
         return tensors, {n: Placement(*place) for n, place in zip(tensors, external.places, strict=True)}
 
     def _engine(self, graph: Graph, capabilities: tuple[str, ...]) -> dict[str, Any]:

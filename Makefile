@@ -5,7 +5,7 @@ DEMO ?= .venv-demo
 BUNDLE ?= build/minilm
 SENTENCES ?= docs/examples/sentences.txt
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check evidence bench clean
 
 demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, print their similarities, verify the bundle
 	$(DEMO)/bin/lamina compile minilm -o $(BUNDLE) --weights $$($(DEMO)/bin/python docs/examples/minilm_weights.py)
@@ -21,6 +21,9 @@ check: $(VENV)/.ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy -p lamina
 	$(VENV)/bin/lint-imports
+
+evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
+	$(VENV)/bin/python -m pytest tests/references tests/test_specs.py tests/tensorrt/test_zoo.py --evidence specs/evidence.json
 
 bench: $(VENV)/.ready
 	$(VENV)/bin/python -m benchmarks

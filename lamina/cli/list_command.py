@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
 from lamina.cli._options import Json, zoo
 
+if TYPE_CHECKING:
+    from lamina.schema.spec import ModelSpec
 
-def command(json: Json = False) -> None:
+
+def command(
+    json: Json = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="What the tests have shown of each variant, of the very text that is there.")
+    ] = False,
+) -> None:
     """List the zoo: the specs that come with Lamina, their variants and papers."""
     from lamina.schema.read import read_spec
 
@@ -15,6 +28,9 @@ def command(json: Json = False) -> None:
 
         print(encoder.dumps([_entry(s) for s in specs], indent=1))
         return
+    if status:
+        print("\n".join(line for spec in specs for line in _status(spec)))
+        return
     width = max(len(s.path.stem) for s in specs)
     others = max(len(", ".join(s.variants)) for s in specs)
     for spec in specs:
@@ -22,9 +38,25 @@ def command(json: Json = False) -> None:
         print(f"{spec.path.stem:<{width}}  {', '.join(spec.variants) or '-':<{others}}  {spec.summary}{paper}")
 
 
-def _entry(spec: object) -> dict[str, object]:
-    from lamina.schema.spec import ModelSpec
+def _status(spec: ModelSpec) -> Iterator[str]:
+    from lamina.status import CHECKS, status
 
-    assert isinstance(spec, ModelSpec)
+    found = status(spec)
+    for variant in spec.variants or [""]:
+        shown = (found or {}).get(variant, {})
+        figures = [f"{check} {shown[check]}" if check in shown else f"{check} not shown" for check in CHECKS]
+        yield f"{spec.path.stem + (f' {variant}' if variant else ''):<16}  {'; '.join(figures) if found else 'changed since it was last tested'}"
+
+
+def _entry(spec: ModelSpec) -> dict[str, object]:
+    from lamina.status import status
+
     paper = spec.paper.model_dump() if spec.paper else None
-    return {"model": spec.model, "file": str(spec.path), "variants": list(spec.variants), "summary": spec.summary, "paper": paper}
+    return {
+        "status": status(spec),
+        "model": spec.model,
+        "file": str(spec.path),
+        "variants": list(spec.variants),
+        "summary": spec.summary,
+        "paper": paper,
+    }

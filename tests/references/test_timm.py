@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Record
 from fill import fill, image
 from safetensors.numpy import save_file
 
@@ -64,21 +65,25 @@ def checkpoint(case: Case, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_parameters_and_macs(case: Case) -> None:
+def test_parameters_and_macs(case: Case, record: Record) -> None:
     model = elaborate(lamina.load(SPECS / f"{case.spec}.yaml", variant=case.variant))
     sizes = {"N": 1, "H": 224, "W": 224}
     summary = summarize(model, {name: sizes[name] for name in model.dims})
     assert (summary.parameters, summary.macs) == (facts(case)["parameters"], facts(case)["macs"])
+    record(SPECS / f"{case.spec}.yaml", case.variant, "parameters", f"{summary.parameters} as timm, {summary.macs} MACs at 224")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_logits(case: Case, tmp_path: Path) -> None:
+def test_logits(case: Case, tmp_path: Path, record: Record) -> None:
     spec = lamina.load(SPECS / f"{case.spec}.yaml", variant=case.variant)
     bundle = lamina.compile(spec, tmp_path / "bundle", weights=checkpoint(case, tmp_path))
     session = lamina.Session(bundle)
     stored = np.load(HERE / "expected" / f"{case.timm}.npz")
+    worst = 0.0
     for shape in stored:
         n, c, h, w = map(int, shape.split("x"))
         logits = session(image=image((n, c, h, w)))["logits"]
         error = np.abs(logits - stored[shape]).max() / np.abs(stored[shape]).max()
         assert error <= TOLERANCE, f"{case} at {shape}: {error:.2g}"
+        worst = max(worst, float(error))
+    record(SPECS / f"{case.spec}.yaml", case.variant, "parity", f"{worst:.0e} of timm {facts(case)['timm']}'s logits")

@@ -11,8 +11,7 @@ from typing import Any, get_args
 
 from lamina.compiler.bundle import BundleWriter
 from lamina.compiler.describe import describe
-from lamina.compiler.elaborate import elaborate
-from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch

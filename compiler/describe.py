@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Value
 from lamina.compiler.index_bounds import index_bounds
 from lamina.compiler.lower import lower

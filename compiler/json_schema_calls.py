@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lamina.compiler.elaborate.calls import weight_names
+from lamina.compiler.elaborate.weights import weight_names
 from lamina.compiler.elaborate.words import expected
 from lamina.compiler.op import Op, signature
 

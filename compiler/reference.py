@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 
 from lamina.compiler.compile import weight_source
-from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Graph
 from lamina.compiler.passes.canonical_names import canonical_names
 from lamina.compiler.passes.decompose import decompose

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Graph, Node, Parameter
 from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.diagnostics import Span

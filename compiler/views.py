@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 from lamina.compiler.diagram import diagram
-from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Graph, Node
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.summary import Row, Summary, grouped, human, parameter_count, summarize

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.compiler.elaborate import elaborate
-from lamina.compiler.elaborate.elaborator import Elaborated
+from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
 from lamina.runtime import Session
 from lamina.runtime.manifest import Manifest, Range, read_manifest

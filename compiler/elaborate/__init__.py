@@ -1,5 +1,5 @@
 """Elaboration: a checked spec becomes a graph of ops with symbolic shapes, every shape rule run, every error placed."""
 
-from lamina.compiler.elaborate.elaborator import elaborate
+from lamina.compiler.elaborate.model import Elaborated, elaborate
 
-__all__ = ["elaborate"]
+__all__ = ["Elaborated", "elaborate"]

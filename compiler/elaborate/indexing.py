@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from typing import Any
 
+from lamina.compiler.elaborate.site import Site
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import Dim
+
+
+def subscript(site: Site, tree: ast.Subscript) -> Any:
+    """An element or a part of a list or tensor."""
+    value = site.value(tree.value)
+    items = tree.slice.elts if isinstance(tree.slice, ast.Tuple) else [tree.slice]
+    indices = [_index(site, i) for i in items]
+    if isinstance(value, Value):
+        return index_tensor(lambda op, *a, **k: site.apply(op, tree, *a, **k), value, indices)
+    return index_list(value, indices, ast.unparse(tree.value))
+
+
+def _index(site: Site, tree: ast.expr) -> Any:
+    if isinstance(tree, ast.Slice):
+        return slice(*(None if p is None else site.value(p) for p in (tree.lower, tree.upper, tree.step)))
+    return site.value(tree)
 
 
 def index_list(value: Any, indices: list[Any], text: str) -> Any:

@@ -1,11 +1,13 @@
-"""What a name can stand for while a spec is elaborated."""
+"""What a name can stand for while a spec is elaborated: values, callees, and arguments that wait for their type."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lamina.compiler.elaborate.scope import Label
 from lamina.compiler.op import Op
 from lamina.schema.diagnostics import Span
 from lamina.schema.expressions import Expression
@@ -22,35 +24,6 @@ class Unknown:
 
 
 UNKNOWN = Unknown()
-
-
-@dataclass(slots=True)
-class Scope:
-    """Where weights are named: the dotted path so far, and how often each name was used in it."""
-
-    path: str = ""
-    shared: bool = False  # inside a module: the same names mean the same weights
-    counts: dict[str, int] = field(default_factory=dict)
-
-    def join(self, name: str) -> str:
-        """The path of a name in this scope; of no name, the scope's own."""
-        return f"{self.path}.{name}" if self.path and name else self.path or name
-
-    def unique(self, name: str) -> str:
-        """The name, with a number from its second use on."""
-        self.counts[name] = self.counts.get(name, 0) + 1
-        return name if self.counts[name] == 1 else f"{name}_{self.counts[name]}"
-
-    def child(self, name: str) -> Scope:
-        return Scope(self.join(name), self.shared)
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """What a call's weights are named by: a `name:` (fixed), or the word that was called (numbered from its second use on)."""
-
-    text: str
-    fixed: bool = True
 
 
 @dataclass(slots=True)
@@ -92,6 +65,17 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Request:
+    """What a call is given. `inputs` are positional inputs and then arguments; `arguments` are positional arguments only."""
+
+    span: Span
+    inputs: tuple[Given, ...] = ()
+    arguments: tuple[Given, ...] = ()
+    named: Mapping[str, Given] = field(default_factory=dict)
+    label: Label | None = None  # without one, weights are named by the callee
+
+
+@dataclass(frozen=True, slots=True)
 class OpCallee:
     """An op by name."""
 
@@ -129,7 +113,7 @@ class Partial:
 
     callee: Callee
     positional: tuple[Given, ...]
-    named: dict[str, Given]
+    named: Mapping[str, Given]
 
     @property
     def name(self) -> str:

@@ -22,6 +22,11 @@ class Want:
     block: bool = False
     item: Want | None = None
 
+    @property
+    def blocks(self) -> bool:
+        """Whether a block is due, or a list of blocks."""
+        return self.block or (self.item is not None and self.item.blocks)
+
 
 ANYTHING = Want()
 

@@ -1,0 +1,43 @@
+"""List comprehensions over compile-time lists."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from lamina.compiler.elaborate.functions import bounded
+from lamina.compiler.elaborate.site import Site
+from lamina.schema.diagnostics import Fault
+
+
+def comprehension(site: Site, tree: ast.ListComp) -> list[Any]:
+    """`[element for a in list if condition]`. Its names live in it only."""
+    saved = dict(site.frame.values)
+    try:
+        return _elements(site, tree.elt, tree.generators)
+    finally:
+        site.frame.values.clear()
+        site.frame.values.update(saved)
+
+
+def _elements(site: Site, element: ast.expr, generators: list[ast.comprehension]) -> list[Any]:
+    if not generators:
+        return [site.value(element)]
+    head, *rest = generators
+    items, found = site.value(head.iter), []
+    if not isinstance(items, list):
+        raise Fault("type", f"`{ast.unparse(head.iter)}` is not a list", site.place(head.iter))
+    for item in items:
+        _bind(site, head.target, item)
+        if all(site.truth(test) for test in head.ifs):
+            found += _elements(site, element, rest)
+    return bounded(found)  # type: ignore[no-any-return]
+
+
+def _bind(site: Site, target: ast.expr, item: Any) -> None:
+    if isinstance(target, ast.Name):
+        site.frame.values[target.id] = item
+        return
+    assert isinstance(target, ast.Tuple | ast.List)
+    for name, part in zip(target.elts, item, strict=True):
+        _bind(site, name, part)

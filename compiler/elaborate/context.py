@@ -1,0 +1,72 @@
+"""The state of one elaboration, which every part of it is handed: scope, globals, diagnostics, and the graph so far."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from lamina.compiler.elaborate.budget import Budget
+from lamina.compiler.elaborate.emit import Emitter
+from lamina.compiler.elaborate.scope import Scope
+from lamina.compiler.elaborate.values import Callee, Frame, Poisoned, Request
+from lamina.schema import spec as s
+from lamina.schema.diagnostics import Collector, Fault, Note, Span
+from lamina.schema.dims import Symbol
+
+_DEPENDS_ON_CALL = ("shape", "dtype", "type", "value", "dynamic", "index")
+T = TypeVar("T")
+
+
+class Context(ABC):
+    """One elaboration. Calls and steps are reached through it, because expressions call blocks and blocks hold expressions."""
+
+    def __init__(self, spec: s.ModelSpec, collector: Collector) -> None:
+        self.spec = spec
+        self.collector = collector
+        self.collector.sources.update(spec.sources)
+        self.dims = {n: Symbol(n, d.min, d.opt, d.max, d.multiple_of) for n, d in spec.dims.items()}
+        self.globals: dict[str, Any] = {}  # config and dims, which the main file's blocks see
+        self.later: set[str] = set()  # config entries below the one that is being evaluated
+        self.scope = Scope()
+        self.budget = Budget()
+        self.graph = Emitter()
+        self.called: set[str] = set()
+        self.callers: list[tuple[str, Span]] = []  # the blocks that are being run, and where each is called
+        self.depth = 0
+        self.in_place: dict[int, s.Flow] = {}  # steps written as arguments, by the identity of their tree
+
+    @abstractmethod
+    def call(self, callee: Callee, request: Request) -> Any:
+        """Call anything with arguments that are not evaluated yet. Raises Fault or Poisoned."""
+
+    @abstractmethod
+    def run(self, flow: s.Flow, frame: Frame) -> None:
+        """Run steps in order; a step that fails leaves unknown values, and the next ones are still checked. Raises Poisoned."""
+
+    @contextmanager
+    def within(self, scope: Scope) -> Iterator[None]:
+        """Name weights in another scope for a while."""
+        outer, self.scope = self.scope, scope
+        try:
+            yield
+        finally:
+            self.scope = outer
+
+    def guard(self, act: Callable[[], T], span: Span) -> T | None:
+        """The result, or None when the act fails: that is reported."""
+        try:
+            return act()
+        except Fault as fault:
+            self.report(fault, span)
+        except Poisoned:
+            pass
+        return None
+
+    def report(self, fault: Fault, span: Span) -> None:
+        """Keep a diagnostic. What depends on the sizes that a block was called with says where that was."""
+        self.budget.faults += 1
+        if fault.code in _DEPENDS_ON_CALL:
+            fault.notes = (*fault.notes, *(Note(f"`{name}` is called here", place) for name, place in self.callers[:-4:-1]))
+        self.collector.add(fault.at(span))

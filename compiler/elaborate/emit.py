@@ -1,0 +1,77 @@
+"""The graph so far: nodes, weights and constants, each with the place that it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+
+from lamina.compiler.elaborate.scope import Scope
+from lamina.compiler.graph import LAMINA, Constant, Node, Origin, Parameter, Value
+from lamina.compiler.numeric import numpy_dtype
+from lamina.compiler.op import Op, Types, Weight
+from lamina.schema.diagnostics import Fault, Note, Span
+from lamina.schema.dims import TensorType
+
+
+@final
+@dataclass(slots=True)
+class Emitter:
+    """Adds to the graph."""
+
+    nodes: list[Node] = field(default_factory=list)
+    parameters: dict[str, Parameter] = field(default_factory=dict)
+    origins: dict[int, Origin] = field(default_factory=dict)  # of values, by identity
+    count: int = 0
+
+    def constant(self, value: Any, dtype: str) -> Constant:
+        """A scalar constant."""
+        self.count += 1
+        return Constant(f"const_{self.count}", TensorType(dtype, ()), np.asarray(value, numpy_dtype(dtype)))
+
+    def parameter(self, path: str, weight: Weight, shared: bool, span: Span) -> Parameter:
+        """A weight at a path; the same one again inside a module. Raises Fault when two different ones meet."""
+        found = self.parameters.get(path)
+        if found is None:
+            found = self.parameters[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(span, path))
+            return found
+        assert found.origin is not None
+        notes = [Note("the first use is here", found.origin.span)]
+        if not shared:
+            hint = "give one of the steps another `name`, or share weights through `modules`"
+            raise Fault("name", f"two weights have the path `{path}`", span, hint, notes)
+        if found.type != weight.type:
+            message = f"the shared weight `{path}` would be {weight.type} here, but it is {found.type}"
+            raise Fault("shape", message, span, "a module is called with the same sizes each time", notes)
+        return found
+
+    def node(self, op: Op, inputs: Sequence[Value | None], weights: Mapping[str, Value], types: Types, scope: Scope, span: Span) -> Any:
+        """Add a node and give its output or outputs; its weights follow its inputs in the order of `parameters`."""
+        outputs = tuple(Value(n, t) for n, t in self._named(op, types, scope))
+        origin = Origin(span, scope.path or op.name)
+        attributes = {"weights": tuple(weights)}
+        self.nodes.append(Node(op.name, (*inputs, *weights.values()), outputs, origin, attributes, LAMINA, op))
+        self.origins.update({id(v): origin for v in outputs})
+        return list(outputs) if isinstance(types, tuple) else outputs[0]
+
+    def _named(self, op: Op, types: Types, scope: Scope) -> list[tuple[str, TensorType]]:
+        self.count += 1
+        base = f"{scope.path}#{self.count}" if scope.path else f"{op.name}_{self.count}#{self.count}"
+        return [(f"{base}.{i}", t) for i, t in enumerate(types)] if isinstance(types, tuple) else [(base, types)]
+
+    def output(self, identity: Op, value: Value, name: str, span: Span) -> Value:
+        """A value under another name."""
+        result = Value(name, value.type)
+        self.nodes.append(Node("identity", (value,), (result,), Origin(span, name), {"weights": ()}, LAMINA, identity))
+        return result
+
+    def live(self, outputs: Sequence[Value]) -> tuple[Node, ...]:
+        """The nodes that an output depends on."""
+        needed, kept = {id(v) for v in outputs}, []
+        for node in reversed(self.nodes):
+            if any(id(v) in needed for v in node.outputs):
+                needed |= {id(v) for v in node.inputs if v is not None}
+                kept.append(node)
+        return tuple(reversed(kept))

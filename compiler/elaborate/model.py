@@ -1,0 +1,94 @@
+"""The whole model: config, inputs, body, outputs; then the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from lamina.compiler.elaborate import calls, steps
+from lamina.compiler.elaborate.config import read_config
+from lamina.compiler.elaborate.context import Context
+from lamina.compiler.elaborate.interface import input_value, output_value, renamed
+from lamina.compiler.elaborate.modules import declare_modules
+from lamina.compiler.elaborate.uncalled import run_uncalled
+from lamina.compiler.elaborate.unused import unused_names
+from lamina.compiler.elaborate.values import UNKNOWN, Callee, Frame, Request
+from lamina.compiler.graph import Graph, Value
+from lamina.schema import spec as s
+from lamina.schema.diagnostics import Collector
+from lamina.schema.dims import Dim, Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Elaborated:
+    """The graph of ops, the config it was made with, and the dims by name."""
+
+    graph: Graph
+    config: Mapping[str, Any]
+    dims: Mapping[str, Symbol]
+
+
+@final
+class _Elaboration(Context):
+    """Ties the parts together."""
+
+    def call(self, callee: Callee, request: Request) -> Any:
+        return calls.call(self, callee, request)
+
+    def run(self, flow: s.Flow, frame: Frame) -> None:
+        steps.run(self, flow, frame)
+
+
+def elaborate(spec: s.ModelSpec, collector: Collector | None = None) -> Elaborated:
+    """Elaborate a model. Raises SpecError with every diagnostic, those that the collector holds already among them."""
+    context = _Elaboration(spec, collector or Collector())
+    result = _model(context)
+    context.collector.raise_if_any()
+    assert result is not None
+    return result
+
+
+def _model(context: Context) -> Elaborated | None:
+    """The whole graph, or None when something is wrong."""
+    spec = context.spec
+    context.globals |= {n: Dim.of(d) for n, d in context.dims.items()} | dict.fromkeys(spec.unreadable, UNKNOWN)
+    frame = Frame(spec.file, {}, globals=context.globals)
+    config = read_config(context, frame)
+    inputs = _inputs(context, frame)
+    _state(context, frame)
+    context.guard(lambda: _body(context, frame), spec.body.span)
+    outputs = [context.guard(lambda d=d: output_value(context, d, frame), d.span) for d in spec.outputs]  # type: ignore[misc]
+    run_uncalled(context)
+    if not context.collector.diagnostics:
+        context.collector.diagnostics += unused_names(spec)
+    return None if context.collector.diagnostics else Elaborated(_graph(context, inputs, outputs), config, context.dims)
+
+
+def _inputs(context: Context, frame: Frame) -> list[Value]:
+    """The inputs that can be read; the others are unknown. The only one is the current value."""
+    found = [context.guard(lambda d=d: input_value(context, d, frame), d.span) for d in context.spec.inputs]  # type: ignore[misc]
+    for decl, value in zip(context.spec.inputs, found, strict=True):
+        frame.values[decl.name] = UNKNOWN if value is None else value
+    if len(found) == 1:
+        frame.values["x"] = frame.values[context.spec.inputs[0].name]
+    elif context.spec.unreadable:
+        frame.values["x"] = UNKNOWN
+    return [v for v in found if v is not None]
+
+
+def _state(context: Context, frame: Frame) -> None:
+    for state in context.spec.state:
+        context.collector.error("not-yet", "this version parses `state` and cannot compile it yet", state.span)
+        frame.values[state.name] = UNKNOWN
+
+
+def _body(context: Context, frame: Frame) -> None:
+    declare_modules(context, context.spec.modules, frame)
+    context.run(context.spec.body, frame)
+
+
+def _graph(context: Context, inputs: list[Value], outputs: list[Value | None]) -> Graph:
+    pairs = zip(outputs, context.spec.outputs, strict=True)
+    named = [renamed(context, value, decl) for value, decl in pairs if value is not None]
+    return Graph(context.spec.model, tuple(inputs), tuple(named), context.graph.live(named))

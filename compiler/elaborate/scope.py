@@ -1,0 +1,43 @@
+"""Where weights are named: the dotted path of the part that is being run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Scope:
+    """The path so far, and how often each name was used in it."""
+
+    path: str = ""
+    shared: bool = False  # inside a module: the same names mean the same weights
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def join(self, name: str) -> str:
+        """The path of a name in this scope; of no name, the scope's own."""
+        return f"{self.path}.{name}" if self.path and name else self.path or name
+
+    def unique(self, name: str) -> str:
+        """The name, with a number from its second use on."""
+        self.counts[name] = self.counts.get(name, 0) + 1
+        return name if self.counts[name] == 1 else f"{name}_{self.counts[name]}"
+
+    def child(self, name: str) -> Scope:
+        return Scope(self.join(name), self.shared)
+
+    def enter(self, label: Label) -> Scope:
+        """The scope of a call: named, or unnamed and so numbered, or (a module's) this one."""
+        if label is HERE:
+            return self
+        return self.child(label.text if label.fixed else self.unique(label.text))
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a call's weights are named by: a `name:` (fixed), or the word that was called (numbered from its second use on)."""
+
+    text: str
+    fixed: bool = True
+
+
+HERE = Label("")  # no scope of its own

@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def command(
     json: Json = False,
-    status: Annotated[
-        bool, typer.Option("--status", help="What the tests have shown of each variant, of the very text that is there.")
-    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="What the tests have shown of each variant.")] = False,
 ) -> None:
     """List the zoo: the specs that come with Lamina, their variants and papers."""
     from lamina.schema.read import read_spec
@@ -45,18 +43,13 @@ def _status(spec: ModelSpec) -> Iterator[str]:
     for variant in spec.variants or [""]:
         shown = (found or {}).get(variant, {})
         figures = [f"{check} {shown[check]}" if check in shown else f"{check} not shown" for check in CHECKS]
-        yield f"{spec.path.stem + (f' {variant}' if variant else ''):<16}  {'; '.join(figures) if found else 'changed since it was last tested'}"
+        name = f"{spec.path.stem} {variant}".strip()
+        yield f"{name:<16}  {'; '.join(figures) if found else 'changed since it was last tested'}"
 
 
 def _entry(spec: ModelSpec) -> dict[str, object]:
     from lamina.status import status
 
     paper = spec.paper.model_dump() if spec.paper else None
-    return {
-        "status": status(spec),
-        "model": spec.model,
-        "file": str(spec.path),
-        "variants": list(spec.variants),
-        "summary": spec.summary,
-        "paper": paper,
-    }
+    about = {"model": spec.model, "file": str(spec.path), "variants": list(spec.variants), "summary": spec.summary}
+    return about | {"paper": paper, "status": status(spec)}

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
 from fill import fill, image
 from safetensors.numpy import save_file
 
 import lamina
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 SPEC = Path(__file__).parents[2] / "specs" / "vision" / "poolformer.yaml"
 
 

@@ -175,7 +175,6 @@ def test_an_engine_for_another_gpu_and_another_version(tmp_path: Path, monkeypat
     monkeypatch.setattr(cuda, "_load", Driver)
     with pytest.raises(BackendMissing, match=r"built for compute capability 9\.0 and this GPU has 8\.6"):
         Session(engine_bundle(tmp_path / "a", compute_capabilities=["9.0"]), "tensorrt")
-    pytest.importorskip("tensorrt_rtx")
     with pytest.raises(BackendMissing, match=r"the engine needs tensorrt_rtx 0\.0\.1 exactly and .* is installed"):
         Session(engine_bundle(tmp_path / "b", version="0.0.1"), "tensorrt")
 

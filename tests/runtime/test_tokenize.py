@@ -42,7 +42,8 @@ def bundle(folder: Path, data: bytes, dims: dict[str, Any], shape: tuple[Any, ..
 
 @pytest.mark.parametrize("padding", [None, FIXED, FIXED | {"strategy": "BatchLongest", "direction": "Left"}])
 def test_tokens_equal_transformers(tmp_path: Path, padding: dict[str, Any] | None) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     folder = bundle(tmp_path, tokenizer(padding), {"T": {"max": 64}})
     got = tokenize(TEXTS, folder, read_manifest(folder))
     side = "left" if padding and padding["direction"] == "Left" else "right"

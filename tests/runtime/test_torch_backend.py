@@ -13,11 +13,10 @@ import handmade
 import ml_dtypes
 import numpy as np
 import pytest
+import torch
 
 from lamina.runtime import BundleError, InputError, Session
 from lamina.runtime.dtypes import Array
-
-torch = pytest.importorskip("torch")
 
 Records = dict[str, bytes]
 X = np.random.default_rng(0).standard_normal((3, 4), dtype=np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lamina.compiler.builder import Builder
@@ -35,8 +35,24 @@ class Step:
         return (*self.batch, *self.left, *self.right)
 
 
-def contract(g: Builder, step: Step, a: tuple[Labels, Value], b: tuple[Labels, Value], sizes: dict[str, Size]) -> Value:
-    """The product of two terms, as a MatMul, or as a Mul when nothing is summed over. Its dimensions are `step.labels`."""
+Multiply = Callable[[Builder, Value, Value], Value]
+
+
+def matmul(g: Builder, x: Value, y: Value) -> Value:
+    """[..., m, k] @ [..., k, n]."""
+    return g("MatMul", x, y)
+
+
+def products(g: Builder, x: Value, y: Value) -> Value:
+    """[..., m, k] @ [..., k, n] as products and a sum, for integers on targets that multiply matrices of floats only."""
+    every = g("Mul", g("Unsqueeze", x, g.ints(-1)), g("Unsqueeze", y, g.ints(-3)))
+    return g("ReduceSum", every, g.ints(-2), keepdims=0)
+
+
+def contract(
+    g: Builder, step: Step, a: tuple[Labels, Value], b: tuple[Labels, Value], sizes: dict[str, Size], multiply: Multiply = matmul
+) -> Value:
+    """The product of two terms, by `multiply`, or as a Mul when nothing is summed over. Its dimensions are `step.labels`."""
     every = {*step.labels, *step.summed}
     x, y = (summed(g, value, have, tuple(every)) for have, value in (a, b))
     if not step.summed:
@@ -47,7 +63,7 @@ def contract(g: Builder, step: Step, a: tuple[Labels, Value], b: tuple[Labels, V
     left = folded(g, left, kept, [rows, inner])
     right = arranged(g, *y, (*step.batch, *step.summed, *step.right))
     right = folded(g, right, kept, [inner, columns])
-    z = g("MatMul", left, right)
+    z = multiply(g, left, right)
     return z if len(rows) == len(columns) == 1 else reshaped(g, z, kept, [*rows, *columns])
 
 

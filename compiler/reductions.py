@@ -29,7 +29,10 @@ class Reduction(Op):
 
     def reduce(self, g: Builder, operator: str, x: Value, like: Value | None = None) -> Value:
         """One of ONNX's Reduce operators on `x`, which has the shape of `like`."""
-        return g(operator, x, axes_input(g, self.dims, like or x), keepdims=int(self.keepdim))
+        like = like or x
+        if not like.rank:  # a scalar has no axis, and TensorRT wants one
+            return g(operator, g("Reshape", x, g.ints(1)), g.ints(0), keepdims=0)
+        return g(operator, x, axes_input(g, self.dims, like), keepdims=int(self.keepdim))
 
 
 class ArgReduction(Op):
@@ -48,10 +51,11 @@ class ArgReduction(Op):
 
     def search(self, g: Builder, operator: str, x: Value) -> Value:
         """ArgMax or ArgMin."""
-        if self.dim is not None:
+        if self.dim is not None and x.rank > 1:
             return g(operator, x, axis=self.dim, keepdims=int(self.keepdim))
-        index = g(operator, g("Reshape", x, g.ints(-1)), axis=0, keepdims=0)
-        return g("Reshape", index, g.ints(*[1] * x.rank)) if self.keepdim else index
+        # One row rather than one dimension: TensorRT searches nothing less.
+        index = g(operator, g("Reshape", x, g.ints(1, -1)), axis=1, keepdims=0)
+        return g("Reshape", index, g.ints(*[1] * x.rank if self.keepdim else []))
 
 
 def axes_input(g: Builder, dims: Dims, x: Value) -> Value:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from lamina.compiler.bits import both, narrowed
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example
+from lamina.compiler.op import Example, fast_path
 from lamina.schema.dims import INTEGERS
 
 
@@ -19,3 +20,8 @@ class BitwiseAnd(Binary):
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         return g("BitwiseAnd", x, y)
+
+    @fast_path("tensorrt")
+    def by_arithmetic(self, g: Builder, x: Value, y: Value) -> Value:
+        """A plane for each bit: there are no bitwise operators."""
+        return narrowed(g, both(g, x, y), x.dtype)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from lamina.compiler.bits import as_int64, both, narrowed
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example
+from lamina.compiler.op import Example, fast_path
 from lamina.schema.dims import INTEGERS
 
 
@@ -19,3 +20,9 @@ class BitwiseOr(Binary):
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         return g("BitwiseOr", x, y)
+
+    @fast_path("tensorrt")
+    def by_arithmetic(self, g: Builder, x: Value, y: Value) -> Value:
+        """x + y - (x and y): there are no bitwise operators."""
+        total = g("Add", as_int64(g, x), as_int64(g, y))
+        return narrowed(g, g("Sub", total, both(g, x, y)), x.dtype)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+from lamina.compiler.bits import as_int64, both, narrowed
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example
+from lamina.compiler.op import Example, fast_path
 from lamina.schema.dims import INTEGERS
 
 
@@ -19,3 +20,9 @@ class BitwiseXor(Binary):
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         return g("BitwiseXor", x, y)
+
+    @fast_path("tensorrt")
+    def by_arithmetic(self, g: Builder, x: Value, y: Value) -> Value:
+        """x + y - 2 * (x and y): there are no bitwise operators."""
+        total, shared = g("Add", as_int64(g, x), as_int64(g, y)), both(g, x, y)
+        return narrowed(g, g("Sub", total, g("Add", shared, shared)), x.dtype)

@@ -7,7 +7,8 @@ from typing import Any
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.initial import kaiming
-from lamina.compiler.op import Example, NonNegative, Op, OpError, Positive, Types, Weight, need_fixed
+from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.op import Example, NonNegative, Op, OpError, Positive, Types, Weight, fast_path, need_fixed
 from lamina.compiler.windows import Counts, Window, need_images, smallest, spread, window
 from lamina.schema.dims import Size, TensorType, product
 
@@ -70,10 +71,24 @@ class ConvTranspose(Op):
         return window(x, self.kernel, self.stride, self.padding, self.dilation)
 
     def define(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Value:
-        extra = spread(self.output_padding, x.rank - 2, "output_padding")
-        attributes = self._window(x).attributes() | ({"output_padding": extra} if any(extra) else {})
-        y: Value = g("ConvTranspose", x, weight, bias, group=self.groups, **attributes)
+        y: Value = g("ConvTranspose", x, weight, bias, **self._attributes(x))
         return y
+
+    @fast_path("tensorrt")
+    def in_float32(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Any:
+        """TensorRT takes it in bfloat16 and then fails to build it, as it does a bias that is cast."""
+        if x.dtype != "bfloat16":
+            return NotImplemented
+        wide, kernel = (g("Cast", v, to=ONNX_DTYPE["float32"]) for v in (x, weight))
+        y = g("ConvTranspose", wide, kernel, **self._attributes(x))
+        if bias is not None:
+            column = g("Reshape", bias, g.ints(-1, *[1] * (x.rank - 2)))
+            y = g("Add", y, g("Cast", column, to=ONNX_DTYPE["float32"]))
+        return g("Cast", y, to=ONNX_DTYPE["bfloat16"])
+
+    def _attributes(self, x: Value) -> dict[str, Any]:
+        extra = spread(self.output_padding, x.rank - 2, "output_padding")
+        return self._window(x).attributes() | ({"output_padding": extra} if any(extra) else {}) | {"group": self.groups}
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         return product(inputs[0].shape) * (self.out // self.groups * prod(self._window(inputs[0]).kernel))

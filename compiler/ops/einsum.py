@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.contraction import Labels, Step, arranged, contract, summed
+from lamina.compiler.contraction import Labels, Multiply, Step, arranged, contract, matmul, products, summed
 from lamina.compiler.elementwise import WIDE, need_dtype, same_dtype
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example, Op, OpError, Types
-from lamina.schema.dims import Size, TensorType, product
+from lamina.compiler.op import Example, Op, OpError, Types, fast_path
+from lamina.schema.dims import INTEGERS, Size, TensorType, product
 
 
 class Einsum(Op):
@@ -30,6 +31,7 @@ class Einsum(Op):
         Example({"equation": "nct,cd,de->net"}, ["float32[b, 3, t]", "float32[3, 4]", "float32[4, 6]"]),
         Example({"equation": "bchw,oc->bohw"}, ["float32[b, 3, h, w]", "float32[5, 3]"]),
         Example({"equation": "bti,sj->bs"}, ["float32[b, t, 3]", "float32[h, 2]"]),
+        Example({"equation": "bij,bjk->bik"}, ["int64[b, t, 8]", "int64[b, 8, 5]"]),
         Example({"equation": "bii->bi"}, ["float32[b, 4, 4]"]),
     )
 
@@ -44,6 +46,14 @@ class Einsum(Op):
         return xs[0].with_shape(sizes[label] for label in output)
 
     def define(self, g: Builder, *xs: Value) -> Value:
+        return self._pairwise(g, xs, matmul)
+
+    @fast_path("tensorrt")
+    def of_integers(self, g: Builder, *xs: Value) -> Any:
+        """TensorRT multiplies matrices of floats only."""
+        return self._pairwise(g, xs, products) if xs[0].dtype in INTEGERS else NotImplemented
+
+    def _pairwise(self, g: Builder, xs: Sequence[Value], multiply: Multiply) -> Value:
         types = [TensorType(x.dtype, x.shape) for x in xs]
         terms, output = labels(self.equation, types)
         if any(len(set(term)) < len(term) for term in terms):  # a diagonal
@@ -52,7 +62,7 @@ class Einsum(Op):
         have, value = terms[0], xs[0]
         for i, (term, x) in enumerate(zip(terms[1:], xs[1:], strict=True), 1):
             step = Step.of(have, term, output, terms[i + 1 :])
-            have, value = step.labels, contract(g, step, (have, value), (term, x), sizes)
+            have, value = step.labels, contract(g, step, (have, value), (term, x), sizes, multiply)
         value, have = summed(g, value, have, output)
         return arranged(g, value, have, output)
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.contraction import products
 from lamina.compiler.elementwise import WIDE, need_dtype, same_dtype
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example, Op, OpError, Types, broadcast
-from lamina.schema.dims import Size, TensorType, product
+from lamina.compiler.op import Example, Op, OpError, Types, broadcast, fast_path
+from lamina.schema.dims import INTEGERS, Size, TensorType, product
 
 
 class Matmul(Op):
@@ -24,6 +26,8 @@ class Matmul(Op):
         Example({}, ["float32[8]", "float32[b, 8, t]"]),
         Example({}, ["float32[t]", "float32[t]"]),
         Example({}, ["int64[b, 8]", "int64[8, 5]"]),
+        Example({}, ["int32[8]", "int32[b, 8, t]"]),
+        Example({}, ["int64[b, t, 8]", "int64[8]"]),
     )
 
     def infer(self, x: TensorType, y: TensorType) -> TensorType:
@@ -44,6 +48,17 @@ class Matmul(Op):
             return g("MatMul", x, y)
         # ONNX Runtime is slow at a one-dimensional right side.
         return g("Squeeze", g("MatMul", x, g("Unsqueeze", y, g.ints(1))), g.ints(-1))
+
+    @fast_path("tensorrt")
+    def of_integers(self, g: Builder, x: Value, y: Value) -> Any:
+        """TensorRT multiplies matrices of floats only."""
+        if x.dtype not in INTEGERS:
+            return NotImplemented
+        row, column = x.rank == 1, y.rank == 1
+        left, right = g("Unsqueeze", x, g.ints(0)) if row else x, g("Unsqueeze", y, g.ints(1)) if column else y
+        gone = [-2] * row + [-1] * column
+        z = products(g, left, right)
+        return g("Squeeze", z, g.ints(*gone)) if gone else z
 
     def macs(self, inputs: Sequence[TensorType], output: Types) -> Size:
         assert isinstance(output, TensorType)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example
+from lamina.compiler.op import Example, fast_path
 from lamina.compiler.windows import Counts, Pool, Window, window
 
 
@@ -22,6 +23,7 @@ class MaxPool(Pool):
         Example({"kernel": 3, "stride": 2, "padding": 1}, ["float32[b, 3, h, w]"]),
         Example({"kernel": 3, "stride": 2, "padding": 1, "ceil_mode": True}, ["float32[b, 3, h, t]"]),
         Example({"kernel": [2, 3], "stride": [1, 2], "dilation": [2, 1]}, ["float32[b, 3, h, w]"]),
+        Example({"kernel": 3, "stride": 2, "padding": 1, "dilation": 3}, ["float32[b, 3, h, w]"]),
         Example({"kernel": 3, "stride": 1, "padding": 1}, ["float32[b, 2, t]"]),
         Example({"kernel": 2}, ["float32[b, 2, 4, h, w]"]),
     )
@@ -33,3 +35,19 @@ class MaxPool(Pool):
     def define(self, g: Builder, x: Value) -> Value:
         y: Value = g("MaxPool", x, ceil_mode=int(self.ceil_mode), **self.window(x).attributes())
         return y
+
+    @fast_path("tensorrt")
+    def by_slices(self, g: Builder, x: Value) -> Any:
+        """The largest of one strided slice for each element of the window: there is no dilated pooling."""
+        found, n = self.window(x), x.rank - 2
+        if max(found.dilation) == 1 or self.ceil_mode:
+            return NotImplemented
+        assert x.type is not None
+        axes, steps, counts = g.ints(*range(2, n + 2)), g.ints(*found.stride), found.sizes(x.type)
+        padded = g("Pad", x, g.ints(*found.begin, *found.end), g.scalar(float("-inf"), x), axes)
+        slices = []
+        for place in product(*map(range, found.kernel)):
+            starts = [i * d for i, d in zip(place, found.dilation, strict=True)]
+            ends = [s + (c - 1) * t + 1 for s, c, t in zip(starts, counts, found.stride, strict=True)]
+            slices.append(g("Slice", padded, g.ints(*starts), g.shape(ends), axes, steps))
+        return g("Max", *slices)

@@ -4,9 +4,9 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
-from lamina.compiler.op import Example, Op, OpError, SizeArg, need_rank
-from lamina.compiler.rules import sizes
-from lamina.schema.dims import FLOATS, TensorType
+from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
+from lamina.compiler.rules import integers_below, sizes
+from lamina.schema.dims import FLOATS, TensorType, product
 
 
 class SegmentSum(Op):
@@ -37,3 +37,12 @@ class SegmentSum(Op):
         zeros = g("Expand", g.scalar(0, x), g.shape([self.count, *x.shape[1:]]))
         rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
         return g("ScatterND", zeros, g("Unsqueeze", rows, g.ints(1)), x, reduction="add")
+
+    @fast_path("tensorrt")
+    def as_product(self, g: Builder, x: Value, index: Value) -> Value:
+        """A matrix of ones where row i goes to segment c, times x: there is no scatter that adds."""
+        rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
+        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), rows)
+        flat = x if x.rank == 2 else g("Reshape", x, g.shape([x.shape[0], product(x.shape[1:])]))
+        y = g("MatMul", g("Cast", hits, to=ONNX_DTYPE[x.dtype]), flat)
+        return y if x.rank == 2 else g("Reshape", y, g.shape([self.count, *x.shape[1:]]))

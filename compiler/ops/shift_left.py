@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from lamina.compiler.bits import as_int64, narrowed
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
-from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example
 from lamina.schema.dims import INTEGERS
 
@@ -20,6 +20,6 @@ class ShiftLeft(Binary):
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         # ONNX shifts unsigned integers only.
-        wide, places = (v if v.dtype == "int64" else g("Cast", v, to=ONNX_DTYPE["int64"]) for v in (x, y))
+        wide, places = as_int64(g, x), as_int64(g, y)
         z = g("Mul", wide, g("Pow", g.constant(2, "int64"), places))
-        return z if x.dtype == "int64" else g("Cast", z, to=ONNX_DTYPE[x.dtype])
+        return narrowed(g, z, x.dtype)

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+from lamina.compiler.bits import as_int64, narrowed
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
-from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example
 from lamina.schema.dims import INTEGERS
 
@@ -17,7 +17,7 @@ class ShiftRight(Binary):
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         # ONNX shifts unsigned integers only. Mod is never negative here, so the difference divides exactly.
-        wide, places = (v if v.dtype == "int64" else g("Cast", v, to=ONNX_DTYPE["int64"]) for v in (x, y))
+        wide, places = as_int64(g, x), as_int64(g, y)
         power = g("Pow", g.constant(2, "int64"), places)
         z = g("Div", g("Sub", wide, g("Mod", wide, power)), power)
-        return z if x.dtype == "int64" else g("Cast", z, to=ONNX_DTYPE[x.dtype])
+        return narrowed(g, z, x.dtype)

@@ -1,0 +1,132 @@
+"""Every op on each of its examples: TensorRT takes the operators that it becomes, and builds an engine of them for dynamic sizes.
+
+Hundreds of examples are one ONNX file, each under its own prefix, since starting the library costs more than an example does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import op_harness as bench
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from lamina.compiler.graph import Origin
+from lamina.compiler.op import Example, paths_for
+from lamina.compiler.targets.tensorrt import build, check_support
+from lamina.schema.diagnostics import Span
+
+DTYPES = ("float32", "float16", "bfloat16")  # examples are written in float32, and hold in all three
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """One example as the target gets it."""
+
+    name: str
+    number: int
+    case: bench.Case
+    model: bench.Model
+
+    @property
+    def prefix(self) -> str:
+        return f"{self.name}-{self.number}/"
+
+
+def lowered(dtype: str) -> list[Lowered]:
+    """All examples that this dtype makes a difference to (and for float32 all others), each by the first path that does not decline."""
+    examples = [(name, i, e) for name in bench.op_names() for i, e in enumerate(bench.op_class(name).examples)]
+    return [_lowered(name, i, e, dtype) for name, i, e in examples if dtype == "float32" or any("float32" in text for text in e.inputs)]
+
+
+def _lowered(name: str, number: int, example: Example, dtype: str) -> Lowered:
+    inputs = [text.replace("float32", dtype) for text in example.inputs]
+    case = bench.case(bench.op_class(name), replace(example, inputs=inputs))
+    paths = paths_for(type(case.op), "tensorrt")
+    return Lowered(name, number, case, next(m for m in (bench.lower(case, path) for path in paths) if m is not None))
+
+
+def joined(examples: list[Lowered], path: Path) -> Path:
+    """One file that holds them all side by side."""
+    protos = [bench.proto(e.model, e.case.outputs) for e in examples]
+    whole = onnx.ModelProto(ir_version=protos[0].ir_version, opset_import=protos[0].opset_import, graph={"name": "examples"})
+    for proto, example in zip(protos, examples, strict=True):
+        whole.graph.MergeFrom(onnx.compose.add_prefix_graph(proto.graph, example.prefix))
+    path.write_bytes(whole.SerializeToString())
+    return path
+
+
+def refusals(examples: list[Lowered], path: Path) -> dict[tuple[str, int], str]:
+    """What the library says of examples that it does not take, by op and number."""
+    nodes = [(e, f"{e.prefix}{node.outputs[0].name}") for e in examples for node in e.model.nodes]
+    origins = {name: Origin(Span(e.name, e.number + 1, 1), "") for e, name in nodes}
+    found = check_support(joined(examples, path), origins=origins, sources={"inputs": ""})
+    return {(d.span.file, d.span.line - 1): d.message for d in found}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_example_is_taken(dtype: str, tmp_path: Path) -> None:
+    assert refusals(lowered(dtype), tmp_path / "examples.onnx") == {}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_example_builds(dtype: str, tmp_path: Path) -> None:
+    examples = lowered(dtype)
+    inputs = [(f"{e.prefix}{v.name}", v.dtype, v.shape) for e in examples for v in e.model.inputs]
+    dims = {name: (s.min, s.opt, s.max) for name, s in bench.SYMBOLS.items()}
+    engine = build(joined(examples, tmp_path / "examples.onnx"), inputs, dims, cache=tmp_path)
+    assert engine.path.stat().st_size > 1000 * len(examples)
+
+
+# What the paths compute, where their examples do not reach. ONNX Runtime runs them: the library itself computes on a GPU only.
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+@pytest.mark.parametrize(
+    ("name", "function"), [("bitwise_and", np.bitwise_and), ("bitwise_or", np.bitwise_or), ("bitwise_xor", np.bitwise_xor)]
+)
+def test_bits_at_the_ends_of_the_range(name: str, function: Any, dtype: str) -> None:
+    info = np.iinfo(dtype)
+    ends = [info.min, info.min + 1, info.max // 3, info.max - 1, info.max, 0, 1, 0x55]
+    x, y = (a.ravel().astype(dtype) for a in np.meshgrid(ends, ends))
+    np.testing.assert_array_equal(run(name, "by_arithmetic", {}, x, y), function(x, y))
+
+
+@pytest.mark.parametrize("reduce", ["add", "mul", "max", "min"])
+@pytest.mark.parametrize("dtype", ["float32", "int64", "int32"])
+def test_scatter_of_every_kind(reduce: str, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    x, source = (rng.integers(-9, 9, (5, 6)).astype(dtype) for _ in range(2))
+    index = rng.integers(-5, 5, (5, 6))
+    want = torch.tensor(x).scatter_reduce(
+        0, torch.tensor(index % 5), torch.tensor(source), {"add": "sum", "mul": "prod"}.get(reduce, "a" + reduce)
+    )
+    np.testing.assert_array_equal(run("scatter", "by_mask", {"dim": 0, "reduce": reduce}, x, index, source), want.numpy())
+
+
+@pytest.mark.parametrize("example", range(5))
+def test_transposed_convolution_of_bfloat16(example: int) -> None:
+    found = _lowered("conv_transpose", example, bench.op_class("conv_transpose").examples[example], "bfloat16")
+    arrays = bench.feeds(found.case, found.model, bench.POINTS[0])
+    values = {k: onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(a, TensorProto.BFLOAT16) for k, a in arrays.items()}
+    proto = bench.proto(found.model, found.case.outputs)
+    proto.graph.node.add(op_type="Cast", input=[proto.graph.output[0].name], output=["wide"]).attribute.add(name="to", type=2, i=1)
+    proto.graph.output[0].CopyFrom(helper.make_tensor_value_info("wide", TensorProto.FLOAT, None))
+    got = [v.numpy() for v in bench.session(proto).run_with_ort_values(None, values)]
+    bench.close(got, bench.expected(found.case, arrays, bench.POINTS[0]), 3e-2, "bfloat16")
+
+
+def run(name: str, path: str, arguments: dict[str, Any], *arrays: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """One path of an op in ONNX Runtime."""
+    inputs = [f"{a.dtype.name}[{', '.join(map(str, a.shape))}]" for a in arrays]
+    case = bench.case(bench.op_class(name), Example(arguments, inputs))
+    model = bench.lower(case, path)
+    assert model is not None
+    result: np.ndarray[Any, Any] = bench.session(bench.proto(model, case.outputs)).run(None, {f"x{i}": a for i, a in enumerate(arrays)})[0]
+    return result

@@ -10,7 +10,7 @@ from pathlib import Path
 from lamina.schema.spec import ModelSpec
 
 EVIDENCE = Path(__file__).resolve().parent / "specs" / "evidence.json"
-CHECKS = ("parameters", "parity", "targets", "tensorrt")  # what an architecture must show before it counts as working
+CHECKS = ("parameters", "parity", "torch", "onnxruntime", "tensorrt")  # what an architecture must show before it counts as working
 Checks = Mapping[str, str]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import Record
 
 import lamina
 from lamina.compiler.elaborate import elaborate
@@ -21,7 +22,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("path", "variant"), CASES)
-def test_engine_builds_with_a_dynamic_batch(path: Path, variant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_builds_with_a_dynamic_batch(
+    path: Path, variant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: Record
+) -> None:
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path / "cache"))
     spec = lamina.load(path, variant=variant)
     graph = elaborate(spec).graph
@@ -33,3 +36,6 @@ def test_engine_builds_with_a_dynamic_batch(path: Path, variant: str | None, tmp
     assert engine.stat().st_size > 4 * parameter_count(graph)
     assert not list(bundle.glob("*.bin"))
     assert not list(bundle.glob("*.onnx"))
+    target = manifest.targets.tensorrt
+    assert target is not None
+    record(path, variant, "tensorrt", f"builds whole with {target.library} {target.version}")

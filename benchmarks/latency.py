@@ -2,8 +2,8 @@
 
     python -m benchmarks.latency [--rounds 40] [--threads 2] [--batch 1 8]
 
-Rounds are interleaved, and a ratio is taken within a round, of the best of three calls each, so that a busy moment hits both. The interval is a bootstrap over rounds
-of the geometric mean over networks and batches.
+Rounds are interleaved, and a ratio is taken within a round, of the best of three calls each, so that a busy moment hits both.
+The interval is a bootstrap over rounds of the geometric mean over networks and batches.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import numpy as np
 
 from benchmarks.export import export
 from benchmarks.peers import PEERS, Peer
-
 
 CALLS = 3
 

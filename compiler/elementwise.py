@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
+import numpy as np
+
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Op, OpError, broadcast
@@ -37,6 +39,15 @@ def need_dtype(x: TensorType, dtypes: tuple[str, ...], what: str = "the input") 
     preferred = ("int32", "float32") if x.dtype in INTEGERS else ("float32", "int64")
     example = next((d for d in preferred if d in dtypes), dtypes[0])
     raise OpError(f"{what} must be {kind}, but it is {x}", f"convert it with cast(x, '{example}')", "dtype")
+
+
+def need_held(value: float, dtype: str, what: str, hint: str = "") -> None:
+    """Raise unless a tensor of this dtype can hold this number."""
+    if dtype in (*FLOATS, *BOOL):
+        return
+    bounds = np.iinfo(dtype)
+    if not (bounds.min <= value <= bounds.max and value == int(value)):
+        raise OpError(f"`{what}` is {value}, which {dtype} cannot hold", hint, "dtype")
 
 
 def same_dtype(*inputs: TensorType) -> str:

@@ -3,34 +3,77 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lamina.compiler.elaborate import elaborate
+from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.lower import lower
+from lamina.compiler.missing import need_torch
 from lamina.compiler.targets.onnx import external_values, to_onnx
 from lamina.compiler.weights.derived import tensor_of
 from lamina.compiler.weights.shapes import Shapes
-from lamina.schema.diagnostics import Fault, Span, SpecError, did_you_mean
+from lamina.schema.diagnostics import Diagnostic, Fault, Span, SpecError, did_you_mean
 from lamina.schema.spec import ModelSpec
 
-_TARGETS = ("onnx", "onnxruntime", "tensorrt", "torch")
+if TYPE_CHECKING:
+    import onnx
 
 
 def check_target(spec: ModelSpec, target: str) -> None:
-    """Raise SpecError with a diagnostic for each line that the target refuses."""
-    if target not in _TARGETS:
-        hint = did_you_mean(target, _TARGETS) or f"targets are {', '.join(_TARGETS)}"
-        raise SpecError([Fault("target", f"there is no target `{target}`", hint=hint).at(Span(str(spec.path), 1, 1))], spec.sources)
-    model = elaborate(spec)
-    graph = lower(model.graph, target)  # type: ignore[arg-type]
-    if target != "tensorrt":
-        return
-    from lamina.compiler.targets.tensorrt import check_support
+    """Raise SpecError with a diagnostic for each line that the target refuses; MissingDependency where it is not installed.
 
-    tensors = {v.name: tensor_of(v, Shapes()) for v in external_values([graph])}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
-        path.write_bytes(to_onnx(graph, tensors, {}).SerializeToString())
-        found = check_support(path, origins={n.outputs[0].name: n.origin for n in graph.nodes}, sources=spec.sources)
+    `onnx` is asked of ONNX Runtime too, which runs those files from a bundle.
+    """
+    if target not in _CHECKS:
+        hint = did_you_mean(target, _CHECKS) or f"targets are {', '.join(_CHECKS)}"
+        raise SpecError([Fault("target", f"there is no target `{target}`", hint=hint).at(Span(str(spec.path), 1, 1))], spec.sources)
+    graph = lower(elaborate(spec).graph, target)  # type: ignore[arg-type]
+    found = _CHECKS[target](graph, spec)
     if found:
         raise SpecError(found, spec.sources)
+
+
+def _in_onnx_runtime(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
+    from lamina.compiler.targets.onnxruntime import check_support
+
+    return check_support(_proto(graph), _origins(graph))
+
+
+def _in_tensorrt(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
+    from lamina.compiler.targets.tensorrt import check_support
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        path.write_bytes(_proto(graph).SerializeToString())
+        return check_support(path, origins=_origins(graph), sources=spec.sources)
+
+
+def _in_torch(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
+    need_torch("the `torch` target")
+    from lamina.compiler.targets.torch.build import build
+
+    try:
+        build(graph)
+    except SpecError as error:
+        return error.diagnostics
+    return ()
+
+
+_CHECKS: Mapping[str, Callable[[Graph, ModelSpec], tuple[Diagnostic, ...]]] = {
+    "onnx": _in_onnx_runtime,
+    "onnxruntime": _in_onnx_runtime,
+    "tensorrt": _in_tensorrt,
+    "torch": _in_torch,
+}
+
+
+def _proto(graph: Graph) -> onnx.ModelProto:
+    """The model, its weights named but without numbers."""
+    return to_onnx(graph, {v.name: tensor_of(v, Shapes()) for v in external_values([graph])}, {})
+
+
+def _origins(graph: Graph) -> dict[str, Origin]:
+    """Where each node came from, by the name that it has in the file."""
+    return {n.outputs[0].name: n.origin for n in graph.nodes}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import need_held
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, Positive, SizeArg
@@ -31,6 +32,9 @@ class Arange(Op):
         start, end = self._ends()
         if not at_most(start, end):
             raise OpError(f"the range from {start} to {end} is empty", "`start` must not be larger than `end`")
+        for what, size in (("start", start), ("end - 1", end - 1)):
+            if isinstance(size, int):
+                need_held(size, self.dtype, what, "write dtype='int64'")
         return TensorType(self.dtype, ((end - start + self.step - 1) // self.step,))
 
     def _ends(self) -> tuple[Size, Size]:

@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import NUMBERS, Unary
+from lamina.compiler.elementwise import ORDERED, Unary, need_held
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, OpError
-from lamina.schema.dims import FLOATS, TensorType
+from lamina.schema.dims import TensorType
 
 
 class Clamp(Unary):
-    """y = x, no smaller than `min` and no larger than `max`; one of them may be missing. x: numbers, any shape. Source: torch.clamp."""
+    """y = x, no smaller than `min` and no larger than `max`; one of them may be missing.
+
+    x: numbers but int16, any shape. Source: torch.clamp.
+    """
 
     name = "clamp"
-    dtypes = NUMBERS
+    dtypes = ORDERED
     min: float | int | None = None
     max: float | int | None = None
     examples = (
@@ -22,11 +25,11 @@ class Clamp(Unary):
     )
 
     def infer(self, x: TensorType) -> TensorType:
-        limits = [limit for limit in (self.min, self.max) if limit is not None]
-        if not limits:
+        if self.min is None and self.max is None:
             raise OpError("neither `min` nor `max` is given", "write clamp: {min: 0} or clamp(x, 0, 1)", "argument")
-        if x.dtype not in FLOATS and any(limit != int(limit) for limit in limits):
-            raise OpError(f"the limits {', '.join(map(str, limits))} must be whole numbers, since the input is {x}", code="dtype")
+        for what, limit in (("min", self.min), ("max", self.max)):
+            if limit is not None:
+                need_held(limit, x.dtype, what, "convert the input with cast(x, 'float32')")
         return super().infer(x)
 
     def define(self, g: Builder, x: Value) -> Value:

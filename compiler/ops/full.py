@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import need_held
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example, Op, OpError, SizeArg
+from lamina.compiler.op import Example, Op, SizeArg
 from lamina.compiler.rules import sizes
-from lamina.schema.dims import FLOATS, DType, TensorType
+from lamina.schema.dims import DType, TensorType
 
 
 class Full(Op):
@@ -21,8 +22,7 @@ class Full(Op):
     )
 
     def infer(self) -> TensorType:
-        if self.dtype not in FLOATS and self.value != int(self.value):
-            raise OpError(f"`value` is {self.value}, which {self.dtype} cannot hold", "write dtype='float32'", "dtype")
+        need_held(self.value, self.dtype, "value", "write dtype='float32'")
         return TensorType(self.dtype, sizes(self.shape))
 
     def define(self, g: Builder) -> Value:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.elementwise import BOOL, ORDERED, need_dtype
+from lamina.compiler.elementwise import BOOL, ORDERED, need_dtype, need_held
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, SizeArg
 from lamina.compiler.rules import at_most
-from lamina.schema.dims import FLOATS, Size, TensorType
+from lamina.schema.dims import Size, TensorType
 
 
 class Pad(Op):
@@ -38,8 +38,7 @@ class Pad(Op):
     def infer(self, x: TensorType) -> TensorType:
         pairs = self._pairs(x)
         need_dtype(x, (*ORDERED, *BOOL))
-        if x.dtype not in FLOATS and self.value != int(self.value):
-            raise OpError(f"`value` is {self.value}, but {x} holds whole numbers", code="dtype")
+        need_held(self.value, x.dtype, "value")
         for size, pair in zip(x.shape, pairs, strict=True):
             self._check(size, pair, x)
         return x.with_shape(size + before + after for size, (before, after) in zip(x.shape, pairs, strict=True))

@@ -66,8 +66,8 @@ class RotaryEmbedding(Op):
 
     @fast_path("onnxruntime")
     def operator(self, g: Builder, x: Value, positions: Value | None = None, cos: Value | None = None, sin: Value | None = None) -> Any:
-        """Half the time of the definition."""
-        if cos is not None or sin is not None:
+        """Half the time of the definition. The standard has no float64 for it."""
+        if cos is not None or sin is not None or x.dtype == "float64":
             return NotImplemented
         whole = g.shape([x.shape[0], x.shape[2], self._dim(x) // 2])
         tables = (g("Expand", table, whole) for table in self._tables(g, x, positions))

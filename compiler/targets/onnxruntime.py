@@ -1,0 +1,102 @@
+"""Would ONNX Runtime take this model? The runtime itself is asked: it opens the model, without its weights, on the CPU.
+
+Which operators it computes depends on their dtypes, on the functions that it puts in an operator's place and on the casts that it adds
+around one. Only a session knows all that, and opening one costs less than reading any table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from lamina.compiler.graph import Origin
+from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.schema.diagnostics import Diagnostic, Span
+
+if TYPE_CHECKING:
+    import onnx
+
+CODE = "onnxruntime"
+_DTYPES = {number: name for name, number in ONNX_DTYPE.items()}
+HINT = "convert what it reads with cast(x, 'float32'), or compile it for `torch`"
+_SILENT = 4  # log severity: what goes wrong is in the exception
+
+
+def check_support(model: onnx.ModelProto, origins: Mapping[str, Origin]) -> tuple[Diagnostic, ...]:
+    """What ONNX Runtime refuses of a model, in the order of its nodes; nothing if it opens the whole. External weights are not read.
+
+    `origins` leads from node names to the spec. The same operator of the same dtypes is named once for each place.
+    """
+    bare = _without_weights(model)
+    whole = refusal(bare)
+    if whole is None:
+        return ()
+    said: dict[tuple[Span, str], Diagnostic] = {}
+    for node, dtypes in _refused(bare):
+        origin = origins[node.name]
+        message = f"{_title()} has no kernel for `{node.op_type}` of {dtypes} on the CPU, which this step needs"
+        said.setdefault((origin.span, message), Diagnostic(CODE, f"{message} (in `{origin.path}`)", origin.span, HINT))
+    first = next((o.span for o in origins.values()), Span("model", 1, 1))
+    return tuple(said.values()) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}", first),)
+
+
+def refusal(model: onnx.ModelProto) -> str | None:
+    """Why ONNX Runtime does not open a model on the CPU; None if it does."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, _SILENT
+    state = ort.capi.onnxruntime_pybind11_state
+    try:
+        ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except (state.NotImplemented, state.InvalidGraph, state.InvalidArgument, state.Fail, state.RuntimeException) as error:
+        return str(error)
+    return None
+
+
+def _title() -> str:
+    import onnxruntime
+
+    return f"ONNX Runtime {onnxruntime.__version__}"
+
+
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose external tensors are inputs."""
+    from onnx import ModelProto, TensorProto, helper
+
+    bare = ModelProto()
+    bare.CopyFrom(model)
+    graph = bare.graph
+    outside = [t for t in graph.initializer if t.data_location == TensorProto.EXTERNAL]
+    graph.input.extend(helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in outside)
+    for tensor in outside:
+        graph.initializer.remove(tensor)
+    return bare
+
+
+def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
+    """The nodes that do not open alone, each with the dtypes that it reads."""
+    from onnx import helper, shape_inference
+
+    graph = shape_inference.infer_shapes(model).graph
+    constants = {t.name: t for t in graph.initializer}
+    types = {v.name: v for v in (*graph.value_info, *graph.input)}
+    types |= {n: helper.make_tensor_value_info(n, t.data_type, t.dims) for n, t in constants.items()}
+    seen: dict[Any, bool] = {}
+    for node in graph.node:
+        used = [name for name in dict.fromkeys(node.input) if name in types]
+        read = [types[name].type.tensor_type.elem_type for name in used]
+        key = (node.domain, node.op_type, *read, *(a.SerializeToString() for a in node.attribute))
+        if key not in seen:
+            seen[key] = refusal(_alone(model, node, [types[n] for n in used], [constants[n] for n in used if n in constants])) is not None
+        if seen[key]:
+            yield node, " and ".join(dict.fromkeys(_DTYPES[d] for d in read))
+
+
+def _alone(model: onnx.ModelProto, node: onnx.NodeProto, inputs: list[Any], constants: list[Any]) -> onnx.ModelProto:
+    """A model of one node."""
+    from onnx import GraphProto, ModelProto, ValueInfoProto
+
+    outputs = [ValueInfoProto(name=name) for name in node.output if name]
+    graph = GraphProto(name="node", node=[node], input=inputs, output=outputs, initializer=constants)
+    return ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)

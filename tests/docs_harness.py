@@ -136,7 +136,13 @@ class Run:
         if command == "echo $?":
             return f"{self.code}\n"
         done = subprocess.run(
-            ["bash", "-c", command], cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
         )
         self.code = done.returncode
         return done.stdout

@@ -72,9 +72,7 @@ def python(code: str, installed: Path | None, folder: Path) -> str:
     """What code prints, run in another process: beside the installed wheel, or from the repository in this environment."""
     isolated = [] if installed is None else ["-S"]
     environment = {**os.environ, "PYTHONPATH": str(installed or ROOT)}
-    done = subprocess.run(
-        [sys.executable, *isolated, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, *isolated, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -103,7 +101,7 @@ def test_the_wheel_holds_every_source_as_a_real_file(wheel: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml"))
+    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".json"))
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:

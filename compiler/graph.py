@@ -25,10 +25,14 @@ Attribute = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | tup
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Provenance: the step's place in the YAML file and the path of blocks, names and indices that led to it."""
+    """Provenance: the step's place in the YAML file and the path of blocks, names and indices that led to it.
+
+    `form` says of an operator which op it belongs to, and by which of its fast paths if not by the definition: `attention.functional`.
+    """
 
     span: Span
     path: str
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

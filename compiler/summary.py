@@ -16,7 +16,10 @@ from lamina.schema.dims import Size, Symbol, TensorType, value_of
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One op: its path, symbolic output type(s), parameters, multiply-adds and bytes of output at the chosen sizes."""
+    """One op: its path, symbolic output type(s), parameters, multiply-adds and bytes of output at the chosen sizes.
+
+    Of an operator, `form` says which op it belongs to, and by which fast path if it is not of the definition.
+    """
 
     path: str
     op: str
@@ -25,6 +28,7 @@ class Row:
     macs: int
     bytes: int
     span: Span
+    form: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 from lamina.compiler.diagram import diagram
 from lamina.compiler.elaborate import Elaborated
@@ -13,15 +14,17 @@ from lamina.compiler.graph import Graph, Node
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.summary import Row, Summary, grouped, human, parameter_count, summarize
 
-_HEAD = ("step", "op", "output", "parameters", "MACs", "memory")
-_TEXTS = 3  # columns that are aligned to the left
+_HEAD = ("step", "op", "output", "belongs to", "parameters", "MACs", "memory")
+_TEXTS = 4  # columns that are aligned to the left
+_ALWAYS = 3  # columns that are shown even when they say nothing
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem; max-width: 70rem }}
 table {{ border-collapse: collapse; width: 100% }} td, th {{ padding: .2rem .6rem; border-bottom: 1px solid #ddd; text-align: left }}
 td.n, th.n {{ text-align: right; font-variant-numeric: tabular-nums }} code {{ color: #245 }}
 </style></head><body><h1>{title}</h1><p>{totals}</p><table>
-<tr><th>step</th><th>op</th><th>output</th><th class="n">parameters</th><th class="n">MACs</th><th class="n">memory</th><th>line</th></tr>
+<tr><th>step</th><th>op</th><th>output</th><th>belongs to</th>
+<th class="n">parameters</th><th class="n">MACs</th><th class="n">memory</th><th>line</th></tr>
 {rows}
 </table></body></html>"""
 
@@ -59,7 +62,7 @@ def operators_view(title: str, model: Elaborated, target: Target, depth: int | N
 def _operator(node: Node) -> Row:
     name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
     types = ", ".join(str(v.type) for v in node.outputs if v.type is not None)
-    return Row(node.origin.path, name, types, 0, 0, 0, node.origin.span)
+    return Row(node.origin.path, name, types, 0, 0, 0, node.origin.span, node.origin.form)
 
 
 def _totals(view: View) -> str:
@@ -75,7 +78,7 @@ def _totals(view: View) -> str:
 
 def _table(view: View) -> str:
     cells = [_HEAD, *(_cells(row) for row in view.rows)]
-    used = [i for i in range(len(_HEAD)) if i < _TEXTS or any(row[i] for row in cells[1:])]
+    used = [i for i in range(len(_HEAD)) if i < _ALWAYS or any(row[i] for row in cells[1:])]
     widths = {i: max(len(row[i]) for row in cells) for i in used}
     lines = [_line(row, widths) for row in cells]
     rule = "  ".join("-" * widths[i] for i in used)
@@ -83,7 +86,8 @@ def _table(view: View) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    return row.path, row.op, row.output, _count(row.parameters), _count(row.macs), _bytes(row.bytes)
+    form = f"{row.form}, {Path(row.span.file).name}:{row.span.line}" if row.form else ""
+    return row.path, row.op, row.output, form, _count(row.parameters), _count(row.macs), _bytes(row.bytes)
 
 
 def _line(row: Sequence[str], widths: dict[int, int]) -> str:
@@ -95,7 +99,7 @@ def _json(view: View) -> str:
 
 
 def _html(view: View) -> str:
-    cells = "<tr><td><code>{}</code></td><td>{}</td><td><code>{}</code></td>" + "<td class=n>{}</td>" * 3 + "<td>{}</td></tr>"
+    cells = "<tr><td><code>{}</code></td><td>{}</td><td><code>{}</code></td><td>{}</td>" + "<td class=n>{}</td>" * 3 + "<td>{}</td></tr>"
     rows = [cells.format(*map(html.escape, (*_cells(r), str(r.span.line)))) for r in view.rows]
     return _PAGE.format(title=html.escape(view.title), totals=html.escape(_totals(view)), rows="\n".join(rows))
 

@@ -6,7 +6,7 @@ from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
 from lamina.compiler.rules import integers_below, sizes
-from lamina.schema.dims import FLOATS, TensorType, product
+from lamina.schema.dims import FLOATS, TensorType
 
 
 class SegmentSum(Op):
@@ -43,6 +43,6 @@ class SegmentSum(Op):
         """A matrix of ones where row i goes to segment c, times x: there is no scatter that adds."""
         rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
         hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), rows)
-        flat = x if x.rank == 2 else g("Reshape", x, g.shape([x.shape[0], product(x.shape[1:])]))
+        flat = x if x.rank == 2 else g("Reshape", x, g.ints(0, -1))
         y = g("MatMul", g("Cast", hits, to=ONNX_DTYPE[x.dtype]), flat)
-        return y if x.rank == 2 else g("Reshape", y, g.shape([self.count, *x.shape[1:]]))
+        return y if x.rank == 2 else g.reshape(y, [self.count, *x.shape[1:]])

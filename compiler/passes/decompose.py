@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import LAMINA, Graph, Node, Origin, Value
@@ -42,7 +43,8 @@ def _lower(
     split = len(inputs) - len(names)
     weights = {str(k): v for k, v in zip(names, inputs[split:], strict=True)}
     for path in paths_for(type(node.op), target):
-        builder = Builder(node.origin, node.origin.path, dims, lambda base: f"{base}_{next(counter)}")
+        form = node.op.name if path == "define" else f"{node.op.name}.{path}"
+        builder = Builder(replace(node.origin, form=form), node.origin.path, dims, lambda base: f"{base}_{next(counter)}")
         result = getattr(node.op, path)(builder, *inputs[:split], **weights)
         if result is not NotImplemented:
             return _adopt(node, builder.nodes, result if isinstance(result, tuple) else (result,), alias)

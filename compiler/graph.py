@@ -6,7 +6,7 @@ after it, a node is a standard ONNX operator (domain ""), a target's own one (`c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -137,3 +137,20 @@ def leaves(value: Value) -> Iterator[Value]:
             pending.extend(v for v in reversed(current.node.inputs) if v is not None)
         else:
             yield current
+
+
+def derived_under(value: Value, known: Container[int] = ()) -> Iterator[Derived]:
+    """The derived tensors that a value is made of, itself among them, each after those that it reads.
+
+    Those whose id is in `known` are left out, with what only they read. The caller may add to `known` what it has been given.
+    """
+    pending = [(value, False)]
+    while pending:
+        current, ready = pending.pop()
+        if not isinstance(current, Derived) or id(current) in known:
+            continue
+        if ready:
+            yield current
+        else:
+            pending.append((current, True))
+            pending.extend((v, False) for v in current.node.inputs if v is not None)

@@ -42,7 +42,7 @@ class Arange(Op):
 
     def define(self, g: Builder) -> Value:
         start, end = self._ends()
-        if isinstance(start, int) and isinstance(end, int):
+        if isinstance(start, int) and isinstance(end, int) and end - start <= 1 << 16:
             return g.constant(range(start, end, self.step), self.dtype)
         y = g("Range", as_scalar(g, start, "int64"), as_scalar(g, end, "int64"), g.constant(self.step, "int64"))
         return y if self.dtype == "int64" else g("Cast", y, to=ONNX_DTYPE[self.dtype])

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 
-from lamina.compiler.graph import Constant, Derived, Graph, Node, Parameter, Value, leaves
+import numpy as np
+
+from lamina.compiler.graph import Constant, Derived, Graph, Node, Parameter, Value, derived_under, leaves
+from lamina.compiler.numeric import digest
 
 
 def canonical_names(graph: Graph) -> Graph:
@@ -29,20 +32,22 @@ class _Namer:
         """The value under its canonical name (or itself)."""
         if not isinstance(value, Derived | Constant):
             return value
-        if id(value) not in self.done:
-            self.done[id(value)] = self._constant(value) if isinstance(value, Constant) else self._derived(value)
-            self.kept.append(value)
+        for part in derived_under(value, self.done):
+            self._keep(part, self._derived(part))
+        if id(value) not in self.done:  # then it is a constant
+            assert isinstance(value, Constant)
+            self._keep(value, Constant(f"constant.{digest(value.array)[:12]}", value.type, value.array))
         return self.done[id(value)]
 
-    def _constant(self, value: Constant) -> Constant:
-        digest = hashlib.sha256(f"{value.array.dtype.str}{value.array.shape}".encode() + value.array.tobytes()).hexdigest()[:12]
-        return Constant(f"constant.{digest}", value.type, value.array)
+    def _keep(self, value: Value, renamed: Value) -> None:
+        self.done[id(value)] = renamed
+        self.kept.append(value)  # so that its id is not used again
 
     def _derived(self, value: Derived) -> Derived:
         node = value.node
         inputs = tuple(None if v is None else self.value(v) for v in node.inputs)
         index = [v.name for v in node.outputs].index(value.name)
-        attributes = sorted((k, str(v)) for k, v in node.attributes.items())
+        attributes = sorted((k, digest(v) if isinstance(v, np.ndarray) else str(v)) for k, v in node.attributes.items())
         text = repr((node.op_type, [v and v.name for v in inputs], attributes, index))
         owner = next((v.name for v in leaves(value) if isinstance(v, Parameter)), "constant")
         name = f"{owner}.{node.op_type.lower()}.{hashlib.sha256(text.encode()).hexdigest()[:8]}"

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from lamina.compiler.graph import Constant, Derived, Graph, Node, Value
+from lamina.compiler.graph import Constant, Derived, Graph, Node, Value, derived_under
+from lamina.compiler.numeric import digest
 
+_SMALL = 1024  # bytes
 _RANDOM = ("Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 
 
@@ -57,16 +59,16 @@ class _Merger:
         """The first value equal to this one."""
         if id(value) in self.same:
             return self.same[id(value)]
-        key: Hashable = None
-        if isinstance(value, Constant):
-            key = ("constant", value.array.dtype.str, value.array.shape, value.array.tobytes())
-        elif isinstance(value, Derived):
-            index = [v.name for v in value.node.outputs].index(value.name)
-            key = ("derived", index, self._key(value.node))
-        first = value if key is None else self.seen.setdefault(key, (value,))[0]
-        self.same[id(value)] = first
+        for part in derived_under(value, self.same):
+            index = [v.name for v in part.node.outputs].index(part.name)
+            self._merge(part, ("derived", index, self._key(part.node)))
+        if not isinstance(value, Derived):
+            self._merge(value, _content(value.array) if isinstance(value, Constant) else ("value", id(value)))
+        return self.same[id(value)]
+
+    def _merge(self, value: Value, key: Hashable) -> None:
+        self.same[id(value)] = self.seen.setdefault(key, (value,))[0]
         self.kept.append(value)
-        return first
 
     def node(self, node: Node) -> Node | None:
         """The node with merged inputs, or None when an equal one exists."""
@@ -89,6 +91,9 @@ class _Merger:
 
 
 def _hashable(value: Any) -> Hashable:
-    if isinstance(value, np.ndarray):
-        return (value.dtype.str, value.shape, value.tobytes())
-    return (type(value).__name__, value)
+    return _content(value) if isinstance(value, np.ndarray) else (type(value).__name__, value)
+
+
+def _content(array: np.ndarray[Any, Any]) -> Hashable:
+    """A key that equal arrays share. It does not hold a large one's bytes."""
+    return (array.dtype.name, array.shape, array.tobytes()) if array.nbytes <= _SMALL else digest(array)

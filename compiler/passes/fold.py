@@ -1,6 +1,7 @@
 """Folding: operators that read only weights and constants leave the graph and become derived tensors.
 
-Requires: standard operators. Ensures: the same outputs; what depends on constants alone is a Constant.
+Requires: standard operators. Ensures: the same outputs; what depends on constants alone is a Constant, unless it is large: then it is
+computed when it is written, and not held until then.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Para
 from lamina.compiler.weights.derived import EVALUABLE, constant_outputs
 
 _FIXED = (Parameter, Constant, Derived)
+_LARGEST = 1 << 20  # bytes of a Constant that folding makes
 
 
 def fold(graph: Graph) -> Graph:
@@ -20,12 +22,16 @@ def fold(graph: Graph) -> Graph:
         node = Node(node.op_type, inputs, node.outputs, node.origin, node.attributes, node.domain, node.op)
         if not _foldable(node):
             nodes.append(node)
-        elif all(v is None or isinstance(v, Constant) for v in inputs):
-            replaced.update(zip((id(v) for v in node.outputs), constant_outputs(node), strict=True))
         else:
-            replaced.update({id(v): Derived(v.name, v.type, node) for v in node.outputs})
+            replaced.update(zip((id(v) for v in node.outputs), _folded(node), strict=True))
     outputs = tuple(replaced.get(id(v), v) for v in graph.outputs)
     return Graph(graph.name, graph.inputs, outputs, tuple(nodes))
+
+
+def _folded(node: Node) -> tuple[Value, ...]:
+    constant = all(v is None or isinstance(v, Constant) for v in node.inputs)
+    constants = constant_outputs(node, _LARGEST) if constant else None
+    return constants or tuple(Derived(v.name, v.type, node) for v in node.outputs)
 
 
 def _foldable(node: Node) -> bool:

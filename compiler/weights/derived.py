@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,16 @@ def tensor_of(value: Parameter | Constant | Derived, weights: Weights) -> Tensor
     return DerivedTensor(value.name, dtype, shape, value, weights)
 
 
-def constant_outputs(node: Node) -> tuple[Constant, ...]:
-    """The outputs of a standard operator all of whose inputs are constants."""
-    arrays = evaluate(node, [v.array if isinstance(v, Constant) else None for v in node.inputs])
+def constant_outputs(node: Node, largest: int) -> tuple[Constant, ...] | None:
+    """The outputs of a standard operator all of whose inputs are constants; None where one has more than `largest` bytes."""
+    if any(_nbytes(v.type) > largest for v in node.outputs if v.type is not None):
+        return None
+    inputs = [v.array if isinstance(v, Constant) else None for v in node.inputs]
+    stand_ins = _stand_ins(node, inputs)
+    arrays = evaluate(node, inputs) if stand_ins is None else stand_ins
+    if any(a.nbytes > largest for a in arrays):
+        return None
+    arrays = arrays if stand_ins is None else evaluate(node, inputs)
     return tuple(Constant(v.name, TensorType(a.dtype.name, a.shape), a) for v, a in zip(node.outputs, arrays, strict=True))
 
 
@@ -69,16 +77,25 @@ def _stand_in(parameter: Parameter) -> Array:
     return np.broadcast_to(np.ones((), numpy_dtype(parameter.dtype)), fixed_shape(parameter))
 
 
+def _nbytes(type_: TensorType) -> int:
+    """Bytes of a tensor of fixed shape."""
+    return math.prod(s for s in type_.shape if isinstance(s, int)) * numpy_dtype(type_.dtype).itemsize
+
+
 def _evaluate_shape(node: Node, inputs: Sequence[Array | None]) -> Outputs:
     """What `evaluate` gives, with wrong numbers of right dtype and shape where numbers would cost time."""
+    return _stand_ins(node, inputs) or evaluate(node, inputs)
+
+
+def _stand_ins(node: Node, inputs: Sequence[Array | None]) -> Outputs | None:
+    """Outputs with wrong numbers, of right dtype and shape; None where the right ones cost no more."""
     given = [a for a in inputs if a is not None]
     if node.op_type in ELEMENTWISE and max(a.size for a in given) > _SMALL:
         ones = [None if a is None else np.ones(1, a.dtype) for a in inputs]
         return (np.broadcast_to(evaluate(node, ones)[0], np.broadcast_shapes(*(a.shape for a in given))),)
     if node.op_type == "MatMul" and all(a.ndim > 1 for a in given):
-        given = [given[0][..., :1], given[1][..., :1, :]]
-        return evaluate(node, given)
-    return evaluate(node, inputs)
+        return evaluate(node, [given[0][..., :1], given[1][..., :1, :]])
+    return None
 
 
 Run = Callable[[Node, Sequence[Array | None]], Outputs]

@@ -225,7 +225,7 @@ def test_there_are_no_numbers_without_weights() -> None:
 
 def test_constants_fold() -> None:
     node = make("Add", [constant(ints(1, 2)), constant(ints(10))], {})
-    (folded,) = constant_outputs(node)
+    (folded,) = constant_outputs(node, 1 << 20)
     assert (folded.name, folded.type, folded.array.tolist()) == ("Add.0", TensorType("int64", (2,)), [11, 12])
     assert tensor_of(folded, Shapes()).numpy().tolist() == [11, 12]
 

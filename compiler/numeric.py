@@ -33,6 +33,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 def digest(array: np.ndarray[Any, Any]) -> str:
     """The SHA-256 of an array's dtype, shape and elements, in hexadecimal."""
-    found = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
+    kind = array.dtype.str + array.dtype.char  # NumPy's name takes longer than the rest
+    found = hashlib.sha256(f"{kind}{array.shape}".encode())
     found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return found.hexdigest()

@@ -57,14 +57,13 @@ class _Merger:
 
     def value(self, value: Value) -> Value:
         """The first value equal to this one."""
-        if id(value) in self.same:
-            return self.same[id(value)]
-        for part in derived_under(value, self.same):
-            index = [v.name for v in part.node.outputs].index(part.name)
-            self._merge(part, ("derived", index, self._key(part.node)))
-        if not isinstance(value, Derived):
-            self._merge(value, _content(value.array) if isinstance(value, Constant) else ("value", id(value)))
-        return self.same[id(value)]
+        if id(value) not in self.same:
+            if isinstance(value, Constant):
+                self._merge(value, _content(value.array))
+            elif isinstance(value, Derived):
+                for part in derived_under(value, self.same):
+                    self._merge(part, (part.node.outputs.index(_output(part)), self._key(part.node)))
+        return self.same.get(id(value), value)
 
     def _merge(self, value: Value, key: Hashable) -> None:
         self.same[id(value)] = self.seen.setdefault(key, (value,))[0]
@@ -90,10 +89,15 @@ class _Merger:
         return (node.domain, node.op_type, inputs, attributes, len(node.outputs))
 
 
+def _output(value: Derived) -> Value:
+    """The output of its operator that a derived tensor stands for."""
+    return next(v for v in value.node.outputs if v.name == value.name)
+
+
 def _hashable(value: Any) -> Hashable:
     return _content(value) if isinstance(value, np.ndarray) else (type(value).__name__, value)
 
 
 def _content(array: np.ndarray[Any, Any]) -> Hashable:
     """A key that equal arrays share. It does not hold a large one's bytes."""
-    return (array.dtype.name, array.shape, array.tobytes()) if array.nbytes <= _SMALL else digest(array)
+    return (array.dtype, array.shape, array.tobytes()) if array.nbytes <= _SMALL else digest(array)

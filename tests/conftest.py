@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from evidence import Record
 
 import lamina
 from lamina.status import digest, key
 
-Record = Callable[[Path, str | None, str, str], None]
 _FOUND = pytest.StashKey[dict[tuple[str, str, str], str]]()
 
 

@@ -15,7 +15,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from conftest import Record
+from evidence import Record
 from safetensors.numpy import save_file
 
 import lamina

@@ -13,7 +13,7 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from conftest import Record
+from evidence import Record
 from safetensors import safe_open
 from sentences import SENTENCES
 

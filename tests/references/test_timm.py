@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Record
+from evidence import Record
 from fill import fill, image
 from safetensors.numpy import save_file
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import Record
+from evidence import Record
 
 import lamina
 from lamina.compiler.elaborate import elaborate

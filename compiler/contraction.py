@@ -74,6 +74,19 @@ def summed(g: Builder, value: Value, have: Labels, wanted: Labels) -> tuple[Valu
     return (g("ReduceSum", value, g.ints(*axes), keepdims=0), left) if axes else (value, left)
 
 
+def diagonal(g: Builder, value: Value, have: Labels, sizes: dict[str, Size]) -> tuple[Value, Labels]:
+    """The elements whose repeated labels are equal, each label once: of a flattened square, every element after one row and one more."""
+    for label in have:
+        while have.count(label) > 1:
+            first, second = [i for i, other in enumerate(have) if other == label][:2]
+            rest = [i for i in range(len(have)) if i not in (first, second)]
+            square = g.transpose(value, *rest, first, second)
+            flat = reshaped(g, square, len(rest), [sizes[label] * sizes[label]])
+            value = g("Slice", flat, g.ints(0), g.ints(2**63 - 1), g.ints(-1), g.size(sizes[label] + 1))
+            have = (*(have[i] for i in rest), label)
+    return value, have
+
+
 def arranged(g: Builder, value: Value, have: Labels, order: Labels) -> Value:
     """The dimensions in this order, with size 1 for those that the value lacks."""
     present = [label for label in order if label in have]

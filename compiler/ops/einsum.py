@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.contraction import Labels, Multiply, Step, arranged, contract, matmul, products, summed
+from lamina.compiler.contraction import Labels, Multiply, Step, arranged, contract, diagonal, matmul, products, summed
 from lamina.compiler.elementwise import WIDE, need_dtype, same_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Types, fast_path
@@ -33,6 +33,7 @@ class Einsum(Op):
         Example({"equation": "bti,sj->bs"}, ["float32[b, t, 3]", "float32[h, 2]"]),
         Example({"equation": "bij,bjk->bik"}, ["int64[b, t, 8]", "int64[b, 8, 5]"]),
         Example({"equation": "bii->bi"}, ["float32[b, 4, 4]"]),
+        Example({"equation": "iji,k->kj"}, ["float32[t, 3, t]", "float32[b]"]),
     )
 
     def infer(self, *xs: TensorType) -> TensorType:
@@ -56,11 +57,9 @@ class Einsum(Op):
     def _pairwise(self, g: Builder, xs: Sequence[Value], multiply: Multiply) -> Value:
         types = [TensorType(x.dtype, x.shape) for x in xs]
         terms, output = labels(self.equation, types)
-        if any(len(set(term)) < len(term) for term in terms):  # a diagonal
-            return g("Einsum", *xs, equation=self.equation.replace(" ", ""))
         sizes = label_sizes(self.equation, terms, types)
-        have, value = terms[0], xs[0]
-        for i, (term, x) in enumerate(zip(terms[1:], xs[1:], strict=True), 1):
+        (value, have), *others = (diagonal(g, x, term, sizes) for x, term in zip(xs, terms, strict=True))
+        for i, (x, term) in enumerate(others, 1):
             step = Step.of(have, term, output, terms[i + 1 :])
             have, value = step.labels, contract(g, step, (have, value), (term, x), sizes, multiply)
         value, have = summed(g, value, have, output)

@@ -18,8 +18,9 @@ _REDUCE = {"add": ("ReduceSum", "Add"), "mul": ("ReduceProd", "Mul"), "max": ("R
 class Scatter(Op):
     """x with y[..., index[..., i, ...], ...] set to source[..., i, ...] along `dim`, or combined with it as `reduce` says.
 
-    x: any dtype, any shape but a scalar; index: int32 or int64, source: of x's dtype; both of one shape, with x's rank and no larger in any
-    other dimension. With `none` and equal indices, which one stays is not defined. Source: torch.scatter_reduce; onnx ScatterElements.
+    x: any dtype (numbers, where they are combined), any shape but a scalar; index: int32 or int64, source: of x's dtype; both of one shape,
+    with x's rank and no larger in any other dimension. With `none` and equal indices, which one stays is not defined.
+    Source: torch.scatter_reduce; onnx ScatterElements.
     """
 
     name = "scatter"
@@ -36,6 +37,8 @@ class Scatter(Op):
     def infer(self, x: TensorType, index: TensorType, source: TensorType) -> TensorType:
         need_dtype(index, ("int64", "int32"), "the index")
         same_dtype(x, source)
+        if self.reduce != "none":
+            need_dtype(x, NUMBERS)
         at = axis(self.dim, x)
         if index.shape != source.shape or index.rank != x.rank:
             raise OpError(f"the index {index} and the source {source} must have one shape, of as many dimensions as {x}")
@@ -50,7 +53,7 @@ class Scatter(Op):
     @fast_path("tensorrt")
     def by_mask(self, g: Builder, x: Value, index: Value, source: Value) -> Any:
         """Every element of x reduces over a row of all sources, masked: there is no scatter that reduces."""
-        if self.reduce == "none" or x.dtype not in NUMBERS:
+        if self.reduce == "none":
             return NotImplemented
         dim, neutral = self.dim % x.rank, g.scalar(_neutral(self.reduce, x.dtype), x)
         reduce, combine = _REDUCE[self.reduce]

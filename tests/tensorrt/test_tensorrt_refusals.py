@@ -152,6 +152,24 @@ def test_float64_ports_are_refused(tmp_path: Path) -> None:
     assert [(d.span.line, d.message) for d in caught.value.diagnostics] == wanted
 
 
+def test_float64_inside_is_refused(tmp_path: Path) -> None:
+    """The library would compute it in float32 without a word."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], name="body/relu/Relu", to=TensorProto.DOUBLE),
+        helper.make_node("Exp", ["a"], ["b"], name="body/det/Det"),
+        helper.make_node("Mul", ["b", "w"], ["c"], name="body/neg/Neg"),
+        helper.make_node("Cast", ["c"], ["y"], name="body/nonzero/NonZero", to=TensorProto.FLOAT),
+    ]
+    weights = [helper.make_tensor("w", TensorProto.DOUBLE, [], [1.5])]
+    model = save(tmp_path / "model.onnx", nodes, [X], [("y", TensorProto.FLOAT, None)], weights)
+    origins = {n.output[0]: ORIGINS[n.name] for n in nodes}
+    found = check_support(model, origins=origins, sources=SOURCES)
+    assert [(d.span.line, d.message) for d in found] == [
+        (4, f"TensorRT-RTX {RTX.version} has no float64, which `a` is"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `c` is"),
+    ]
+
+
 def test_same_refusal_at_one_place_is_said_once(tmp_path: Path) -> None:
     nodes = [helper.make_node("Det", ["x"], [f"y{i}"], name=f"body/det/Det_{i}") for i in range(3)]
     outputs = [(f"y{i}", TensorProto.FLOAT, None) for i in range(3)]

@@ -53,7 +53,7 @@ def build(
     `MissingDependency` where there is no library, `EngineError` where it breaks.
     """
     found, model, places = find(library), Model(onnx_file), diagnose.Places(origins or {}, sources or {})
-    if wide := diagnose.float64(found, model.float64_ports(), places):
+    if wide := diagnose.float64(found, model.float64_names(), places):
         raise SpecError(wide, places.sources)
     request = {"profile": profile(inputs, dims), "capabilities": sorted(set(compute_capabilities))}
     key, store = _key(found, model, request), EngineCache(cache or default_folder())

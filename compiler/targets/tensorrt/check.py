@@ -33,7 +33,7 @@ def check_support(
     with _parsable(model) as path:
         answer = run(found, {"onnx": str(path), "engine": None, "profile": {}, "capabilities": []}, timeout)
     places = diagnose.Places(origins or {}, sources or {})
-    return (*diagnose.float64(found, model.float64_ports(), places), *diagnose.refused(found, answer["refused"], places))
+    return (*diagnose.float64(found, model.float64_names(), places), *diagnose.refused(found, answer["refused"], places))
 
 
 @contextlib.contextmanager

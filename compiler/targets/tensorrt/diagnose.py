@@ -42,8 +42,8 @@ class Places:
 
 
 def float64(library: Library, names: Iterable[str], places: Places) -> tuple[Diagnostic, ...]:
-    """One diagnostic for each input or output of float64."""
-    hint = "declare it float32, or cast it where it leaves the body"
+    """One diagnostic for each tensor of float64."""
+    hint = "make it float32: that is what the library would compute in, without a word"
     return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(n).span, hint) for n in names)
 
 

@@ -38,10 +38,16 @@ class Model:
         """Whether every weight file exists."""
         return all((self.path.parent / name).exists() for name in self.weight_files)
 
-    def float64_ports(self) -> tuple[str, ...]:
-        """Inputs and outputs of float64. The library takes them, computes in float32, and then reads and writes half of their bytes."""
-        ports = (*self._proto.graph.input, *self._proto.graph.output)
-        return tuple(port.name for port in ports if port.type.tensor_type.elem_type == DOUBLE)
+    def float64_names(self) -> tuple[str, ...]:
+        """Inputs and outputs of float64, and what operators make of float64 weights or convert to it.
+
+        The library takes them all and computes in float32; of inputs and outputs it then reads and writes half of the bytes.
+        """
+        graph = self._proto.graph
+        ports = [port.name for port in (*graph.input, *graph.output) if port.type.tensor_type.elem_type == DOUBLE]
+        weights = {tensor.name for tensor in graph.initializer if tensor.data_type == DOUBLE}
+        made = [n.output[0] for n in graph.node if not weights.isdisjoint(n.input) or any(_is_double(a) for a in n.attribute)]
+        return tuple(dict.fromkeys((*ports, *made)))
 
     def fingerprint(self) -> str:
         """The sha256 of all that reaches the engine: not of the notes that say which line of which file a node came from."""
@@ -70,6 +76,10 @@ class Model:
         copy = folder / "model.onnx"
         copy.write_bytes(self._proto.SerializeToString())
         return copy
+
+
+def _is_double(attribute: Any) -> bool:
+    return attribute.name in ("to", "dtype") and attribute.i == DOUBLE
 
 
 def _external(graph: Any) -> Iterator[Any]:

@@ -251,8 +251,6 @@ def test_check_takes_a_name_of_the_zoo(cli: Any, path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("target", ["onnx", "onnxruntime", "tensorrt", "torch"])
 def test_check_asks_a_target(cli: Any, spec: Path, target: str) -> None:
-    if target == "tensorrt":
-        pytest.importorskip("tensorrt_rtx")
     assert cli("check", spec, "--target", target).code == 0
 
 

@@ -68,10 +68,8 @@ def _inferred_shapes_agree(case: bench.Case, model: bench.Model, env: dict[str, 
             assert not dim.HasField("dim_value") or dim.dim_value == value_of(size, env)
 
 
-@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+@pytest.mark.parametrize(("name", "example"), [p for p in EXAMPLES if p.values[0] not in NO_REFERENCE])
 def test_definition_is_exact_in_float64(name: str, example: Example) -> None:
-    if name in NO_REFERENCE:
-        pytest.skip(NO_REFERENCE[name])
     case = bench.case(bench.op_class(name), example, double=True)
     model = bench.lower(case)
     assert model is not None
@@ -82,21 +80,26 @@ def test_definition_is_exact_in_float64(name: str, example: Example) -> None:
     bench.close(got, bench.expected(case, arrays, env), 2e-7, "float64")
 
 
+# ONNX Runtime cannot be fed bfloat16: tests/torch/test_bfloat16_forms.py runs these in PyTorch.
+BFLOAT16_ONLY = {("conv_transpose", "in_float32")}
 FAST = [
-    pytest.param(n, path, e, id=f"{n}-{path}-{i}")
+    pytest.param(n, path, id=f"{n}-{path}")
     for n in bench.op_names()
     for path in sorted({p for t in ("onnx", "onnxruntime", "tensorrt") for p in paths_for(bench.op_class(n), t)} - {"define"})
-    for i, e in enumerate(bench.op_class(n).examples)
 ]
 
 
-@pytest.mark.parametrize(("name", "path", "example"), FAST)
-def test_fast_path_agrees(name: str, path: str, example: Example) -> None:
-    case = bench.case(bench.op_class(name), example)
-    model = bench.lower(case, path)
-    if model is None:
-        pytest.skip("the fast path declines this example")
-    for env in bench.POINTS:
-        arrays = bench.feeds(case, model, env)
-        got = bench.session(bench.proto(model, case.outputs)).run(None, arrays)
-        bench.close(got, bench.expected(case, arrays, env), example.rtol, f"at {env}")
+@pytest.mark.parametrize(("name", "path"), FAST)
+def test_fast_path_agrees_where_it_accepts(name: str, path: str) -> None:
+    accepted = 0
+    for example in bench.op_class(name).examples:
+        case = bench.case(bench.op_class(name), example)
+        model = bench.lower(case, path)
+        if model is None:  # the path declines this example
+            continue
+        accepted += 1
+        session = bench.session(bench.proto(model, case.outputs))
+        for env in bench.POINTS:
+            arrays = bench.feeds(case, model, env)
+            bench.close(session.run(None, arrays), bench.expected(case, arrays, env), example.rtol, f"{example.arguments} at {env}")
+    assert accepted or (name, path) in BFLOAT16_ONLY, f"no example of {name} reaches its fast path {path}"

@@ -104,7 +104,7 @@ class _Job:
         built: dict[str, dict[str, Any]] = {}
         for target, graph in graphs.items():
             self.progress(f"write {ONNX_FILES[target]}")
-            proto = to_onnx(graph, tensors, placements, metadata={"lamina.model": self.spec.model})
+            proto = to_onnx(graph, tensors, placements, metadata={"lamina.model": self.spec.model}, folder=self.spec.path.parent)
             self.writer.path(ONNX_FILES[target]).write_bytes(proto.SerializeToString(deterministic=True))
             built[target] = {"file": ONNX_FILES[target], "opset": OPSET}
         if "tensorrt" in targets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,8 +48,12 @@ def to_onnx(
     placements: Mapping[str, Placement],
     location: str = "weights.bin",
     metadata: Mapping[str, str] | None = None,
+    folder: PurePath | None = None,
 ) -> onnx.ModelProto:
-    """The ModelProto. `tensors` and `placements` are by value name; with no placement an initializer points to offset 0."""
+    """The ModelProto. `tensors` and `placements` are by value name; with no placement an initializer points to offset 0.
+
+    Nodes say which line of which file they come from; files in `folder` are named as seen from there.
+    """
     import onnx
 
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="lamina")
@@ -64,9 +69,17 @@ def to_onnx(
         _value_info(model.graph.output.add(), value.name, value.type)
     for fixed in graph.initializers():
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
+    files: dict[str, str] = {}
     for node in graph.nodes:
-        _node(model.graph.node.add(), node)
+        span = node.origin.span
+        file = files.get(span.file) or files.setdefault(span.file, _seen_from(folder, span.file))
+        _node(model.graph.node.add(), node, f"{file}:{span.line}:{span.column}")
     return model
+
+
+def _seen_from(folder: PurePath | None, file: str) -> str:
+    path = PurePath(file)
+    return path.relative_to(folder).as_posix() if folder is not None and path.is_relative_to(folder) else file
 
 
 def _value_info(info: Any, name: str, type_: TensorType | None) -> None:
@@ -100,14 +113,14 @@ def _initializer(
         proto.external_data.add(key=key, value=text)
 
 
-def _node(proto: Any, node: Node) -> None:
+def _node(proto: Any, node: Node, source: str) -> None:
     proto.op_type, proto.domain = node.op_type, node.domain
     proto.name = node.outputs[0].name
     proto.input.extend("" if v is None else v.name for v in node.inputs)
     proto.output.extend(v.name for v in node.outputs)
     for key in sorted(node.attributes):
         _attribute(proto.attribute.add(), key, node.attributes[key])
-    for key, text in (("lamina.source", str(node.origin.span)), ("lamina.path", node.origin.path)):
+    for key, text in (("lamina.source", source), ("lamina.path", node.origin.path)):
         proto.metadata_props.add(key=key, value=text)
 
 

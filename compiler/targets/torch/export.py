@@ -29,11 +29,12 @@ def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:
 
 
 def _strip(program: torch.export.ExportedProgram) -> None:
-    """Leave out what differs from machine to machine, and ranges of expressions, which follow from those of symbols."""
+    """Leave out what differs from run to run, and ranges of expressions, which follow from those of symbols."""
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
-    for expression in [key for key in program.range_constraints if not key.is_Symbol]:
-        del program.range_constraints[expression]
+    ranges = sorted(((key, bounds) for key, bounds in program.range_constraints.items() if key.is_Symbol), key=lambda item: str(item[0]))
+    program.range_constraints.clear()
+    program.range_constraints.update(ranges)
 
 
 def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:

@@ -117,6 +117,14 @@ def asked(case: bench.Case, target: str) -> tuple[bool, bool]:
     return bool(found), True
 
 
+def test_operators_of_one_step_are_named_together(tmp_path: Path) -> None:
+    text = SPEC.format(dtype="bfloat16").replace("  - x * 2\n", "  - group_norm: 2\n")
+    found = {d[0]: d[2] for d in diagnostics(text, "onnx", tmp_path)}
+    assert found[7] == (
+        f"{ORT} has no kernel for `InstanceNormalization`, `Mul` or `Add` of bfloat16 on the CPU, which this step needs (in `group_norm`)"
+    )
+
+
 def test_refusal_that_no_operator_explains() -> None:
     """Each node opens alone, but an output is declared with a dtype that it does not have."""
     node = helper.make_node("Relu", ["x"], ["y"], name="y")

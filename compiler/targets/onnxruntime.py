@@ -6,7 +6,7 @@ around one. Only a session knows all that, and opening one costs less than readi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.graph import Origin
@@ -18,26 +18,37 @@ if TYPE_CHECKING:
 
 CODE = "onnxruntime"
 _DTYPES = {number: name for name, number in ONNX_DTYPE.items()}
-HINT = "convert what it reads with cast(x, 'float32'), or compile it for `torch`"
 _SILENT = 4  # log severity: what goes wrong is in the exception
 
 
 def check_support(model: onnx.ModelProto, origins: Mapping[str, Origin]) -> tuple[Diagnostic, ...]:
     """What ONNX Runtime refuses of a model, in the order of its nodes; nothing if it opens the whole. External weights are not read.
 
-    `origins` leads from node names to the spec. The same operator of the same dtypes is named once for each place.
+    `origins` leads from node names to the spec. Each step is named once for the dtypes that it reads.
     """
     bare = _without_weights(model)
     whole = refusal(bare)
     if whole is None:
         return ()
-    said: dict[tuple[Span, str], Diagnostic] = {}
+    lacking: dict[tuple[Span, str], list[str]] = {}
+    paths: dict[Span, str] = {}
     for node, dtypes in _refused(bare):
         origin = origins[node.name]
-        message = f"{_title()} has no kernel for `{node.op_type}` of {dtypes} on the CPU, which this step needs"
-        said.setdefault((origin.span, message), Diagnostic(CODE, f"{message} (in `{origin.path}`)", origin.span, HINT))
+        paths.setdefault(origin.span, origin.path)
+        lacking.setdefault((origin.span, dtypes), []).append(f"`{node.op_type}`")
+    said = [_lacks(span, _listed(operators), dtypes, paths[span]) for (span, dtypes), operators in lacking.items()]
     first = next((o.span for o in origins.values()), Span("model", 1, 1))
-    return tuple(said.values()) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}", first),)
+    return tuple(said) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}", first),)
+
+
+def _lacks(span: Span, operators: str, dtypes: str, path: str) -> Diagnostic:
+    message = f"{_title()} has no kernel for {operators} of {dtypes} on the CPU, which this step needs (in `{path}`)"
+    return Diagnostic(CODE, message, span, "convert what it reads with cast(x, 'float32'), or compile it for `torch`")
+
+
+def _listed(operators: Iterable[str]) -> str:
+    *most, last = dict.fromkeys(operators)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def refusal(model: onnx.ModelProto) -> str | None:

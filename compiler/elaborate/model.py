@@ -12,6 +12,7 @@ from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.interface import input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.uncalled import run_uncalled
+from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.elaborate.unused import unused_names
 from lamina.compiler.elaborate.values import UNKNOWN, Callee, Frame, Request
 from lamina.compiler.graph import Graph, Value
@@ -43,7 +44,8 @@ class _Elaboration(Context):
 def elaborate(spec: s.ModelSpec, collector: Collector | None = None) -> Elaborated:
     """Elaborate a model. Raises SpecError with every diagnostic, those that the collector holds already among them."""
     context = _Elaboration(spec, collector or Collector())
-    result = _model(context)
+    with uninterrupted():
+        result = _model(context)
     context.collector.raise_if_any()
     assert result is not None
     return result

@@ -39,7 +39,7 @@ _TEMPLATES = {
     "blocks": "`blocks:` with a body for each name",
 }
 _RESERVED = ("adapt", "transform", "search", "train", "decode", "taps")
-_BLOCK_KEYS = ("summary", "args", "inputs", "modules", "body", "result")
+_BLOCK_KEYS = ("summary", "args", "inputs", "state", "modules", "body", "result")
 _DECLARATION = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -195,20 +195,24 @@ class _Reader:
         if body is None:
             raise Fault("missing-key", f"the block `{key.text}` has no `body:`", key.span, "add `body:` with its steps")
         inputs = node.get("inputs")
-        names = ("x",) if inputs is None else self._names(inputs)
+        names, optional = (("x",), frozenset[str]()) if inputs is None else _inputs(inputs)
+        state = tuple(self._each(node.get("state"), "state", tensor_decl).values())
         args = tuple(self._each(node.get("args"), "args", _argument).values())
         modules = self._try(self.steps.modules, node.get("modules"))
         flow = self.steps.flow(body, node.get("result"))
         if isinstance(written := node.get("args"), Mapping) and len(args) < len(written.entries):
             return None  # its arguments are not known, so its calls cannot be judged
         return s.Block(
-            span=key.span, name=key.text, summary=self._text(node, "summary"), args=args, inputs=names, modules=modules, body=flow
+            span=key.span,
+            name=key.text,
+            summary=self._text(node, "summary"),
+            args=args,
+            inputs=names,
+            optional=optional,
+            state=state,
+            modules=modules,
+            body=flow,
         )
-
-    def _names(self, node: Node) -> tuple[str, ...]:
-        if not isinstance(node, Sequence) or not all(isinstance(i, Scalar) and i.text.isidentifier() for i in node.items):
-            raise Fault("type", "this must be a list of names", node.span, "write [u, f]")
-        return tuple(i.text for i in node.items if isinstance(i, Scalar))
 
     def _config(self, key: Scalar, node: Node) -> s.ConfigEntry:
         return s.ConfigEntry(span=key.span, name=key.text, type=_declared(node))
@@ -335,6 +339,32 @@ def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
     listed = parse_expression(text, match.start(2))
     elements = getattr(listed.tree, "elts", [])
     return s.TensorDecl(span=key.span, name=key.text, dtype=dtype, shape=tuple(Expression(e, text, listed.offset) for e in elements))
+
+
+def _inputs(node: Node) -> tuple[tuple[str, ...], frozenset[str]]:
+    """The names of a block's inputs, and those that are written `u = null`. Raises Fault."""
+    names: list[str] = []
+    optional: set[str] = set()
+    for item in node.items if isinstance(node, Sequence) else ():
+        name, default = _input(item)
+        if optional and not default:
+            hint = "write the inputs that may be left out last"
+            raise Fault("type", f"the input `{name}` must be given, but it follows one that may be left out", item.span, hint)
+        names.append(name)
+        optional |= {name} if default else set()
+    if not isinstance(node, Sequence):
+        raise Fault("type", "this must be a list of names", node.span, "write [u, f]")
+    return tuple(names), frozenset(optional)
+
+
+def _input(node: Node) -> tuple[str, bool]:
+    """`u`, or `u = null`."""
+    name, equals, default = (part.strip() for part in (node.text if isinstance(node, Scalar) else "").partition("="))
+    if not name.isidentifier():
+        raise Fault("type", "this must be a list of names", node.span, "write [u, f]")
+    if equals and default not in ("null", "None"):
+        raise Fault("type", f"an input can only default to null, not to `{default}`", node.span, f'write "{name} = null"')
+    return name, bool(equals)
 
 
 def _argument(key: Scalar, node: Node) -> s.Argument:

@@ -146,6 +146,8 @@ class Block(Located):
     summary: str = ""
     args: tuple[Argument, ...] = ()
     inputs: tuple[str, ...] = ("x",)
+    optional: frozenset[str] = frozenset()  # inputs that are null where a call does not give them
+    state: tuple[TensorDecl, ...] = ()
     modules: Modules | None = None
     body: Flow
 

@@ -13,6 +13,7 @@ from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.resolve import resolve, tolerant
 from lamina.compiler.elaborate.scope import HERE
 from lamina.compiler.elaborate.slots import fill, known_names
+from lamina.compiler.elaborate.state import declare_state
 from lamina.compiler.elaborate.values import UNKNOWN, BlockCallee, FlowCallee, Frame, Given, Poisoned, Request
 from lamina.compiler.elaborate.wants import want_of_type
 from lamina.compiler.elaborate.words import declared as type_words
@@ -37,6 +38,7 @@ def call_block(context: Context, callee: BlockCallee, request: Request) -> Any:
     context.callers.append((block.name, request.span))
     try:
         with context.within(context.scope.enter(request.label or HERE)):
+            declare_state(context, block.state, frame)
             declare_modules(context, block.modules, frame)
             return run_body(context, block.body, frame)
     finally:
@@ -47,7 +49,7 @@ def _frame(context: Context, callee: BlockCallee, request: Request) -> Frame:
     block, owner, ahead = callee.block, f"the block `{callee.name}`", Ahead(context)
     arguments = [a.name for a in block.args]
     named, misspelt = known_names(context, request.named, [*block.inputs, *arguments], owner, request.span)
-    inputs, left = _inputs(block, request.span).take(request.inputs, named, ahead)
+    inputs, left = _inputs(block, request.span).take(request.inputs, named)
     slots = fill(arguments, (*left, *request.arguments), named, owner)
     values = {k: None if g is None else ahead.value(g) for k, g in inputs.items()}
     frame = Frame(callee.file, values, globals=context.globals if callee.file is context.spec.file else {})
@@ -65,7 +67,7 @@ def _inputs(block: Block, span: Span) -> Inputs:
         notes = [Note(f"`{block.name}` is declared here, with the inputs {', '.join(block.inputs)}", block.span)]
         return Fault("missing-argument", f"the block `{block.name}` needs the input `{key}`", span, hint, notes)
 
-    return Inputs(block.inputs, len(block.inputs), missing)
+    return Inputs(block.inputs, len(block.inputs) - len(block.optional), missing, lambda _: True)
 
 
 def _argument(context: Context, argument: Argument, given: Given | None, frame: Frame, block: Block, span: Span) -> Any:

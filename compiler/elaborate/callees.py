@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from typing import Any
 
+from lamina.compiler.elaborate.arithmetic import ARITHMETIC
+from lamina.compiler.elaborate.bounds import bounded
 from lamina.compiler.elaborate.expression_calls import arguments
-from lamina.compiler.elaborate.functions import ARITHMETIC, bounded
 from lamina.compiler.elaborate.lookup import find_callee, need_callee
 from lamina.compiler.elaborate.names import WORDS
 from lamina.compiler.elaborate.site import Site

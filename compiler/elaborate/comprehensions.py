@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from typing import Any
 
-from lamina.compiler.elaborate.functions import bounded
+from lamina.compiler.elaborate.bounds import bounded
+from lamina.compiler.elaborate.names import value_or_callee
+from lamina.compiler.elaborate.scope import Scope
 from lamina.compiler.elaborate.site import Site
+from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault
 
 
@@ -14,15 +18,16 @@ def comprehension(site: Site, tree: ast.ListComp) -> list[Any]:
     """`[element for a in list if condition]`. Its names live in it only."""
     saved = dict(site.frame.values)
     try:
-        return _elements(site, tree.elt, tree.generators)
+        return _elements(site, tree.elt, tree.generators, site.context.scope.elements())
     finally:
         site.frame.values.clear()
         site.frame.values.update(saved)
 
 
-def _elements(site: Site, element: ast.expr, generators: list[ast.comprehension]) -> list[Any]:
+def _elements(site: Site, element: ast.expr, generators: list[ast.comprehension], scopes: Iterator[Scope]) -> list[Any]:
     if not generators:
-        return [site.value(element)]
+        with site.context.within(next(scopes)):
+            return [value_or_callee(site, element)]
     head, *rest = generators
     items, found = site.value(head.iter), []
     if not isinstance(items, list):
@@ -30,7 +35,7 @@ def _elements(site: Site, element: ast.expr, generators: list[ast.comprehension]
     for item in items:
         _bind(site, head.target, item)
         if all(site.truth(test) for test in head.ifs):
-            found += _elements(site, element, rest)
+            found += _elements(site, element, rest, scopes)
     return bounded(found)  # type: ignore[no-any-return]
 
 
@@ -39,5 +44,7 @@ def _bind(site: Site, target: ast.expr, item: Any) -> None:
         site.frame.values[target.id] = item
         return
     assert isinstance(target, ast.Tuple | ast.List)
+    if not isinstance(item, list) or len(item) != len(target.elts):
+        raise Fault("assignment", f"{len(target.elts)} names are bound, but an element is {shown(item)}", site.place(target))
     for name, part in zip(target.elts, item, strict=True):
         _bind(site, name, part)

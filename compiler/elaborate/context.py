@@ -34,6 +34,7 @@ class Context(ABC):
         self.graph = Emitter()
         self.called: set[str] = set()
         self.callers: list[tuple[str, Span]] = []  # the blocks that are being run, and where each is called
+        self.passes: list[tuple[int, Span]] = []  # the unrolled loops that are being run: which pass, and where each stands
         self.depth = 0
         self.in_place: dict[int, s.Flow] = {}  # steps written as arguments, by the identity of their tree
 
@@ -65,8 +66,10 @@ class Context(ABC):
         return None
 
     def report(self, fault: Fault, span: Span) -> None:
-        """Keep a diagnostic. What depends on the sizes that a block was called with says where that was."""
+        """Keep a diagnostic. What depends on the sizes that a block was called with says where that was, and in which pass of a loop."""
         self.budget.faults += 1
         if fault.code in _DEPENDS_ON_CALL:
             fault.notes = (*fault.notes, *(Note(f"`{name}` is called here", place) for name, place in self.callers[:-4:-1]))
+        if fault.code != "limit":
+            fault.notes = (*fault.notes, *(Note(f"in pass {n + 1} of this loop", place) for n, place in self.passes[:-3:-1] if n))
         self.collector.add(fault.at(span))

@@ -13,7 +13,7 @@ from lamina.compiler.graph import LAMINA, Constant, Node, Origin, Parameter, Val
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Op, Types, Weight
 from lamina.schema.diagnostics import Fault, Note, Span
-from lamina.schema.dims import TensorType
+from lamina.schema.dims import Dim, TensorType
 
 
 @final
@@ -30,6 +30,12 @@ class Emitter:
         """A scalar constant."""
         self.count += 1
         return Constant(f"const_{self.count}", TensorType(dtype, ()), np.asarray(value, numpy_dtype(dtype)))
+
+    def size(self, op: type[Op], size: Dim, dtype: str, span: Span) -> Value:
+        """A dynamic size as a scalar."""
+        found = op(size=size, dtype=dtype)  # type: ignore[call-arg]
+        made: Value = self.node(found, (), {}, TensorType(dtype, ()), Scope(), span)
+        return made
 
     def parameter(self, path: str, weight: Weight, shared: bool, span: Span) -> Parameter:
         """A weight at a path; the same one again inside a module. Raises Fault when two different ones meet."""

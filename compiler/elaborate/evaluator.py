@@ -6,18 +6,16 @@ import ast
 from dataclasses import dataclass
 from typing import Any, final
 
+from lamina.compiler.elaborate.bounds import bounded, weight
 from lamina.compiler.elaborate.callees import callee_of
 from lamina.compiler.elaborate.comprehensions import comprehension
 from lamina.compiler.elaborate.expression_calls import call
-from lamina.compiler.elaborate.functions import bounded, weight
 from lamina.compiler.elaborate.indexing import subscript
-from lamina.compiler.elaborate.names import named
+from lamina.compiler.elaborate.names import named, value_or_callee
 from lamina.compiler.elaborate.operators import binary, boolean, comparison, unary
 from lamina.compiler.elaborate.site import Site
 from lamina.compiler.elaborate.values import UNKNOWN, Callee, Poisoned
 from lamina.schema.diagnostics import Fault
-
-_PYTHONS = (TypeError, ValueError, ZeroDivisionError, OverflowError, IndexError, AttributeError)
 
 
 @final
@@ -32,8 +30,12 @@ class Evaluator(Site):
         except Fault as fault:
             fault.span = fault.span or self.place(tree)
             raise
-        except _PYTHONS as error:
-            raise Fault("expression", f"`{ast.unparse(tree)}` has no value: {error}", self.place(tree)) from error
+        except ZeroDivisionError as error:
+            raise Fault("expression", f"`{ast.unparse(tree)}` has no value: it divides by zero", self.place(tree)) from error
+        except OverflowError as error:
+            raise Fault("expression", f"`{ast.unparse(tree)}` has no value: the result is too large", self.place(tree)) from error
+        except (TypeError, ValueError) as error:  # what no rule above foresees
+            raise Fault("expression", f"`{ast.unparse(tree)}` cannot be computed from these values", self.place(tree)) from error
         if result is UNKNOWN:
             raise Poisoned
         if isinstance(result, list):
@@ -56,7 +58,7 @@ class Evaluator(Site):
             case ast.Subscript():
                 return subscript(self, tree)
             case ast.List() | ast.Tuple():
-                return [self.value(e) for e in tree.elts]
+                return [value_or_callee(self, e) for e in tree.elts]
             case _:
                 return self._rarer(tree)
 

@@ -6,7 +6,7 @@ import ast
 from dataclasses import replace
 from typing import Any
 
-from lamina.compiler.elaborate.functions import FUNCTIONS
+from lamina.compiler.elaborate.functions import FUNCTIONS, compute
 from lamina.compiler.elaborate.lookup import find_callee, need_callee
 from lamina.compiler.elaborate.scope import Label
 from lamina.compiler.elaborate.site import Site
@@ -14,6 +14,8 @@ from lamina.compiler.elaborate.values import Callee, Given, OpCallee, Request
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault
+
+_FOLDS = {"sum": "add", "prod": "mul"}
 
 
 def call(site: Site, tree: ast.Call) -> Any:
@@ -57,9 +59,30 @@ def _function(site: Site, name: str, callee: Callee | None, tree: ast.Call) -> A
     """A compile-time function, or the op of the same name where an argument is a tensor."""
     values = [site.value(a) for a in tree.args]
     if callee is None or not any(_holds_tensor(v) for v in values):
-        return FUNCTIONS[name](*values)
+        return compute(name, values)
+    if name in _FOLDS and len(values) == 1 and isinstance(values[0], list):
+        return _folded(site, _FOLDS[name], values[0], tree)
+    if name in ("max", "min"):
+        _refuse_two(name, values)
     given = tuple(Given(site.place(a), site.frame, value=v) for a, v in zip(tree.args, values, strict=True))
     return site.context.call(callee, Request(site.place(tree), given, label=Label(name, fixed=False)))
+
+
+def _folded(site: Site, op: str, values: list[Any], tree: ast.expr) -> Any:
+    """The sum or product of tensors, elementwise."""
+    total = values[0]
+    for value in values[1:]:
+        total = site.apply(op, tree, total, value)
+    return total
+
+
+def _refuse_two(name: str, values: list[Any]) -> None:
+    """`max(x, 0)` means the elementwise maximum to some and the largest along dim 0 to others: both have an unmistakable form."""
+    if isinstance(values[0], list) or (len(values) > 1 and isinstance(values[1], Value | float)):
+        raise Fault("argument", f"`{name}` reduces one tensor", hint=f"write `{name}imum(x, y)` for the {name}imum of two")
+    if len(values) > 1 and isinstance(values[1], int):
+        hint = f"write `{name}imum(x, {values[1]})` for the {name}imum of two, or `{name}(x, dims={values[1]})` to reduce a dim"
+        raise Fault("argument", f"`{name}(x, {values[1]})` may mean two things", hint=hint)
 
 
 def _about(site: Site, name: str, tree: ast.expr) -> Any:

@@ -40,9 +40,14 @@ def index_list(value: Any, indices: list[Any], text: str) -> Any:
             f"`{text}` has {len(value)} elements, and the index is {index}",
             hint=f"use {-len(value)} to {len(value) - 1}" if value else "",
         )
-    if not isinstance(index, int | slice):
+    if not isinstance(index, int | slice) or (isinstance(index, slice) and not _fixed(index)):
         raise Fault("type", f"a list is indexed with a fixed whole number, not {shown(index)}")
     return value[index]
+
+
+def _fixed(part: slice) -> bool:
+    ends = (part.start, part.stop, part.step)
+    return all(e is None or (isinstance(e, int) and not isinstance(e, bool)) for e in ends) and part.step != 0
 
 
 def index_tensor(op: Callable[..., Value], x: Value, indices: list[Any]) -> Value:

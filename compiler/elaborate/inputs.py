@@ -39,8 +39,9 @@ class Inputs:
     names: Sequence[str]
     required: int
     missing: Callable[[str], Fault]
+    fits: Callable[[Given], bool]  # whether a positional value is for an optional input, and not for an argument
 
-    def take(self, positional: Sequence[Given], named: Mapping[str, Given], ahead: Ahead) -> tuple[dict[str, Given | None], list[Given]]:
+    def take(self, positional: Sequence[Given], named: Mapping[str, Given]) -> tuple[dict[str, Given | None], list[Given]]:
         """Each input's value, None for an optional one that is not given; and the positional values that are left. Raises Fault."""
         found: dict[str, Given | None] = {}
         pending = list(positional)
@@ -48,7 +49,7 @@ class Inputs:
             required = index < self.required
             if name in named:
                 found[name] = named[name]
-            elif pending and (required or ahead.is_tensor(pending[0])):
+            elif pending and (required or self.fits(pending[0])):
                 found[name] = pending.pop(0)
             elif required:
                 raise self.missing(name)

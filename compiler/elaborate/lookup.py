@@ -1,4 +1,4 @@
-"""Names to what they call: modules, block arguments, the file's blocks, imports, ops."""
+"""Names to what they call: locals that hold a callee, modules, block arguments, the file's blocks, imports, ops."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from lamina.schema.diagnostics import Fault, Span, did_you_mean
 
 def find_callee(name: str, frame: Frame) -> Callee | None:
     """What a name calls, or None."""
+    if isinstance(local := frame.values.get(name), CALLEES):
+        return local
     if name in frame.modules:
         return frame.modules[name]
     for held in (frame.arguments, frame.globals):
@@ -55,6 +57,6 @@ def _refuse(name: str, frame: Frame, span: Span) -> NoReturn:
 
 
 def _known(frame: Frame) -> list[str]:
-    held = [a for a, v in frame.arguments.items() if isinstance(v, CALLEES)]
+    held = [a for names in (frame.values, frame.arguments) for a, v in names.items() if isinstance(v, CALLEES)]
     blocks = [b for file in (frame.file, *frame.file.imports) for b in file.blocks]
     return [*frame.modules, *held, *blocks, *op_names()]

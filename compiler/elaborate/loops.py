@@ -50,6 +50,10 @@ def _named(step: s.For, item: Any) -> dict[str, Any]:
 
 def _unrolled(context: Context, step: s.Repeat | s.For, passes: Iterable[dict[str, Any]], frame: Frame, base: Scope) -> None:
     for index, values in enumerate(passes):
-        with context.within(base.child(str(index))):
-            frame.values.update(values)
-            context.run(step.body, frame)
+        context.passes.append((index, step.span))
+        try:
+            with context.within(base.child(str(index))):
+                frame.values.update(values)
+                context.run(step.body, frame)
+        finally:
+            context.passes.pop()

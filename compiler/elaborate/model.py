@@ -11,6 +11,7 @@ from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.interface import input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
+from lamina.compiler.elaborate.state import declare_state
 from lamina.compiler.elaborate.uncalled import run_uncalled
 from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.elaborate.unused import unused_names
@@ -58,7 +59,7 @@ def _model(context: Context) -> Elaborated | None:
     frame = Frame(spec.file, {}, globals=context.globals)
     config = read_config(context, frame)
     inputs = _inputs(context, frame)
-    _state(context, frame)
+    declare_state(context, spec.state, frame)
     context.guard(lambda: _body(context, frame), spec.body.span)
     outputs = [context.guard(lambda d=d: output_value(context, d, frame), d.span) for d in spec.outputs]  # type: ignore[misc]
     run_uncalled(context)
@@ -77,12 +78,6 @@ def _inputs(context: Context, frame: Frame) -> list[Value]:
     elif context.spec.unreadable:
         frame.values["x"] = UNKNOWN
     return [v for v in found if v is not None]
-
-
-def _state(context: Context, frame: Frame) -> None:
-    for state in context.spec.state:
-        context.collector.error("not-yet", "this version parses `state` and cannot compile it yet", state.span)
-        frame.values[state.name] = UNKNOWN
 
 
 def _body(context: Context, frame: Frame) -> None:

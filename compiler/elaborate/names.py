@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from typing import Any
 
 from lamina.compiler.elaborate.lookup import find_callee
@@ -20,6 +21,15 @@ def named(site: Site, name: str) -> Any:
         return site.frame.lookup(name)
     except KeyError:
         raise _undefined(site, name) from None
+
+
+def value_or_callee(site: Site, tree: ast.expr) -> Any:
+    """A value; or what a lone name calls, where it names no value: on the right of `=` and in lists, callees are values."""
+    if isinstance(tree, ast.Name) and tree.id not in WORDS and tree.id not in site.frame.visible():
+        found = find_callee(tree.id, site.frame)
+        if found is not None:
+            return found
+    return site.value(tree)
 
 
 def _undefined(site: Site, name: str) -> Exception:

@@ -36,7 +36,7 @@ def call_op(context: Context, op: type[Op], request: Request) -> Any:
 
 
 def _apply(context: Context, op: Op, inputs: Sequence[Any], supplied: Mapping[str, Any], scope: Scope, span: Span) -> Any:
-    tensors = as_tensors(context.graph, op, inputs)
+    tensors = as_tensors(context.graph, op, inputs, span)
     types = [t.type if t is not None else None for t in tensors]
     try:
         result = op.infer(*types)

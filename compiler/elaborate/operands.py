@@ -1,4 +1,4 @@
-"""Inputs of ops as tensors: a number becomes a scalar of the other inputs' dtype."""
+"""Inputs of ops as tensors: a number or a size becomes a scalar of the other inputs' dtype."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 
 from lamina.compiler.elaborate.emit import Emitter
 from lamina.compiler.elaborate.inputs import Ahead, Inputs
+from lamina.compiler.elaborate.lookup import need_op
 from lamina.compiler.elaborate.values import UNKNOWN, Given, Request
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Op, signature
-from lamina.schema.diagnostics import Fault
-from lamina.schema.dims import FLOATS
+from lamina.schema.diagnostics import Fault, Span
+from lamina.schema.dims import FLOATS, Dim
 
 
 def operands(op: type[Op], request: Request, ahead: Ahead) -> tuple[list[Any], list[Given]]:
@@ -20,8 +21,8 @@ def operands(op: type[Op], request: Request, ahead: Ahead) -> tuple[list[Any], l
     sign = signature(op)
     if sign.variadic:
         return _variadic(op, request, ahead)
-    taker = Inputs(sign.inputs, sign.required, lambda key: _needs(op, key, request))
-    found, left = taker.take(request.inputs, request.named, ahead)
+    taker = Inputs(sign.inputs, sign.required, lambda key: _needs(op, key, request), ahead.is_tensor)
+    found, left = taker.take(request.inputs, request.named)
     optional = sign.inputs[sign.required :]
     return [None if g is None else _operand(op, k, g, ahead, optional=k in optional) for k, g in found.items()], left
 
@@ -30,7 +31,7 @@ def _variadic(op: type[Op], request: Request, ahead: Ahead) -> tuple[list[Any], 
     pending, found = list(request.inputs), []
     key = signature(op).inputs[-1]
     if pending and isinstance(first := ahead.value(pending[0]), list):
-        return first, pending[1:]
+        return _listed(op, first, pending[0]), pending[1:]
     while pending and ahead.is_tensor(pending[0]):
         found.append(_operand(op, key, pending.pop(0), ahead))
     if not found:
@@ -38,9 +39,18 @@ def _variadic(op: type[Op], request: Request, ahead: Ahead) -> tuple[list[Any], 
     return found, pending
 
 
+def _listed(op: type[Op], values: list[Any], given: Given) -> list[Any]:
+    """Inputs given as a list."""
+    for index, value in enumerate(values):
+        if value is not UNKNOWN and not isinstance(value, Value | bool | int | float | Dim):
+            message = f"element {index} of the list given to `{op.name}` must be a tensor, but it is {shown(value)}"
+            raise Fault("type", message, given.span)
+    return values
+
+
 def _operand(op: type[Op], key: str, given: Given, ahead: Ahead, *, optional: bool = False) -> Any:
     value = ahead.value(given)
-    if value is UNKNOWN or (value is None and optional) or isinstance(value, Value | bool | int | float):
+    if value is UNKNOWN or (value is None and optional) or isinstance(value, Value | bool | int | float | Dim):
         return value
     raise Fault("type", f"the input `{key}` of `{op.name}` must be a tensor, but it is {shown(value)}", given.span)
 
@@ -50,13 +60,15 @@ def _needs(op: type[Op], key: str, request: Request) -> Fault:
     return Fault("missing-argument", f"`{op.name}` needs the input `{key}`", request.span, hint)
 
 
-def as_tensors(graph: Emitter, op: Op, inputs: Sequence[Any]) -> list[Value | None]:
-    """The inputs, numbers made constants. Raises Fault for a fraction beside integers."""
+def as_tensors(graph: Emitter, op: Op, inputs: Sequence[Any], span: Span) -> list[Value | None]:
+    """The inputs, numbers made constants and sizes scalars. Raises Fault for a fraction beside integers."""
     dtype = next((v.dtype for v in inputs if isinstance(v, Value) and v.dtype != "bool"), None)
-    return [v if v is None or isinstance(v, Value) else _constant(graph, op, v, dtype) for v in inputs]
+    return [v if v is None or isinstance(v, Value) else _scalar(graph, op, v, dtype, span) for v in inputs]
 
 
-def _constant(graph: Emitter, op: Op, value: bool | int | float, others: str | None) -> Value:
+def _scalar(graph: Emitter, op: Op, value: bool | int | float | Dim, others: str | None, span: Span) -> Value:
+    if isinstance(value, Dim):
+        return graph.size(need_op("size").op, value, others or "int64", span)
     dtype = others or ("bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32")
     if isinstance(value, float) and dtype not in FLOATS:
         message = f"`{op.name}`: the number {value} and a tensor of {dtype} do not fit together"

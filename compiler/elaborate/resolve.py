@@ -63,14 +63,25 @@ def _tree(context: Context, node: Node, want: Want, frame: Frame) -> Any:
 def _scalar(context: Context, node: Scalar, want: Want, frame: Frame) -> Any:
     if not isinstance(node.value, str):
         return node.value
-    if want.text or node.text in want.choices:
+    if node.text in want.choices:
         return node.text
+    if want.text:
+        return _text(node, frame)
     try:
         return formula(context, parse_expression(node), frame, want)
     except Fault as fault:
         if want.choices and fault.code == "undefined-name" and node.text.isidentifier():
             return node.text  # a misspelt choice, which the op refuses with the choices that there are
         raise
+
+
+def _text(node: Scalar, frame: Frame) -> str:
+    """What is written; but a plain word that names a text (a config value, an argument) passes that text on."""
+    if node.plain and node.text.isidentifier():
+        for names in (frame.values, frame.arguments, frame.globals):
+            if isinstance(found := names.get(node.text), str):
+                return found
+    return node.text
 
 
 def _in_place(context: Context, node: Node, frame: Frame) -> Callee:

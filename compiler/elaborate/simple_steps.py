@@ -7,7 +7,8 @@ from typing import Any
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.evaluator import Evaluator
 from lamina.compiler.elaborate.lookup import find_callee, first_input, need_callee
-from lamina.compiler.elaborate.resolve import formula, written
+from lamina.compiler.elaborate.names import value_or_callee
+from lamina.compiler.elaborate.resolve import written
 from lamina.compiler.elaborate.scope import Label
 from lamina.compiler.elaborate.values import Frame, Given, Request
 from lamina.compiler.elaborate.words import shown
@@ -43,7 +44,8 @@ def _no_current_value(step: s.Call, frame: Frame) -> Fault:
 def statement(context: Context, step: s.Statement, frame: Frame) -> None:
     """`a, b = expression`, or an expression, which sets `x`."""
     targets = step.assignment.targets or ("x",)
-    value = formula(context, step.assignment.value, frame)
+    expression = step.assignment.value
+    value = value_or_callee(Evaluator(context, expression, frame), expression.tree)
     if len(targets) == 1:
         frame.values[targets[0]] = value
     elif isinstance(value, list) and len(value) == len(targets):

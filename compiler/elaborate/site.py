@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamina.compiler.elaborate.context import Context
-from lamina.compiler.elaborate.lookup import need_callee
+from lamina.compiler.elaborate.lookup import need_op
 from lamina.compiler.elaborate.values import Callee, Frame, Given, Request
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault, Span
@@ -47,4 +47,4 @@ class Site(ABC):
         place = self.place(tree)
         named = {k: Given(place, self.frame, value=v) for k, v in arguments.items()}
         given = tuple(Given(place, self.frame, value=v) for v in inputs)
-        return self.context.call(need_callee(op, self.frame, place), Request(place, given, named=named))
+        return self.context.call(need_op(op), Request(place, given, named=named))

@@ -18,6 +18,9 @@ _KINDS = {
 }  # fmt: skip
 
 
+_WORDY = (Value, *CALLEES, Dim, list)
+
+
 def shown(value: Any) -> str:
     """A value in a message."""
     if isinstance(value, Value):
@@ -30,6 +33,8 @@ def shown(value: Any) -> str:
         return f"the text `{value}`"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list) and any(isinstance(v, _WORDY) for v in value):
+        return f"the list [{', '.join(shown(v) for v in value[:6])}{', ...' * (len(value) > 6)}]"
     return f"`{reprlib.repr(value)}`"
 
 

@@ -8,8 +8,19 @@ from lamina.schema.dims import DType, TensorType
 
 
 class Size(Op):
-    """A size as a scalar tensor: what `x / shape(x)[0]` divides by. dtype: any but bool. Source: torch.Tensor.size."""
+    """A size, which may be dynamic, as a scalar tensor of any dtype: what `x / shape(x)[0]` divides by. Source: torch.tensor."""
 
     name = "size"
     size: SizeArg
     dtype: DType = "int64"
+    examples = (
+        Example({"size": 5}, []),
+        Example({"size": "t"}, []),
+        Example({"size": "h // 2 + 1", "dtype": "float32"}, []),
+    )
+
+    def infer(self) -> TensorType:
+        return TensorType(self.dtype, ())
+
+    def define(self, g: Builder) -> Value:
+        return as_scalar(g, self.size, self.dtype)

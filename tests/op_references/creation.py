@@ -48,6 +48,7 @@ REFERENCES = {
     "ones_like": torch.ones_like,
     "eye": lambda n, dtype: torch.eye(n),
     "arange": _arange,
+    "size": lambda size, dtype: torch.tensor(size),
     "linspace": lambda start, end, steps, dtype: torch.linspace(start, end, steps, dtype=torch.float64),
     "matmul": torch.matmul,
     "einsum": lambda *xs, equation: torch.einsum(equation, *xs),

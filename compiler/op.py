@@ -76,6 +76,11 @@ class Op(BaseModel, ABC):
         """The weights that the op needs for inputs of these types, by name; an empty name is the path of the step itself."""
         return {}
 
+    @classmethod
+    def implied(cls, weights: Mapping[str, TensorType], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Arguments that weights given as values imply, beside those that are given."""
+        return {}
+
     @abstractmethod
     def infer(self, *inputs: Any) -> Types:
         """The output type(s) for these input types. Raises `OpError` when they do not fit."""

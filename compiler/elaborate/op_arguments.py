@@ -13,13 +13,15 @@ from lamina.compiler.elaborate.resolve import resolve
 from lamina.compiler.elaborate.values import UNKNOWN, Given, Poisoned
 from lamina.compiler.elaborate.wants import want_of_field
 from lamina.compiler.elaborate.words import expected, shown
+from lamina.compiler.graph import Value
 from lamina.compiler.op import Op
 from lamina.schema.diagnostics import Fault, Span, did_you_mean
 
 
-def bound_op(op: type[Op], slots: Mapping[str, Given], misspelt: Sequence[str], span: Span, ahead: Ahead) -> Op:
-    """The op with its arguments. Raises Poisoned when one is wrong."""
+def bound_op(op: type[Op], slots: Mapping[str, Given], weights: Mapping[str, Any], misspelt: Sequence[str], span: Span, ahead: Ahead) -> Op:
+    """The op with its arguments, and those that its weights imply where they are given as values. Raises Poisoned when one is wrong."""
     values = {key: _value(op, key, given, ahead) for key, given in slots.items()}
+    values = {**_implied(op, weights, values), **values}
     try:
         if any(v is UNKNOWN for v in values.values()):
             raise Poisoned
@@ -29,6 +31,11 @@ def bound_op(op: type[Op], slots: Mapping[str, Given], misspelt: Sequence[str], 
             if next(problems)["type"] != "missing" or not did_you_mean(key, misspelt):
                 ahead.context.report(_invalid(op, key, slots, values), span)
         raise Poisoned from error
+
+
+def _implied(op: type[Op], weights: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    types = {k: v.type for k, v in weights.items() if isinstance(v, Value) and v.type is not None}
+    return op.implied(types, values) if types else {}
 
 
 def _value(op: type[Op], key: str, given: Given, ahead: Ahead) -> Any:
@@ -46,11 +53,11 @@ def _value(op: type[Op], key: str, given: Given, ahead: Ahead) -> Any:
 
 def _invalid(op: type[Op], key: str, slots: Mapping[str, Given], values: Mapping[str, Any]) -> Fault:
     due = expected(op, key)
-    if key not in slots:
+    if key not in slots and key not in values:
         return Fault("missing-argument", f"`{op.name}` needs the argument `{key}`, {due}", None, f"write `{op.name}: {{{key}: ...}}`")
     value = values[key]
     message = f"`{key}` of `{op.name}` is {shown(value)}, but it must be {due}"
-    return Fault("type", message, slots[key].span, _hint(op, key, value, due))
+    return Fault("type", message, slots[key].span if key in slots else None, _hint(op, key, value, due))
 
 
 def _hint(op: type[Op], key: str, value: Any, due: str) -> str:

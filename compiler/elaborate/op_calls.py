@@ -28,8 +28,8 @@ def call_op(context: Context, op: type[Op], request: Request) -> Any:
     weights = given_weights(op, named, ahead)
     plain = {k: v for k, v in named.items() if k not in weights}
     slots = fill(sign.arguments, (*left, *request.arguments), plain, f"`{op.name}`")
-    bound = bound_op(op, slots, misspelt, request.span, ahead)
     supplied = {k: ahead.value(g) for k, g in weights.items()}
+    bound = bound_op(op, slots, supplied, misspelt, request.span, ahead)
     if misspelt or any(v is UNKNOWN for v in (*inputs, *supplied.values())):
         raise Poisoned
     return _apply(context, bound, inputs, supplied, scope, request.span)

@@ -19,8 +19,9 @@ class Conv(Op):
 
     x: float [N, C, *spatial], C fixed. y: [N, out, *windows]. weight: [out, C / groups, *kernel]; bias: [out].
     `kernel`, `stride`, `dilation` are a number or one per spatial dim. `padding` is a number, one per spatial dim, all beginnings then
-    all ends, 'valid' (none) or 'same' (ceil(size / stride) windows, the odd element at the end). `padding_mode` fills it.
-    `groups` divides C and `out`; groups = C is a depthwise convolution. Source: torch.nn.Conv2d.
+    all ends, 'valid' (none) or 'same' (ceil(size / stride) windows, the odd element at the end). `padding_mode` fills it. `out` and
+    `kernel` may be left out where `weight` is given as a value. `groups` divides C and `out`; groups = C is a depthwise convolution.
+    Source: torch.nn.Conv2d.
     """
 
     name = "conv"
@@ -44,6 +45,11 @@ class Conv(Op):
         Example({"out": 4, "kernel": 3, "padding": 1, "padding_mode": "replicate"}, ["float32[b, 4, t]"]),
         Example({"out": 4, "kernel": 3, "padding": 1, "padding_mode": "circular"}, ["float32[b, 4, h, w]"]),
     )
+
+    @classmethod
+    def implied(cls, weights: Mapping[str, TensorType], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        weight = weights.get("weight")
+        return {"out": weight.shape[0], "kernel": list(weight.shape[2:])} if weight and weight.rank > 2 else {}
 
     def parameters(self, x: TensorType) -> Mapping[str, Weight]:
         shape = (self.out, self._channels(x) // self.groups, *self._window(x).kernel)

@@ -18,7 +18,8 @@ class ConvTranspose(Op):
 
     x: float [N, C, *spatial], C fixed. y: [N, out, *sizes], a size being
     (in - 1) * stride - 2 * padding + dilation * (kernel - 1) + output_padding + 1.
-    weight: [C, out / groups, *kernel]; bias: [out]. `output_padding` must be less than the stride or the dilation.
+    weight: [C, out / groups, *kernel], which gives `out` and `kernel` where it is given as a value; bias: [out]. `output_padding` must
+    be less than the stride or the dilation.
     Source: torch.nn.ConvTranspose2d.
     """
 
@@ -38,6 +39,13 @@ class ConvTranspose(Op):
         Example({"out": 2, "kernel": 4, "padding": 1, "dilation": 2}, ["float32[b, 3, t]"]),
         Example({"out": 2, "kernel": 2, "stride": 2}, ["float32[b, 3, 2, h, w]"]),
     )
+
+    @classmethod
+    def implied(cls, weights: Mapping[str, TensorType], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        weight, groups = weights.get("weight"), given.get("groups", 1)
+        if weight is None or weight.rank < 3 or not isinstance(groups, int):
+            return {}
+        return {"out": weight.shape[1] * groups, "kernel": list(weight.shape[2:])}
 
     def parameters(self, x: TensorType) -> Mapping[str, Weight]:
         shape = (self._channels(x), self.out // self.groups, *self._window(x).kernel)

@@ -13,7 +13,8 @@ from lamina.schema.dims import Size, TensorType, product
 class Linear(Op):
     """y = x @ weight.T + bias.
 
-    x: float [..., in], `in` fixed. y: [..., out]. weight: [out, in]; bias: [out], absent when `bias` is false.
+    x: float [..., in], `in` fixed. y: [..., out]. weight: [out, in]; bias: [out], absent when `bias` is false. `out` may be left out
+    where `weight` is given as a value.
     Source: torch.nn.Linear.
     """
 
@@ -28,6 +29,11 @@ class Linear(Op):
         Example({"out": 4}, ["float32[6]"]),
         Example({"out": 4}, ["float16[t, 6]"]),
     )
+
+    @classmethod
+    def implied(cls, weights: Mapping[str, TensorType], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        weight = weights.get("weight")
+        return {"out": weight.shape[0]} if weight and weight.rank == 2 else {}
 
     def parameters(self, x: TensorType) -> Mapping[str, Weight]:
         size = need_fixed(x.shape[-1], f"the last dim of {x}")

@@ -29,6 +29,7 @@ from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import FLOATS
 
 VALID = "`zeros`, `ones`, `constant(c)`, `normal(std)`, `trunc_normal(std)` or `uniform(bound)`"
+_VALUES = re.compile(r"values\((.*)\)", re.DOTALL)  # what `parameter` makes of a list of numbers
 _INIT = re.compile(r"(zeros|ones)|(constant|normal|trunc_normal|uniform)\(([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\)")
 _LEVELS = 1 << 16
 _BLOCK = 1 << 16  # values drawn at a time, so that bits and indices stay in the core's cache
@@ -38,14 +39,17 @@ _CUT = 2.0  # torch.nn.init.trunc_normal_ cuts at -2 and 2, whatever the standar
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """A parsed initialiser: `constant`, `normal`, `trunc_normal` or `uniform`, and its constant, standard deviation or bound."""
+    """A parsed initialiser: `constant`, `normal`, `trunc_normal` or `uniform`, and its constant, standard deviation or bound; or values."""
 
     distribution: str
     scale: float
+    values: tuple[float, ...] = ()  # every value, in row-major order
 
     @staticmethod
     def parse(text: str) -> Init:
         """Read an initialiser's text. Raises Fault, naming the valid ones."""
+        if listed := _VALUES.fullmatch(text):
+            return Init("values", 0.0, _numbers(listed[1]))
         found = _INIT.fullmatch(text)
         if not found:
             raise Fault("init", f"`{text}` is not an initialiser", hint=f"write {VALID}")
@@ -56,6 +60,16 @@ class Init:
         if not math.isfinite(scale) or (scale < 0 and call != "constant"):
             raise Fault("init", f"`{text}` needs a finite number{'' if call == 'constant' else ' that is not negative'}")
         return Init(call, scale)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise Fault("init", "the values of `init` must be numbers, at least one", hint=f"write numbers, or {VALID}") from error
+    if not all(map(math.isfinite, found)):
+        raise Fault("init", "the values of `init` must be finite")
+    return found
 
 
 @final
@@ -75,6 +89,8 @@ def seeded(parameter: Parameter, seed: int) -> Tensor:
     init, shape = Init.parse(parameter.init), fixed_shape(parameter)
     if init.distribution == "constant":
         return Filled(parameter.name, parameter.dtype, shape, init.scale)
+    if init.values:
+        return Listed(parameter.name, parameter.dtype, shape, init.values)
     if parameter.dtype not in FLOATS:
         raise Fault(
             "init",
@@ -104,6 +120,22 @@ class Filled(Tensor):
         step = max(1, min(self.size, max_bytes // dtype.itemsize))
         piece = np.full(step, self.value).astype(dtype)
         return (piece[: self.size - i] for i in range(0, self.size, step))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Listed(Tensor):
+    """Every value as the spec gives it: few, so they are held whole."""
+
+    values: tuple[float, ...]
+
+    def numpy(self) -> Array:
+        return np.asarray(self.values).astype(numpy_dtype(self.dtype)).reshape(self.shape)
+
+    def chunks(self, max_bytes: int = PIECE) -> Iterator[Array]:
+        flat = self.numpy().reshape(-1)
+        step = max(1, max_bytes // flat.dtype.itemsize)
+        return (flat[i : i + step] for i in range(0, self.size, step))
 
 
 @final

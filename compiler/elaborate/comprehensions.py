@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from lamina.compiler.elaborate.bounds import bounded
@@ -26,8 +27,10 @@ def comprehension(site: Site, tree: ast.ListComp) -> list[Any]:
 
 def _elements(site: Site, element: ast.expr, generators: list[ast.comprehension], scopes: Iterator[Scope]) -> list[Any]:
     if not generators:
-        with site.context.within(next(scopes)):
+        if not _calls(element):
             return [value_or_callee(site, element)]
+        with site.context.within(next(scopes)):
+            return [site.value(element)]
     head, *rest = generators
     items, found = site.value(head.iter), []
     if not isinstance(items, list):
@@ -37,6 +40,12 @@ def _elements(site: Site, element: ast.expr, generators: list[ast.comprehension]
         if all(site.truth(test) for test in head.ifs):
             found += _elements(site, element, rest, scopes)
     return bounded(found)  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=1024)
+def _calls(element: ast.expr) -> bool:
+    """Whether an element may make weights."""
+    return any(isinstance(node, ast.Call) for node in ast.walk(element))
 
 
 def _bind(site: Site, target: ast.expr, item: Any) -> None:

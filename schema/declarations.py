@@ -1,0 +1,86 @@
+"""What a spec declares by name: tensors, config entries, variants, dims."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as MappingType
+
+from lamina.schema import spec as s
+from lamina.schema.diagnostics import Collector, Fault, did_you_mean
+from lamina.schema.dims import DTYPES
+from lamina.schema.expressions import Expression, parse_expression
+from lamina.schema.steps import scalar
+from lamina.schema.tree import Mapping, Node, Scalar, parse
+from lamina.schema.types import is_declaration, literal_type, parse_type
+from lamina.schema.validation import validated
+
+_TENSOR = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
+
+
+def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
+    """`float32[N, 3, H, W]` as a declaration. Raises Fault."""
+    text = scalar(node, f"`{key.text}`")
+    match = _TENSOR.match(text.text)
+    if not match:
+        hint = "write dtype[sizes], such as `float32[N, 3, H, W]`, quoted inside {}"
+        raise Fault("type", f"`{text.text}` is not a tensor type", node.span, hint)
+    dtype = match.group(1)
+    if dtype not in DTYPES:
+        hint = did_you_mean(dtype, DTYPES) or f"dtypes are {', '.join(DTYPES)}"
+        raise Fault("dtype", f"`{dtype}` is not a dtype", text.at(match.start(1), len(dtype)), hint)
+    listed = parse_expression(text, match.start(2))
+    elements = getattr(listed.tree, "elts", [])
+    return s.TensorDecl(span=key.span, name=key.text, dtype=dtype, shape=tuple(Expression(e, text, listed.offset) for e in elements))
+
+
+def config_entry(key: Scalar, node: Node) -> s.ConfigEntry:
+    """A type with a default, or a literal default. Raises Fault."""
+    declares = isinstance(node, Scalar) and isinstance(node.value, str) and is_declaration(node.text)
+    declared = parse_type(node) if declares and isinstance(node, Scalar) else literal_type(node)
+    return s.ConfigEntry(span=key.span, name=key.text, type=declared)
+
+
+def variant(key: Scalar, node: Node) -> tuple[s.Override, ...]:
+    """The config values that a variant gives. Raises Fault."""
+    if isinstance(node, Scalar) and node.value is None and node.plain:
+        return ()
+    if not isinstance(node, Mapping):
+        raise Fault("type", f"the variant `{key.text}` must be a mapping of config values", node.span, "write {} for the defaults")
+    return tuple(s.Override(span=k.span, name=k.text, value=v) for k, v in node)
+
+
+def command_line(overrides: MappingType[str, str], collector: Collector) -> tuple[s.Override, ...]:
+    """The config values of `--set`, which are YAML texts."""
+    parsed = {name: parse(text, f"--set {name}", collector) for name, text in overrides.items()}
+    return tuple(s.Override(span=v.span, name=name, value=v) for name, v in parsed.items() if v is not None)
+
+
+def dim(collector: Collector, key: Scalar, node: Node) -> s.DimDecl | None:
+    """The range of a dynamic size. Raises Fault."""
+    if not isinstance(node, Mapping):
+        raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
+    before = len(collector.diagnostics)
+    found = validated(s.DimDecl, node, collector, {"span": key.span})
+    if found is None or len(collector.diagnostics) > before:
+        return None
+    problem, where = _range_problem(key.text, found)
+    if problem:
+        place = node.get(where)
+        raise Fault("dims", problem, place.span if place is not None else key.span, _nearest(found, where))
+    return found
+
+
+def _nearest(dim: s.DimDecl, key: str) -> str:
+    value, unit = getattr(dim, key), dim.multiple_of
+    return f"write {value // unit * unit or unit} or {-(-value // unit) * unit}" if value % unit else ""
+
+
+def _range_problem(name: str, dim: s.DimDecl) -> tuple[str, str]:
+    if dim.min > dim.max:
+        return f"the dim `{name}` has min {dim.min} above max {dim.max}", "min"
+    if not dim.min <= dim.opt <= dim.max:
+        return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {dim.max}", "opt"
+    for key, value in (("min", dim.min), ("opt", dim.opt), ("max", dim.max)):
+        if value % dim.multiple_of and key in dim.model_fields_set:
+            return f"the dim `{name}` is a multiple of {dim.multiple_of}, but its {key} is {value}", key
+    return "", ""

@@ -7,6 +7,7 @@ from lamina.schema.diagnostics import Fault
 from lamina.schema.reading import Reading
 from lamina.schema.root import check_keys
 from lamina.schema.spec import Argument, Block
+from lamina.schema.structures import modules
 from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 from lamina.schema.types import literal_type, parse_type
 
@@ -39,7 +40,7 @@ def _block(reading: Reading, key: Scalar, node: Mapping) -> Block:
         inputs=names,
         optional=optional,
         state=tuple(reading.each(node.get("state"), "state", tensor_decl).values()),
-        modules=reading.attempt(reading.steps.modules, node.get("modules")),
+        modules=reading.attempt(modules, node.get("modules")),
         body=reading.steps.flow(body, node.get("result")),
     )
 

@@ -9,7 +9,7 @@ from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector, Fault, did_you_mean
 from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
-from lamina.schema.steps import scalar
+from lamina.schema.parts import scalar
 from lamina.schema.tree import Mapping, Node, Scalar, parse
 from lamina.schema.types import is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated

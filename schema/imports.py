@@ -7,10 +7,10 @@ from pathlib import Path
 
 from lamina.schema.blocks import read_block
 from lamina.schema.diagnostics import Fault, did_you_mean
+from lamina.schema.parts import scalar
 from lamina.schema.reading import Reading
 from lamina.schema.root import read_root
 from lamina.schema.spec import Block, File
-from lamina.schema.steps import scalar
 from lamina.schema.tree import Mapping, Node, Sequence
 
 LIBRARY = Path(__file__).resolve().parent.parent / "specs" / "blocks"

@@ -14,6 +14,7 @@ from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
 from lamina.schema.references import check_preprocess, check_references
 from lamina.schema.root import read_root
+from lamina.schema.structures import modules
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.validation import validated
 from lamina.schema.weights import WeightRules
@@ -71,7 +72,7 @@ def _computed(reading: Reading, path: Path, root: Mapping) -> dict[str, Any]:
     """The sections that say what is computed."""
     return {
         "file": read_file(reading, path, str(path), root),
-        "modules": reading.attempt(reading.steps.modules, root.get("modules")),
+        "modules": reading.attempt(modules, root.get("modules")),
         "body": _body(reading, root.get("body")),
     }
 

@@ -122,7 +122,6 @@ class Broken(Located):
 
 
 Step = Call | Statement | Residual | Branches | Repeat | For | If | Modules | Scan | Iterate | Map | Broken
-STRUCTURES: tuple[str, ...] = ("residual", "branches", "repeat", "for", "if", "modules", "scan", "iterate", "map")
 
 
 class Flow(Located):

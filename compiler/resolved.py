@@ -6,8 +6,9 @@ import json
 
 from lamina.schema.diagnostics import Collector
 from lamina.schema.spec import File, ModelSpec
-from lamina.schema.tree import Mapping, Node, Scalar, Sequence, parse
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 from lamina.schema.types import is_declaration
+from lamina.schema.yaml_text import parse
 
 _CHOICES = ("variants", "published")  # what chose the config, and figures that are listed by variant
 

@@ -10,9 +10,10 @@ from lamina.schema.diagnostics import Collector, Fault, did_you_mean
 from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import scalar
-from lamina.schema.tree import Mapping, Node, Scalar, parse
+from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.types import is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated
+from lamina.schema.yaml_text import parse
 
 _TENSOR = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
 

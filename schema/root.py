@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lamina.schema.diagnostics import Fault, Span, did_you_mean
 from lamina.schema.reading import Reading
-from lamina.schema.tree import Mapping, Scalar, parse, read_text
+from lamina.schema.tree import Mapping, Scalar
+from lamina.schema.yaml_text import parse, read_text
 
 RESERVED = ("adapt", "transform", "search", "train", "decode", "taps")
 _FOUNDATIONS = ("use", "config", "inputs", "dims", "state", "modules", "blocks", "body", "args")  # without one, names look undefined

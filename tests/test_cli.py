@@ -26,7 +26,8 @@ from lamina.compiler.json_schema import spec_schema
 from lamina.compiler.op import signature
 from lamina.compiler.registry import find_op, op_names
 from lamina.schema.diagnostics import Collector
-from lamina.schema.tree import parse, plain
+from lamina.schema.tree import plain
+from lamina.schema.yaml_text import parse
 
 ROOT = Path(__file__).parent.parent
 ZOO = sorted(p for p in (ROOT / "specs").glob("*/*.yaml") if p.parent.name != "blocks")

@@ -8,7 +8,7 @@ from typing import Any
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Value
 from lamina.compiler.index_bounds import index_bounds
-from lamina.compiler.lower import lower
+from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.summary import parameter_count
 from lamina.runtime.manifest import Manifest
 from lamina.schema.dims import Dim
@@ -20,7 +20,7 @@ def describe(
 ) -> Manifest:
     """The manifest. `source` names the weights, `built` holds the entries of the targets, `tokenizer` is its file in the bundle."""
     graph = model.graph
-    bounds = index_bounds(lower(graph, "onnx"))
+    bounds = index_bounds(decompose(graph, "definition"))
     data = {
         "model": spec.model,
         "variant": spec.variant,

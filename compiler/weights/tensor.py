@@ -91,13 +91,6 @@ class Transposed(Tensor):
     def numpy(self) -> Array:
         return self.source.numpy().transpose(self.axes)
 
-    def chunks(self, max_bytes: int = PIECE) -> Iterator[Array]:
-        array = self.numpy()
-        rows = max_bytes // max(array[:1].nbytes, 1)
-        if self.axes != (1, 0) or not rows:
-            return pieces(array, max_bytes)
-        return (_gathered(array[start : start + rows]) for start in range(0, len(array), rows))
-
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,7 +186,9 @@ def renamed(tensor: AnyTensor, name: str) -> AnyTensor:
 
 
 def _gathered(view: Array) -> Array:
-    """A transposed matrix as one contiguous run. A block of columns at a time, so that its cache lines are read once: 3 times as fast."""
+    """A view as one contiguous run. A transposed matrix goes by blocks of columns: a cache line is read once, 3 times as fast."""
+    if view.ndim != 2 or view.strides[0] > view.strides[1]:
+        return np.ascontiguousarray(view).reshape(-1)
     out = np.empty(view.shape, view.dtype)
     for start in range(0, view.shape[1], _COLUMNS):
         out[:, start : start + _COLUMNS] = view[:, start : start + _COLUMNS]
@@ -208,7 +203,7 @@ def pieces(array: Array, max_bytes: int) -> Iterator[Array]:
         return
     rows = max_bytes // max(1, array.nbytes // array.shape[0])
     if rows:
-        yield from (np.ascontiguousarray(array[i : i + rows]).reshape(-1) for i in range(0, array.shape[0], rows))
+        yield from (_gathered(array[i : i + rows]) for i in range(0, array.shape[0], rows))
         return
     for row in array:
         yield from pieces(row, max_bytes)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lamina.compiler.graph import STANDARD, Attribute, Constant, Node, Origin, Value
 from lamina.compiler.numeric import numpy_dtype
-from lamina.schema.dims import Dim, Quotient, Size, Symbol, TensorType
+from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType
 
 
 class Builder:
@@ -78,10 +78,11 @@ class Builder:
         term = term if coefficient == 1 else self("Mul", term, self.ints(coefficient))
         return term if divisor == 1 else self("Div", term, self.ints(divisor))
 
-    def _atom(self, atom: Symbol | Quotient) -> Value:
+    def _atom(self, atom: Atom) -> Value:
         if isinstance(atom, Symbol):
             value, dim = self.dims[atom.name]
             return self("Shape", value, start=dim, end=dim + 1)
+        assert isinstance(atom, Quotient)
         a, b = self.size(atom.numerator), self.size(atom.divisor)
         return self("Mod", a, b) if atom.remainder else self("Div", a, b)
 

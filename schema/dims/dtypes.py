@@ -1,0 +1,10 @@
+"""The dtypes of tensors."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+DType = Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+DTYPES: tuple[str, ...] = get_args(DType)
+FLOATS = ("float64", "float32", "float16", "bfloat16")
+INTEGERS = ("int64", "int32", "int16", "int8", "uint8")

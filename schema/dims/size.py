@@ -1,0 +1,135 @@
+"""Dynamic sizes with floor division and modulo, which are exact where divisibility is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+from lamina.schema.dims.atoms import Atom, Symbol
+from lamina.schema.dims.polynomial import Monomial, Polynomial, is_size, terms_of
+from lamina.schema.dims.ranges import end
+from lamina.schema.dims.text import in_brackets
+
+
+@final
+@dataclass(frozen=True)
+class Dim(Polynomial):
+    """A size that is not known until run time: a sum of integer multiples of products of atoms."""
+
+    @staticmethod
+    def of(symbol: Symbol) -> Dim:
+        """The size that a named dim is."""
+        return Dim((((symbol,), symbol.multiple_of),))
+
+    def __floordiv__(self, other: object) -> Any:
+        return _divide(self, other, remainder=False) if is_size(other) else NotImplemented
+
+    def __rfloordiv__(self, other: object) -> Any:
+        return _divide(other, self, remainder=False) if is_size(other) else NotImplemented
+
+    def __mod__(self, other: object) -> Any:
+        return _divide(self, other, remainder=True) if is_size(other) else NotImplemented
+
+    def __rmod__(self, other: object) -> Any:
+        return _divide(other, self, remainder=True) if is_size(other) else NotImplemented
+
+    def bounds(self) -> tuple[int, int]:
+        """A lower and an upper bound over the declared ranges (sound, not always tight)."""
+        return self._bounds
+
+    @cached_property
+    def _bounds(self) -> tuple[int, int]:
+        return end(self, -1), end(self, 1)
+
+
+Size = int | Dim
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Quotient(Atom):
+    """floor(numerator / divisor), or the remainder of that division."""
+
+    numerator: Dim
+    divisor: Dim
+    remainder: bool = False
+
+    @property
+    def symbols(self) -> frozenset[Symbol]:
+        return self.numerator.symbols | self.divisor.symbols
+
+    @property
+    def weight(self) -> int:
+        return self.numerator.weight + self.divisor.weight
+
+    def evaluate(self, env: Mapping[str, int]) -> int:
+        a, b = self.numerator.evaluate(env), self.divisor.evaluate(env)
+        return a % b if self.remainder else a // b
+
+    def bounds(self) -> tuple[int, int]:
+        low, high = self.divisor.bounds()
+        if self.remainder:
+            return 0, max(high - 1, 0)
+        a, b = self.numerator.bounds()
+        if low <= 0:
+            return min(a, -b), max(b, -a)
+        corners = (a // low, a // high, b // low, b // high)
+        return min(corners), max(corners)
+
+    def floor_of(self) -> tuple[Dim, int] | None:
+        monomial, divisor = self.divisor.terms[0]
+        return None if self.remainder or monomial else (self.numerator, divisor)
+
+    def __str__(self) -> str:
+        return f"{in_brackets(str(self.numerator))} {'%' if self.remainder else '//'} {in_brackets(str(self.divisor))}"
+
+
+def _divide(a: Any, b: Any, *, remainder: bool) -> Size:
+    if b == 0:
+        raise ZeroDivisionError("division by zero")
+    if isinstance(b, int):
+        return _by_number(a, b, remainder=remainder)
+    divided = _exact(a, b)
+    if divided is not None:
+        return 0 if remainder else divided
+    return _atom(a, b, remainder=remainder)
+
+
+def _by_number(a: Any, b: int, *, remainder: bool) -> Size:
+    """What b divides is divided term by term; the rest is a number where its range says so, else an atom."""
+    whole = Dim.of_terms({m: c // b for m, c in terms_of(a) if c % b == 0 or m == ()})
+    left = Dim.of_terms({m: c % b if m == () else c for m, c in terms_of(a) if c % b})
+    if isinstance(left, int):  # 0 <= left < b, so the rest adds nothing to the quotient
+        return left if remainder else whole
+    low, high = left.bounds()
+    if low // b == high // b:
+        return left - b * (low // b) if remainder else whole + low // b  # type: ignore[no-any-return]
+    atom = _atom(left, b, remainder=remainder)
+    return atom if remainder else atom + whole
+
+
+def _exact(a: Any, b: Dim) -> Size | None:
+    """a / b when b is a single term that divides every term of a."""
+    if len(b.terms) != 1:
+        return 1 if a == b else None
+    (monomial, coefficient), out = b.terms[0], dict[Monomial, int]()
+    for m, c in terms_of(a):
+        rest = list(m)
+        for atom in monomial:
+            if atom not in rest:
+                return None
+            rest.remove(atom)
+        if c % coefficient:
+            return None
+        out[tuple(rest)] = c // coefficient
+    return Dim.of_terms(out)  # type: ignore[no-any-return]
+
+
+def _atom(a: Size, b: Size, *, remainder: bool) -> Dim:
+    return Dim((((Quotient(_as_dim(a), _as_dim(b), remainder),), 1),))
+
+
+def _as_dim(size: Size) -> Dim:
+    return size if isinstance(size, Dim) else Dim((((), size),))

@@ -1,6 +1,6 @@
 """Deduplication: operators (and derived tensors) that compute the same thing are computed once; what nothing reads is dropped.
 
-Requires: standard operators, without randomness. Ensures: the same outputs, no node without a reader.
+Requires: standard operators, outputs made by them. Ensures: the same outputs under the same names, no node without a reader.
 """
 
 from __future__ import annotations
@@ -21,15 +21,10 @@ def deduplicate(graph: Graph) -> Graph:
     """Share equal constants, derived tensors and nodes, then drop dead nodes."""
     merger = _Merger()
     nodes = [n for n in (merger.node(n) for n in graph.nodes) if n is not None]
-    # An output keeps its own name, so a duplicate that is an output is kept too.
-    outputs = tuple(merger.value(v) for v in graph.outputs)
-    copies = [
-        Node("Identity", (new,), (old,), nodes[-1].origin)
-        for old, new in zip(graph.outputs, outputs, strict=True)
-        if new is not old and not _fixed(old)
-    ]
-    kept = tuple(old if new is not old and not _fixed(old) else new for old, new in zip(graph.outputs, outputs, strict=True))
-    return prune(Graph(graph.name, graph.inputs, kept, tuple(nodes + copies)))
+    # An output keeps its own name, so a duplicate that is an output is a copy of the first.
+    origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
+    copies = [Node("Identity", (merger.value(v),), (v,), origins[id(v)]) for v in graph.outputs if merger.value(v) is not v]
+    return prune(Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes + copies)))
 
 
 def prune(graph: Graph) -> Graph:
@@ -41,10 +36,6 @@ def prune(graph: Graph) -> Graph:
             needed.update(id(v) for v in node.inputs if v is not None)
             kept.append(node)
     return Graph(graph.name, graph.inputs, graph.outputs, tuple(reversed(kept)))
-
-
-def _fixed(value: Value) -> bool:
-    return isinstance(value, Constant | Derived)
 
 
 class _Merger:

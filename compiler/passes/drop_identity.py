@@ -23,7 +23,6 @@ def drop_identity(graph: Graph) -> Graph:
             replaced[id(target)] = source
         elif id(source) in made and id(source) not in outputs:
             replaced[id(source)] = target
-            outputs.add(id(source))
         else:
             continue
         dropped.add(id(node))

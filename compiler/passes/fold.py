@@ -1,10 +1,12 @@
 """Folding: operators that read only weights and constants leave the graph and become derived tensors.
 
-Requires: standard operators. Ensures: the same outputs; what depends on constants alone is a Constant, unless it is large: then it is
-computed when it is written, and not held until then.
+Requires: standard operators. Ensures: the same outputs under the same names, each made by an operator; what depends on constants alone
+is a Constant, unless it is large: then it is computed when it is written, and not held until then.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
 from lamina.compiler.weights.derived import EVALUABLE, constant_outputs
@@ -15,7 +17,7 @@ _LARGEST = 1 << 20  # bytes of a Constant that folding makes
 
 def fold(graph: Graph) -> Graph:
     """Fold what can be evaluated; train-time randomness and operators that are not evaluable stay."""
-    replaced: dict[int, Value] = {}
+    replaced: dict[int, Value | None] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
         inputs = tuple(replaced.get(id(v), v) if v is not None else None for v in node.inputs)
@@ -24,11 +26,15 @@ def fold(graph: Graph) -> Graph:
             nodes.append(node)
         else:
             replaced.update(zip((id(v) for v in node.outputs), _folded(node), strict=True))
-    outputs = tuple(replaced.get(id(v), v) for v in graph.outputs)
-    return Graph(graph.name, graph.inputs, outputs, tuple(nodes))
+    folded = {id(v): v for v in graph.outputs if id(v) in replaced}
+    origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
+    nodes += [Node("Identity", (replaced[i],), (v,), origins[i]) for i, v in folded.items()]
+    return Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes))
 
 
-def _folded(node: Node) -> tuple[Value, ...]:
+def _folded(node: Node) -> Sequence[Value | None]:
+    if node.op_type == "Identity":
+        return node.inputs
     constant = all(v is None or isinstance(v, Constant) for v in node.inputs)
     constants = constant_outputs(node, _LARGEST) if constant else None
     return constants or tuple(Derived(v.name, v.type, node) for v in node.outputs)

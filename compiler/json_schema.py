@@ -11,8 +11,8 @@ from typing import Any
 from lamina.compiler.json_schema_calls import EXPRESSION, call, plain_names, tidy
 from lamina.compiler.op import Op
 from lamina.compiler.registry import find_op, op_names
-from lamina.schema import spec as s
 from lamina.schema.dims import DTYPES
+from lamina.schema.sections import DimDecl, ImagePreprocess, Paper, Published, Tokenizer
 from lamina.schema.weights import WeightRules
 
 Json = dict[str, Any]
@@ -48,21 +48,21 @@ def _sections(definitions: Json) -> Json:
         "lamina": {"const": 1, "description": "The version of the language."},
         "model": _TEXT | {"description": "The model's name."},
         "summary": _TEXT | {"description": "What the model is, in a sentence."},
-        "paper": _model(s.Paper, definitions),
+        "paper": _model(Paper, definitions),
         "use": {"type": "array", "items": _TEXT, "description": "Block files: names of the library, or paths that start with `./`."},
         "config": _named(_CONFIG, "Named values with their defaults; `--set` and variants override them."),
         "variants": _named({"type": ["object", "null"], "additionalProperties": _CONFIG}, "Sets of overrides of the config, by name."),
-        "published": _named(_model(s.Published, definitions), "Figures of the publication, by variant."),
+        "published": _named(_model(Published, definitions), "Figures of the publication, by variant."),
         "inputs": _named(tensor, "The model's inputs, in order."),
-        "dims": _named(_model(s.DimDecl, definitions), "The range of every dynamic size."),
+        "dims": _named(_model(DimDecl, definitions), "The range of every dynamic size."),
         "state": _named(tensor, "Tensors that are carried from call to call."),
         "modules": _MODULES,
         "blocks": _named(_BLOCK, "Parts of the network, to be called like ops."),
         "body": _FLOW | {"description": "The steps, in order."},
         "outputs": _named(tensor, "The model's outputs: variables of the body, or its last value where there is one output."),
         "weights": _model(WeightRules, definitions),
-        "preprocess": _named(_model(s.ImagePreprocess, definitions), "How image files become inputs."),
-        "tokenizer": _model(s.Tokenizer, definitions),
+        "preprocess": _named(_model(ImagePreprocess, definitions), "How image files become inputs."),
+        "tokenizer": _model(Tokenizer, definitions),
     }
 
 

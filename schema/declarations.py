@@ -10,6 +10,7 @@ from lamina.schema.diagnostics import Collector, Fault, did_you_mean
 from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import scalar
+from lamina.schema.sections import DimDecl
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.types import is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated
@@ -56,12 +57,12 @@ def command_line(overrides: MappingType[str, str], collector: Collector) -> tupl
     return tuple(s.Override(span=v.span, name=name, value=v) for name, v in parsed.items() if v is not None)
 
 
-def dim(collector: Collector, key: Scalar, node: Node) -> s.DimDecl | None:
+def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
     """The range of a dynamic size. Raises Fault."""
     if not isinstance(node, Mapping):
         raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
     before = len(collector.diagnostics)
-    found = validated(s.DimDecl, node, collector, {"span": key.span})
+    found = validated(DimDecl, node, collector, {"span": key.span})
     if found is None or len(collector.diagnostics) > before:
         return None
     problem, where = _range_problem(key.text, found)
@@ -71,12 +72,12 @@ def dim(collector: Collector, key: Scalar, node: Node) -> s.DimDecl | None:
     return found
 
 
-def _nearest(dim: s.DimDecl, key: str) -> str:
+def _nearest(dim: DimDecl, key: str) -> str:
     value, unit = getattr(dim, key), dim.multiple_of
     return f"write {value // unit * unit or unit} or {-(-value // unit) * unit}" if value % unit else ""
 
 
-def _range_problem(name: str, dim: s.DimDecl) -> tuple[str, str]:
+def _range_problem(name: str, dim: DimDecl) -> tuple[str, str]:
     if dim.min > dim.max:
         return f"the dim `{name}` has min {dim.min} above max {dim.max}", "min"
     if not dim.min <= dim.opt <= dim.max:

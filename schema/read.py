@@ -14,6 +14,7 @@ from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
 from lamina.schema.references import check_preprocess, check_references
 from lamina.schema.root import read_root
+from lamina.schema.sections import ImagePreprocess, Paper, Published, Tokenizer
 from lamina.schema.structures import modules
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.validation import validated
@@ -83,11 +84,11 @@ def _around(reading: Reading, root: Mapping) -> dict[str, Any]:
     return {
         "model": reading.text(root, "model"),
         "summary": reading.text(root, "summary"),
-        "paper": validated(s.Paper, root.get("paper"), collector),
-        "published": reading.each(root.get("published"), "published", lambda k, v: validated(s.Published, v, collector)),
+        "paper": validated(Paper, root.get("paper"), collector),
+        "published": reading.each(root.get("published"), "published", lambda k, v: validated(Published, v, collector)),
         "weights": _weights(collector, root.get("weights")),
-        "preprocess": reading.each(root.get("preprocess"), "preprocess", lambda k, v: validated(s.ImagePreprocess, v, collector)),
-        "tokenizer": validated(s.Tokenizer, root.get("tokenizer"), collector),
+        "preprocess": reading.each(root.get("preprocess"), "preprocess", lambda k, v: validated(ImagePreprocess, v, collector)),
+        "tokenizer": validated(Tokenizer, root.get("tokenizer"), collector),
     }
 
 

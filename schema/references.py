@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lamina.schema.diagnostics import Collector, Note, Span, did_you_mean
-from lamina.schema.spec import ImagePreprocess, Override, TensorDecl
+from lamina.schema.sections import ImagePreprocess
+from lamina.schema.spec import Override, TensorDecl
 from lamina.schema.tree import Mapping as Tree
 from lamina.schema.tree import Scalar
 

@@ -6,24 +6,17 @@ from collections.abc import Mapping as MappingType
 from pathlib import Path
 from typing import Annotated, Literal, Union
 
-from pydantic import Field, InstanceOf, PlainSerializer, model_validator
+from pydantic import InstanceOf, PlainSerializer
 
-from lamina.schema.base import Strict
-from lamina.schema.diagnostics import Span
+from lamina.schema.base import Located, Strict
 from lamina.schema.expressions import Assignment, Expression
+from lamina.schema.sections import DimDecl, ImagePreprocess, Paper, Published, Tokenizer
 from lamina.schema.tree import Mapping, Scalar, Sequence
 from lamina.schema.types import TypeDecl
 from lamina.schema.weights import WeightRules
 
 Raw = Annotated[Union[InstanceOf[Scalar], InstanceOf[Sequence], InstanceOf[Mapping]], PlainSerializer(repr)]  # noqa: UP007
-Place = InstanceOf[Span]
 Formula = InstanceOf[Expression]
-
-
-class Located(Strict):
-    """Anything with a place in a file."""
-
-    span: Place
 
 
 class Call(Located):
@@ -179,61 +172,6 @@ class TensorDecl(Located):
     name: str
     dtype: str
     shape: tuple[Formula, ...]
-
-
-class DimDecl(Located):
-    """The range of a dynamic size, and what it is a multiple of."""
-
-    min: int = Field(default=1, ge=0)
-    opt: int = Field(default=0, ge=0)
-    max: int = Field(default=2**31 - 1, ge=1)
-    multiple_of: int = Field(default=1, ge=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _opt_in_range(cls, data: dict[str, object]) -> dict[str, object]:
-        """Without `opt`, the smallest size."""
-        if data.get("opt") is None:
-            data = {**data, "opt": data.get("min", data.get("multiple_of", 1))}
-        if data.get("min") is None:
-            data = {**data, "min": data.get("multiple_of", 1)}
-        return data
-
-
-class Paper(Strict):
-    """Where the architecture was published."""
-
-    title: str
-    arxiv: str | None = None
-    url: str | None = None
-
-
-class Published(Strict):
-    """Figures that a publication gives for a variant, as text such as `11.9M`, at named sizes."""
-
-    params: str | int | None = None
-    macs: str | int | None = None
-    at: dict[str, int] = Field(default_factory=dict)
-
-
-class ImagePreprocess(Strict):
-    """Resize the shorter side, crop the centre, scale to 0..1, normalise."""
-
-    resize: int | None = None
-    crop: int | None = None
-    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
-    mean: list[float] = Field(default_factory=lambda: [0.0, 0.0, 0.0])
-    std: list[float] = Field(default_factory=lambda: [1.0, 1.0, 1.0])
-
-
-class Tokenizer(Strict):
-    """A `tokenizers` file beside the checkpoint, and the inputs that its ids and mask feed."""
-
-    file: str = "tokenizer.json"
-    ids: str
-    mask: str | None = None
-    types: str | None = None
-    max_length: int = Field(default=512, ge=1)
 
 
 class ModelSpec(Strict):

@@ -11,7 +11,7 @@ import pytest
 import lamina
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.summary import summarize
-from lamina.schema.spec import Published
+from lamina.schema.sections import Published
 
 SPECS = Path(__file__).parents[2] / "specs"
 UNITS = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

@@ -60,10 +60,10 @@ def test_what_reads_an_input_stays() -> None:
     assert_same(before, after, FEEDS)
 
 
-@pytest.mark.parametrize(("op_type", "attributes"), [("RandomNormalLike", {}), ("Dropout", {}), ("Gelu", {})])
-def test_randomness_and_operators_that_are_not_evaluated_stay(op_type: str, attributes: dict[str, object]) -> None:
+@pytest.mark.parametrize("op_type", ["RandomNormalLike", "Dropout", "Gelu"])
+def test_randomness_and_operators_that_are_not_evaluated_stay(op_type: str) -> None:
     g = builder()
-    g("Add", X, g(op_type, weight("w", 4), **attributes))
+    g("Add", X, g(op_type, weight("w", 4)))
     assert op_types(fold(graph(g, [X], [g.nodes[-1].outputs[0]]))) == {op_type: 1, "Add": 1}
 
 

@@ -28,7 +28,8 @@ def norm(g: Builder, x: Value, y: Value, epsilon: float = 0.1) -> Value:
 def conv(g: Builder, x: Value, rank: int = 2, groups: int = 1, bias: bool = False) -> Value:
     filters = weight("filters", 4, 2 // groups, *[3] * rank)
     attributes: dict[str, Any] = {"kernel_shape": (3,) * rank, "pads": (1,) * (2 * rank), "strides": (2,) * rank, "group": groups}
-    return g("Conv", x, filters, weight("bias", 4) if bias else None, **attributes)
+    y: Value = g("Conv", x, filters, weight("bias", 4) if bias else None, **attributes)
+    return y
 
 
 def case(rank: int, groups: int, bias: bool) -> tuple[Graph, dict[str, Array]]:

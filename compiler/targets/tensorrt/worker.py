@@ -52,6 +52,7 @@ class Job:
         self.trt, self.request, self.lines = trt, request, lines
         self.logger = _logger(trt)
         self.builder = trt.Builder(self.logger)
+        self.builder.max_threads = 1  # several race for addresses, and their number is in the engine: one gives the same bytes everywhere
         self.alive: list[Any] = []  # native objects that others point into: a parser crashes if its network goes first
 
     def answer(self) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.joins import branches, residual
 from lamina.compiler.elaborate.loops import for_, repeat
@@ -63,4 +65,25 @@ def _poison(step: s.Step, frame: Frame) -> None:
         frame.values.update(dict.fromkeys([name for name, _ in (*carried, *collected)], UNKNOWN))
     elif not isinstance(step, s.Modules):
         frame.values["x"] = UNKNOWN
-        frame.lost = frame.lost or not isinstance(step, s.Call | s.Statement)
+        for inner in _inside(step):
+            frame.lost = frame.lost or isinstance(inner, s.Broken)
+            for name in _assigned(inner):
+                frame.values.setdefault(name, UNKNOWN)
+
+
+def _inside(step: s.Step) -> Iterator[s.Step]:
+    """The step and every step below it, run or not."""
+    yield step
+    for field in type(step).model_fields:
+        value = getattr(step, field)
+        for flow in value if isinstance(value, tuple) else (value,):
+            if isinstance(flow, s.Flow):
+                for inner in flow.steps:
+                    yield from _inside(inner)
+
+
+def _assigned(step: s.Step) -> tuple[str, ...]:
+    """The names that a step itself gives values to."""
+    if isinstance(step, s.Statement):
+        return step.assignment.targets
+    return step.targets if isinstance(step, s.For) else ()

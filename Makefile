@@ -24,7 +24,7 @@ check: $(VENV)/.ready
 	$(VENV)/bin/lint-imports
 
 evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
-	$(VENV)/bin/python -m pytest tests/references tests/test_specs.py tests/tensorrt/test_zoo.py --evidence specs/evidence.json
+	$(VENV)/bin/python -m pytest tests/references tests/zoo -m "sweep or not sweep" --evidence
 
 bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory
 	$(BENCH)/bin/python -m benchmarks.export

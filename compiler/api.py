@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from lamina.compiler.targets.torch import LaminaModule
 
 
-def load(path: str | Path, variant: str | None = None, **config: Any) -> ModelSpec:
-    """Read a spec file, choosing a variant and config values. Raises SpecError with every diagnostic."""
-    return load_spec(path, variant, {k: _yaml(v) for k, v in config.items()})
+def load(path: str | Path, variant: str | None = None, *, small: bool = False, **config: Any) -> ModelSpec:
+    """Read a spec file, choosing a variant and config values; `small` applies the spec's own small sizes. Raises SpecError."""
+    return load_spec(path, variant, {k: _yaml(v) for k, v in config.items()}, small)
 
 
 def check(path: str | Path, variant: str | None = None, **config: Any) -> tuple[Diagnostic, ...]:

@@ -52,6 +52,7 @@ def _sections(definitions: Json) -> Json:
         "use": {"type": "array", "items": _TEXT, "description": "Block files: names of the library, or paths that start with `./`."},
         "config": _named(_CONFIG, "Named values with their defaults; `--set` and variants override them."),
         "variants": _named({"type": ["object", "null"], "additionalProperties": _CONFIG}, "Sets of overrides of the config, by name."),
+        "small": _named(_CONFIG, "Overrides of the config that make the model small, over any variant: for tests."),
         "published": _named(_model(Published, definitions), "Figures of the publication, by variant."),
         "inputs": _named(tensor, "The model's inputs, in order."),
         "dims": _named(_model(DimDecl, definitions), "The range of every dynamic size."),

@@ -10,7 +10,7 @@ from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 from lamina.schema.types import is_declaration
 from lamina.schema.yaml_text import parse
 
-_CHOICES = ("variants", "published")  # what chose the config, and figures that are listed by variant
+_CHOICES = ("variants", "small", "published")  # what chose the config, and figures that are listed by variant
 
 
 def resolved_files(spec: ModelSpec) -> dict[str, str]:

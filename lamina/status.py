@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lamina.schema.spec import ModelSpec
 
-EVIDENCE = Path(__file__).resolve().parent / "specs" / "evidence.json"
+EVIDENCE = Path(__file__).resolve().parent / "specs" / "evidence"
 CHECKS = ("parameters", "parity", "torch", "onnxruntime", "tensorrt")  # what an architecture must show before it counts as working
 Checks = Mapping[str, str]
 
@@ -22,14 +22,14 @@ def digest(spec: ModelSpec) -> str:
 
 def status(spec: ModelSpec) -> dict[str, Checks] | None:
     """By variant (`""` where there are none), each check with the figure it showed; None when there is no evidence of this very text."""
-    recorded = json.loads(EVIDENCE.read_text(encoding="utf-8")) if EVIDENCE.is_file() else {}
-    entry = recorded.get(key(spec))
-    if entry is None or entry["sha256"] != digest(spec):
+    file = evidence_file(spec)
+    entry = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if entry.get("sha256") != digest(spec):
         return None
     found: dict[str, Checks] = entry["variants"]
     return found
 
 
-def key(spec: ModelSpec) -> str:
-    """`vision/vit`."""
-    return f"{spec.path.parent.name}/{spec.path.stem}"
+def evidence_file(spec: ModelSpec) -> Path:
+    """Where the evidence about a spec of the zoo is kept: by its family and its name."""
+    return EVIDENCE / spec.path.parent.name / f"{spec.path.stem}.json"

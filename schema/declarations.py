@@ -44,10 +44,19 @@ def config_entry(key: Scalar, node: Node) -> s.ConfigEntry:
 
 def variant(key: Scalar, node: Node) -> tuple[s.Override, ...]:
     """The config values that a variant gives. Raises Fault."""
+    return _overrides(node, f"the variant `{key.text}`")
+
+
+def small_config(node: Node) -> tuple[s.Override, ...]:
+    """The config values that make the model small. Raises Fault."""
+    return _overrides(node, "`small`")
+
+
+def _overrides(node: Node, what: str) -> tuple[s.Override, ...]:
     if isinstance(node, Scalar) and node.value is None and node.plain:
         return ()
     if not isinstance(node, Mapping):
-        raise Fault("type", f"the variant `{key.text}` must be a mapping of config values", node.span, "write {} for the defaults")
+        raise Fault("type", f"{what} must be a mapping of config values", node.span, "write {} for the defaults")
     return tuple(s.Override(span=k.span, name=k.text, value=v) for k, v in node)
 
 

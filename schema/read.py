@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.schema import spec as s
-from lamina.schema.declarations import command_line, config_entry, dim, tensor_decl, variant
+from lamina.schema.declarations import command_line, config_entry, dim, small_config, tensor_decl, variant
 from lamina.schema.diagnostics import Collector
 from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
@@ -21,23 +21,29 @@ from lamina.schema.validation import validated
 from lamina.schema.weights import WeightRules
 
 _KEYS = (
-    "lamina", "model", "summary", "paper", "use", "config", "variants", "published", "inputs", "dims", "state", "modules",
+    "lamina", "model", "summary", "paper", "use", "config", "variants", "small", "published", "inputs", "dims", "state", "modules",
     "blocks", "body", "outputs", "weights", "preprocess", "tokenizer",
 )  # fmt: skip
 _REQUIRED = ("lamina", "model", "inputs", "body", "outputs")
 
 
-def read_spec(path: str | Path, variant: str | None = None, overrides: MappingType[str, str] | None = None) -> s.ModelSpec:
-    """Read a model file. `overrides` are config values as YAML text. Raises SpecError with every diagnostic."""
+def read_spec(
+    path: str | Path, variant: str | None = None, overrides: MappingType[str, str] | None = None, small: bool = False
+) -> s.ModelSpec:
+    """Read a model file. `overrides` are config values as YAML text, given after those of `small`. Raises SpecError with every diagnostic."""
     collector = Collector()
-    spec = read_what_stands(path, collector, variant, overrides)
+    spec = read_what_stands(path, collector, variant, overrides, small)
     collector.raise_if_any()
     assert spec is not None
     return spec
 
 
 def read_what_stands(
-    path: str | Path, collector: Collector, variant: str | None = None, overrides: MappingType[str, str] | None = None
+    path: str | Path,
+    collector: Collector,
+    variant: str | None = None,
+    overrides: MappingType[str, str] | None = None,
+    small: bool = False,
 ) -> s.ModelSpec | None:
     """A spec without the parts that are wrong, so that the rest is checked in the same run; None when too little stands."""
     reading, path = Reading(collector), Path(path)
@@ -51,6 +57,8 @@ def read_what_stands(
         "overrides": command_line(overrides or {}, collector),
     }
     check_references(root, collector, variant, fields["overrides"])
+    if small:
+        fields["overrides"] = (*fields["small"], *fields["overrides"])
     check_preprocess(root, collector, fields["inputs"], fields["preprocess"])
     if not reading.usable or fields["body"] is None:
         return None
@@ -61,6 +69,7 @@ def _declared(reading: Reading, root: Mapping) -> dict[str, Any]:
     """The sections that declare names."""
     return {
         "variants": reading.each(root.get("variants"), "variants", variant),
+        "small": reading.attempt(small_config, root.get("small")) or (),
         "config": tuple(reading.each(root.get("config"), "config", config_entry).values()),
         "inputs": tuple(reading.each(root.get("inputs"), "inputs", tensor_decl).values()),
         "dims": reading.each(root.get("dims"), "dims", partial(dim, reading.collector)),

@@ -16,7 +16,8 @@ from lamina.schema.tree import Scalar
 def check_references(root: Tree, collector: Collector, variant: str | None, overrides: Iterable[Override]) -> None:
     """Report names of config, variants and inputs that nothing declares."""
     config = _keys(root, "config")
-    given = [(k.text, k.span) for _, values in _section(root, "variants") if isinstance(values, Tree) for k, _ in values]
+    sets = [values for _, values in _section(root, "variants")] + [_section(root, "small")]
+    given = [(k.text, k.span) for values in sets if isinstance(values, Tree) for k, _ in values]
     for name, span in (*given, *((o.name, o.span) for o in overrides)):
         if name not in config:
             hint = did_you_mean(name, config) or f"the config holds {', '.join(config) or 'nothing'}"

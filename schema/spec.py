@@ -184,6 +184,7 @@ class ModelSpec(Strict):
     paper: Paper | None = None
     config: tuple[ConfigEntry, ...] = ()
     variants: MappingType[str, tuple[Override, ...]] = {}
+    small: tuple[Override, ...] = ()
     published: MappingType[str, Published] = {}
     inputs: tuple[TensorDecl, ...]
     dims: MappingType[str, DimDecl] = {}

@@ -1,4 +1,4 @@
-"""Evidence: tests that prove something of a spec record the figure they saw. `make evidence` writes it to specs/evidence.json."""
+"""Evidence: tests that prove something of a spec record the figure they saw. `make evidence` writes it to specs/evidence."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 from evidence import Record
 
 import lamina
-from lamina.status import digest, key
+from lamina.schema.spec import ModelSpec
+from lamina.status import digest, evidence_file
 
 _FOUND = pytest.StashKey[dict[tuple[str, str, str], str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--evidence", type=Path, help="write what the tests recorded to this file, keeping what they did not touch")
+    parser.addoption("--evidence", action="store_true", help="write what the tests recorded to specs/evidence")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -34,14 +35,18 @@ def record(request: pytest.FixtureRequest) -> Record:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    target: Path | None = session.config.getoption("--evidence")
-    if target is None or exitstatus != 0:
+    if not session.config.getoption("--evidence") or exitstatus != 0:
         return
-    entries = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
     for (path, variant, check), figure in sorted(session.config.stash[_FOUND].items()):
-        spec = lamina.load(path)
-        entry = entries.get(key(spec))
-        if entry is None or entry["sha256"] != digest(spec):
-            entry = entries[key(spec)] = {"sha256": digest(spec), "variants": {}}
-        entry["variants"].setdefault(variant, {})[check] = figure
-    target.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        _write(lamina.load(path), variant, check, figure)
+
+
+def _write(spec: ModelSpec, variant: str, check: str, figure: str) -> None:
+    """Add a figure to what is known of this very text; what was known of another text goes."""
+    target = evidence_file(spec)
+    entry = json.loads(target.read_text(encoding="utf-8")) if target.is_file() else {}
+    if entry.get("sha256") != digest(spec):
+        entry = {"sha256": digest(spec), "variants": {}}
+    entry["variants"].setdefault(variant, {})[check] = figure
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(entry, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -40,6 +40,7 @@ def _entry(context: Context, entry: ConfigEntry, override: Override | None, fram
 
 
 def _other_variants(context: Context, entry: ConfigEntry, frame: Frame) -> None:
-    """What a variant gives must have the entry's type, whether or not it is the chosen one."""
-    for given in (o for overrides in context.spec.variants.values() for o in overrides if o.name == entry.name):
+    """What a variant (or `small`) gives must have the entry's type, whether or not it is the chosen one."""
+    sets = (*context.spec.variants.values(), context.spec.small)
+    for given in (o for overrides in sets for o in overrides if o.name == entry.name):
         context.guard(lambda o=given: _entry(context, entry, o, frame), given.span)  # type: ignore[misc]

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -21,8 +24,36 @@ def uniform(key: str, shape: tuple[int, ...]) -> Array:
     return (bits.astype(np.float32) * np.float32(2**-23) - np.float32(1)).reshape(shape)
 
 
-def fill(key: str, shape: tuple[int, ...]) -> Array:
-    """The value of one entry of a checkpoint. Its scale follows from its name, and keeps activations near 1."""
+@dataclass(frozen=True)
+class Scale:
+    """Entries whose keys match the pattern are drawn around `center`, at most `spread` away."""
+
+    pattern: str
+    center: float
+    spread: float
+
+
+@dataclass(frozen=True)
+class Draw:
+    """An input: floats from `low` to `high`, or whole numbers from `low` up to and without `high`."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    low: float = -1.0
+    high: float = 1.0
+
+    def array(self, name: str) -> Array:
+        """The values, which follow from the name and the shape."""
+        unit = (uniform(name, tuple(self.shape)) + np.float32(1)) / np.float32(2)
+        values = np.float32(self.low) + np.float32(self.high - self.low) * unit
+        return values.astype(self.dtype) if self.dtype.startswith("float") else np.floor(values).astype(self.dtype)
+
+
+def fill(key: str, shape: tuple[int, ...], scales: Sequence[Scale] = ()) -> Array:
+    """The value of one entry of a checkpoint. Its scale follows from its name, unless one is given, and keeps activations near 1."""
+    for scale in scales:
+        if fnmatchcase(key, scale.pattern):
+            return np.float32(scale.center) + np.float32(scale.spread) * uniform(key, shape)
     last = key.rsplit(".", 1)[-1]
     if last == "num_batches_tracked":
         return np.zeros(shape, np.int64)

@@ -1,0 +1,114 @@
+"""Every spec of the zoo, small: each target computes what the unfused definition computes in float64, and the module learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from checks import ALL_LEVELS, FILES, bundle, onnx_runtime, pytorch, tensorrt
+from zoo import Case, assert_agree, expected, files, inputs, model, outputs_of, points, structures, torch_module
+
+import lamina
+from lamina.schema.dims import Dim, value_of
+
+FOUND = list(files())
+each = pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+
+
+@each
+def test_onnx_runtime_agrees_at_every_optimisation_level(path: Path) -> None:
+    for case in structures(path):
+        with bundle(case) as folder:
+            onnx_runtime(case, folder, ALL_LEVELS)
+            for file in FILES:
+                assert_declared(folder / file)
+
+
+def assert_declared(file: Path) -> None:
+    """onnx takes the file, and infers what it declares of its outputs."""
+    onnx.checker.check_model(file, full_check=True)
+    declared = onnx.load(file, load_external_data=False)
+    bare = onnx.ModelProto()
+    bare.CopyFrom(declared)
+    for output in bare.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    inferred = onnx.shape_inference.infer_shapes(bare, check_type=True, strict_mode=True, data_prop=True)
+    for ours, theirs in zip(declared.graph.output, inferred.graph.output, strict=True):
+        assert (ours.name, ours.type.tensor_type.elem_type) == (theirs.name, theirs.type.tensor_type.elem_type)
+        sizes = zip(_sizes(ours), _sizes(theirs), strict=True)
+        assert all(b in (a, "") or (not isinstance(b, int) and "unk__" in b) for a, b in sizes), (_sizes(ours), _sizes(theirs))
+
+
+def _sizes(info: onnx.ValueInfoProto) -> list[int | str]:
+    return [d.dim_param or d.dim_value or "" for d in info.type.tensor_type.shape.dim]
+
+
+@each
+def test_pytorch_agrees(path: Path) -> None:
+    for case in structures(path):
+        pytorch(case)
+
+
+@each
+def test_tensorrt_builds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path))
+    for case in structures(path):
+        tensorrt(case)
+
+
+@each
+def test_declared_output_sizes_hold(path: Path) -> None:
+    """The reference's outputs have the sizes that the spec declares, evaluated at the point."""
+    for case in structures(path):
+        found = model(case)
+        for (_, want), point in zip(expected(case), points(found), strict=True):
+            declared = {v.name: tuple(value_of(s, point) if isinstance(s, Dim) else s for s in v.shape) for v in found.graph.outputs}
+            assert {k: v.shape for k, v in want.items()} == declared
+
+
+@each
+def test_a_step_of_sgd_lowers_the_loss(path: Path) -> None:
+    """By the one hundredth that the gradient promises, or thereabouts."""
+    for case in structures(path):
+        module = torch_module(case).train()
+        if parameters := list(module.parameters()):
+            before, after = _step(module, parameters, *expected(case)[1])
+            assert 0.985 < after / before < 0.995, case
+
+
+def _step(
+    module: torch.nn.Module, parameters: list[torch.nn.Parameter], feeds: dict[str, np.ndarray], want: dict[str, np.ndarray]
+) -> tuple[float, float]:
+    tensors = {k: torch.from_numpy(v) for k, v in feeds.items()}
+    rng = np.random.default_rng(0)
+    targets = {k: torch.from_numpy(rng.standard_normal(v.shape)).float() for k, v in want.items() if v.dtype.kind == "f"}
+
+    def loss() -> torch.Tensor:
+        torch.manual_seed(0)
+        found = module(**tensors)
+        found = found if isinstance(found, dict) else {next(iter(want)): found}
+        return torch.stack([(found[k] - target).square().sum() for k, target in targets.items()]).sum()
+
+    before = loss()
+    before.backward()
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    assert len(gradients) == len(parameters)
+    steepness = sum(g.square().sum().item() for g in gradients)
+    torch.optim.SGD(parameters, lr=0.01 * before.item() / steepness).step()
+    return before.item(), loss().item()
+
+
+def test_torch_compile_agrees() -> None:
+    case = Case(next(p for p in FOUND if p.stem == "vit"), None, small=True)
+    module = torch_module(case).eval()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=True)
+    for point in points(model(case)):
+        feeds = inputs(model(case), point)
+        assert_agree(outputs_of(compiled, feeds, ["logits"]), outputs_of(module, feeds, ["logits"]), "torch.compile")
+
+
+def test_every_spec_says_how_to_be_small() -> None:
+    assert [path.name for path in FOUND if not lamina.load(path).small] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamina.compiler.elaborate import Elaborated
@@ -20,6 +20,7 @@ def describe(
 ) -> Manifest:
     """The manifest. `source` names the weights, `built` holds the entries of the targets, `tokenizer` is its file in the bundle."""
     graph = model.graph
+    names = [value.name for value in graph.inputs]
     bounds = index_bounds(decompose(graph, "definition"))
     data = {
         "model": spec.model,
@@ -33,11 +34,19 @@ def describe(
         "parameters": parameter_count(graph),
         "weights": {"source": source},
         "targets": built,
-        "preprocess": {k: p.model_dump() for k, p in spec.preprocess.items()} or None,
-        "tokenizer": spec.tokenizer.model_dump() | {"file": tokenizer} if spec.tokenizer and tokenizer else None,
+        "preprocess": {k: p.model_dump() for k, p in spec.preprocess.items() if k in names} or None,
+        "tokenizer": _tokenizer(spec, names, tokenizer),
         "files": files,
     }
     return Manifest.model_validate(data, strict=False)
+
+
+def _tokenizer(spec: ModelSpec, inputs: Sequence[str], file: str | None) -> dict[str, Any] | None:
+    """What feeds the inputs that this config has. Without ids there is nothing to feed."""
+    if spec.tokenizer is None or file is None or spec.tokenizer.ids not in inputs:
+        return None
+    fed = {key: name if name in inputs else None for key, name in (("mask", spec.tokenizer.mask), ("types", spec.tokenizer.types))}
+    return spec.tokenizer.model_dump() | fed | {"file": file}
 
 
 def _tensor(value: Value) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def spec_schema() -> Json:
 
 def _sections(definitions: Json) -> Json:
     tensor = _tensor()
+    port = {"anyOf": [tensor, _conditional(tensor)]}
     return {
         "lamina": {"const": 1, "description": "The version of the language."},
         "model": _TEXT | {"description": "The model's name."},
@@ -54,13 +55,13 @@ def _sections(definitions: Json) -> Json:
         "variants": _named({"type": ["object", "null"], "additionalProperties": _CONFIG}, "Sets of overrides of the config, by name."),
         "small": _named(_CONFIG, "Overrides of the config that make the model small, over any variant: for tests."),
         "published": _named(_model(Published, definitions), "Figures of the publication, by variant."),
-        "inputs": _named(tensor, "The model's inputs, in order."),
+        "inputs": _named(port, "The model's inputs, in order."),
         "dims": _named(_model(DimDecl, definitions), "The range of every dynamic size."),
         "state": _named(tensor, "Tensors that are carried from call to call."),
         "modules": _MODULES,
         "blocks": _named(_BLOCK, "Parts of the network, to be called like ops."),
         "body": _FLOW | {"description": "The steps, in order."},
-        "outputs": _named(tensor, "The model's outputs: variables of the body, or its last value where there is one output."),
+        "outputs": _named(port, "The model's outputs: variables of the body, or its last value where there is one output."),
         "weights": _model(WeightRules, definitions),
         "preprocess": _named(_model(ImagePreprocess, definitions), "How image files become inputs."),
         "tokenizer": _model(Tokenizer, definitions),
@@ -74,6 +75,11 @@ def _named(value: Json, description: str) -> Json:
 def _tensor() -> Json:
     dtypes = "|".join(sorted(DTYPES))
     return _TEXT | {"pattern": rf"^\s*({dtypes})\s*\[[^\[\]]*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
+
+
+def _conditional(tensor: Json) -> Json:
+    condition = {"type": ["boolean", "string"], "description": "Whether this config has it."}
+    return {"type": "object", "required": ["type", "if"], "additionalProperties": False, "properties": {"type": tensor, "if": condition}}
 
 
 def _model(model: type[Any], definitions: Json) -> Json:

@@ -9,7 +9,7 @@ from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector, Fault, did_you_mean
 from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
-from lamina.schema.parts import scalar
+from lamina.schema.parts import formula, need, scalar
 from lamina.schema.sections import DimDecl
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.types import is_declaration, literal_type, parse_type
@@ -33,6 +33,18 @@ def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
     listed = parse_expression(text, match.start(2))
     elements = getattr(listed.tree, "elts", [])
     return s.TensorDecl(span=key.span, name=key.text, dtype=dtype, shape=tuple(Expression(e, text, listed.offset) for e in elements))
+
+
+def port_decl(key: Scalar, node: Node) -> s.TensorDecl:
+    """An input or output: a tensor, or `{type: tensor, if: condition}` where it depends on the config. Raises Fault."""
+    if not isinstance(node, Mapping):
+        return tensor_decl(key, node)
+    for name, _ in node:
+        if name.text not in ("type", "if"):
+            hint = did_you_mean(name.text, ("type", "if")) or "its keys are type, if"
+            raise Fault("unknown-key", f"`{name.text}` is not a key here", name.span, hint)
+    declared = tensor_decl(key, need(node, "type", key.text))
+    return declared.model_copy(update={"condition": formula(node, "if", key.text)})
 
 
 def config_entry(key: Scalar, node: Node) -> s.ConfigEntry:

@@ -167,11 +167,12 @@ class Override(Located):
 
 
 class TensorDecl(Located):
-    """`float32[N, 3, H, W]`."""
+    """`float32[N, 3, H, W]`; of an input or output that not every config has, `{type: "float32[N, 3, H, W]", if: condition}`."""
 
     name: str
     dtype: str
     shape: tuple[Formula, ...]
+    condition: Formula | None = None
 
 
 class ModelSpec(Strict):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lamina.compiler.elaborate.context import Context
+from lamina.compiler.elaborate.evaluator import Evaluator
 from lamina.compiler.elaborate.lookup import need_op
 from lamina.compiler.elaborate.resolve import formula
 from lamina.compiler.elaborate.values import UNKNOWN, Frame, Poisoned
@@ -16,6 +18,19 @@ from lamina.schema.expressions import Expression, names_in
 from lamina.schema.spec import TensorDecl
 
 
+def chosen(context: Context, section: str, decls: Sequence[TensorDecl], frame: Frame) -> list[TensorDecl]:
+    """The inputs or outputs that this config has: those whose `if` holds, or that have none."""
+    found = [decl for decl in decls if context.guard(lambda d=decl: _holds(context, d, frame), decl.span)]  # type: ignore[misc]
+    if not found and not context.collector.diagnostics:
+        hint = "leave out the `if` of one that every config has"
+        context.report(Fault(section[:-1], f"this config has none of the {section}", decls[0].span, hint), decls[0].span)
+    return found
+
+
+def _holds(context: Context, decl: TensorDecl, frame: Frame) -> bool:
+    return decl.condition is None or Evaluator(context, decl.condition, frame).truth(decl.condition.tree)
+
+
 def input_value(context: Context, decl: TensorDecl, frame: Frame) -> Value:
     """An input of the model. Raises Fault or Poisoned."""
     value = Value(decl.name, _declared(context, decl, frame))
@@ -23,12 +38,12 @@ def input_value(context: Context, decl: TensorDecl, frame: Frame) -> Value:
     return value
 
 
-def output_value(context: Context, decl: TensorDecl, frame: Frame) -> Value:
-    """The value of an output: the variable of its name, else `x` if there is one output. Raises Fault or Poisoned."""
+def output_value(context: Context, decl: TensorDecl, frame: Frame, alone: bool) -> Value:
+    """The value of an output: the variable of its name, else `x` where it stands alone. Raises Fault or Poisoned."""
     declared = _declared(context, decl, frame)
     if decl.name in [i.name for i in context.spec.inputs]:
         raise Fault("output", f"`{decl.name}` is both an input and an output", decl.span, "give the output another name")
-    value = _found(context, decl, frame)
+    value = _found(decl, frame, alone)
     if not isinstance(value, Value):
         raise Fault("output", f"the output `{decl.name}` must be a tensor, but it is {shown(value)}", decl.span)
     if value.type != declared:
@@ -41,9 +56,9 @@ def renamed(context: Context, value: Value, decl: TensorDecl) -> Value:
     return context.graph.output(need_op("identity").op(), value, decl.name, decl.span)
 
 
-def _found(context: Context, decl: TensorDecl, frame: Frame) -> Any:
+def _found(decl: TensorDecl, frame: Frame, alone: bool) -> Any:
     value = frame.values.get(decl.name)
-    if value is None and len(context.spec.outputs) == 1:
+    if value is None and alone:
         value = frame.values.get("x")
     if value is UNKNOWN or (value is None and frame.lost):
         raise Poisoned

@@ -9,7 +9,7 @@ from typing import Any, final
 from lamina.compiler.elaborate import calls, steps
 from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
-from lamina.compiler.elaborate.interface import input_value, output_value, renamed
+from lamina.compiler.elaborate.interface import chosen, input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.state import declare_state
 from lamina.compiler.elaborate.uncalled import run_uncalled
@@ -20,6 +20,7 @@ from lamina.compiler.graph import Graph, Value
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector
 from lamina.schema.dims import Dim, Symbol
+from lamina.schema.expressions import names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +62,29 @@ def _model(context: Context) -> Elaborated | None:
     inputs = _inputs(context, frame)
     declare_state(context, spec.state, frame)
     context.guard(lambda: _body(context, frame), spec.body.span)
-    outputs = [context.guard(lambda d=d: output_value(context, d, frame), d.span) for d in spec.outputs]  # type: ignore[misc]
+    declared = chosen(context, "outputs", spec.outputs, frame)
+    alone = len(declared) == 1
+    outputs = [context.guard(lambda d=d: output_value(context, d, frame, alone), d.span) for d in declared]  # type: ignore[misc]
     run_uncalled(context)
     if not context.collector.diagnostics:
         context.collector.diagnostics += unused_names(spec)
-    return None if context.collector.diagnostics else Elaborated(_graph(context, inputs, outputs), config, context.dims)
+    if context.collector.diagnostics:
+        return None
+    named = [renamed(context, value, decl) for value, decl in zip(outputs, declared, strict=True) if value is not None]
+    graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named))
+    return Elaborated(graph, config, _dims(context, inputs))
 
 
 def _inputs(context: Context, frame: Frame) -> list[Value]:
-    """The inputs that can be read; the others are unknown. The only one is the current value."""
-    found = [context.guard(lambda d=d: input_value(context, d, frame), d.span) for d in context.spec.inputs]  # type: ignore[misc]
-    for decl, value in zip(context.spec.inputs, found, strict=True):
+    """The inputs that can be read; the others are unknown, and null those that this config has not. The only one is the current value."""
+    declared = chosen(context, "inputs", context.spec.inputs, frame)
+    found = [context.guard(lambda d=d: input_value(context, d, frame), d.span) for d in declared]  # type: ignore[misc]
+    absent = UNKNOWN if context.collector.diagnostics else None
+    frame.values.update({decl.name: absent for decl in context.spec.inputs})
+    for decl, value in zip(declared, found, strict=True):
         frame.values[decl.name] = UNKNOWN if value is None else value
     if len(found) == 1:
-        frame.values["x"] = frame.values[context.spec.inputs[0].name]
+        frame.values["x"] = frame.values[declared[0].name]
     elif context.spec.unreadable:
         frame.values["x"] = UNKNOWN
     return [v for v in found if v is not None]
@@ -85,7 +95,8 @@ def _body(context: Context, frame: Frame) -> None:
     context.run(context.spec.body, frame)
 
 
-def _graph(context: Context, inputs: list[Value], outputs: list[Value | None]) -> Graph:
-    pairs = zip(outputs, context.spec.outputs, strict=True)
-    named = [renamed(context, value, decl) for value, decl in pairs if value is not None]
-    return Graph(context.spec.model, tuple(inputs), tuple(named), context.graph.live(named))
+def _dims(context: Context, inputs: list[Value]) -> dict[str, Symbol]:
+    """The dims by name, without those that only inputs which are absent here would give."""
+    given = {symbol.name for value in inputs for size in value.shape if isinstance(size, Dim) for symbol in size.symbols}
+    everywhere = {word for decl in context.spec.inputs for size in decl.shape for word in names_in(size.tree)}
+    return {name: symbol for name, symbol in context.dims.items() if name in given or name not in everywhere}

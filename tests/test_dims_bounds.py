@@ -31,6 +31,15 @@ def test_bounds_hold_every_value(size: Size) -> None:
     assert high >= max(values)
 
 
+def test_windows_over_windows_have_one_form() -> None:
+    """What strided layers one after the other leave is the size that one division gives, whatever the order of the steps."""
+    assert ((T + 1) // 2 + 1) // 2 == (T + 3) // 4
+    assert (((T - 3) // 2 + 1) // 3 - 5) // 4 == (T - 31) // 24
+    assert (T // 2 + T) // 2 != (3 * T) // 4  # where t is 5, say
+    for t in range(4, 20):
+        assert ((((t - 3) // 2 + 1) // 3) - 5) // 4 == (t - 31) // 24
+
+
 def test_a_half_is_at_most_the_whole() -> None:
     assert compare(T // 2, "<=", T) is True
     assert compare(T // 2, "<", T) is True

@@ -106,8 +106,19 @@ def _by_number(a: Any, b: int, *, remainder: bool) -> Size:
     low, high = left.bounds()
     if low // b == high // b:
         return left - b * (low // b) if remainder else whole + low // b  # type: ignore[no-any-return]
-    atom = _atom(left, b, remainder=remainder)
-    return atom if remainder else atom + whole
+    if remainder:
+        return _atom(left, b, remainder=True)
+    return _unnested(left, b) + whole  # type: ignore[no-any-return]
+
+
+def _unnested(left: Dim, b: int) -> Size:
+    """left // b, where (n // m + c) // b is (n + c * m) // (m * b): so that windows over windows have one form."""
+    (monomial, coefficient), *rest = left.terms
+    inner = monomial[0].floor_of() if len(monomial) == coefficient == 1 and isinstance(monomial[0], Quotient) else None
+    if inner is None or inner[1] < 1 or b < 1 or any(m for m, _ in rest):
+        return _atom(left, b, remainder=False)
+    numerator, m = inner
+    return _by_number(numerator + m * sum(c for _, c in rest), m * b, remainder=False)
 
 
 def _exact(a: Any, b: Dim) -> Size | None:

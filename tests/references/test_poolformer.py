@@ -1,4 +1,4 @@
-"""PoolFormer with its last norm before the mean, against transformers; timm has it after (test_timm.py)."""
+"""PoolFormer with its last norm before the mean, against transformers; timm has it after (make_timm.py)."""
 
 from __future__ import annotations
 

@@ -136,7 +136,7 @@ class _Job:
         self.progress("build the TensorRT engine")
         inputs = [(v.name, v.dtype, v.shape) for v in graph.inputs]
         dims = {n: (d.min, d.opt, d.max) for n, d in self.model.dims.items()}
-        origins = {n.outputs[0].name: n.origin for n in graph.nodes}
+        origins = {n.outputs[0].name: n.origin for n in graph.all_nodes()}
         model = self.writer.path(ONNX_FILES["tensorrt"])
         engine = tensorrt.build(
             model,

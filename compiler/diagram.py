@@ -16,7 +16,7 @@ def diagram(graph: Graph, depth: int | None = None) -> str:
     lines = ["flowchart TD", *(f'  {ids[id(v)]}(["{v.name}"])' for v in graph.inputs)]
     for index, box in enumerate(boxes):
         lines.append(f'  n{index}["{_label(box, depth)}"]')
-        lines += _arrows((v for node in box for v in node.inputs), f"n{index}", ids)
+        lines += _arrows((v for node in box for v in node.reads()), f"n{index}", ids)
     for index, (value, source) in enumerate(_outputs(graph)):
         lines.append(f'  o{index}(["{value.name}"])')
         lines += _arrows([source], f"o{index}", ids)

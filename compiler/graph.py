@@ -6,8 +6,8 @@ after it, a node is a standard ONNX operator (domain ""), a target's own one (`c
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,7 +85,10 @@ class Derived(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operator. `op` is the bound op while `domain` is `lamina`, else None."""
+    """One operator. `op` is the bound op while `domain` is `lamina`, else None.
+
+    A Scan or a Loop has a `body`, whose nodes may read any value that is known where the node stands.
+    """
 
     op_type: str
     inputs: tuple[Value | None, ...]
@@ -94,6 +97,19 @@ class Node:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     domain: str = STANDARD
     op: Op | None = None
+    body: Graph | None = None
+
+    def reads(self) -> Iterator[Value]:
+        """The inputs that are given, and what the body takes from around it."""
+        yield from (v for v in self.inputs if v is not None)
+        if self.body is not None:
+            yield from self.body.free()
+
+    def mapped(self, value: Callable[[Value], Value], outputs: tuple[Value, ...] | None = None) -> Node:
+        """The node with each value that it or its body reads replaced, and, if given, other outputs."""
+        inputs = tuple(None if v is None else value(v) for v in self.inputs)
+        body = None if self.body is None else self.body.mapped(value)
+        return replace(self, inputs=inputs, outputs=self.outputs if outputs is None else outputs, body=body)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,11 +133,34 @@ class Graph:
     def initializers(self) -> tuple[Parameter | Constant | Derived, ...]:
         """The parameters, constants and derived tensors that nodes (or outputs) read directly, each once."""
         found: dict[int, Parameter | Constant | Derived] = {}
-        used: Iterable[Value | None] = (value for node in self.nodes for value in node.inputs)
+        used = (value for node in self.nodes for value in node.reads())
         for value in (*used, *self.outputs):
             if isinstance(value, Parameter | Constant | Derived):
                 found.setdefault(id(value), value)
         return tuple(found.values())
+
+    def free(self) -> tuple[Value, ...]:
+        """What the graph uses without being given it or making it, each once: in a body, what it takes from around it."""
+        own = {id(v) for v in self.inputs} | {id(v) for node in self.nodes for v in node.outputs}
+        used = (value for node in self.nodes for value in node.reads())
+        return tuple({id(v): v for v in (*used, *self.outputs) if id(v) not in own}.values())
+
+    def mapped(self, value: Callable[[Value], Value]) -> Graph:
+        """The graph with each value that is read, or is an output, replaced."""
+        nodes = tuple(node.mapped(value) for node in self.nodes)
+        return replace(self, outputs=tuple(value(v) for v in self.outputs), nodes=nodes)
+
+    def all_nodes(self) -> Iterator[Node]:
+        """The nodes, each followed by those of its body."""
+        for node in self.nodes:
+            yield node
+            if node.body is not None:
+                yield from node.body.all_nodes()
+
+    def with_bodies(self, change: Callable[[Graph], Graph]) -> Graph:
+        """The graph with each body changed."""
+        nodes = tuple(n if n.body is None else replace(n, body=change(n.body)) for n in self.nodes)
+        return replace(self, nodes=nodes)
 
 
 def leaves(value: Value) -> Iterator[Value]:

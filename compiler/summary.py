@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 from lamina.compiler.elaborate import Elaborated
-from lamina.compiler.graph import Graph, Node, Parameter
+from lamina.compiler.graph import Constant, Graph, Node, Parameter
 from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import Size, Symbol, TensorType, value_of
@@ -46,7 +47,7 @@ def summarize(model: Elaborated, at: Mapping[str, int] | None = None) -> Summary
     """Sum up a model at some sizes; dims that are not named take their `opt`."""
     env = {name: symbol.opt for name, symbol in model.dims.items()} | dict(at or {})
     seen: set[str] = set()
-    rows = tuple(_row(node, env, seen) for node in steps(model.graph))
+    rows = tuple(_row(node, value_of(times, env), env, seen) for node, times in _repeated(steps(model.graph)))
     weights = sum(size_of(p) * numpy_dtype(p.dtype).itemsize for p in model.graph.parameters())
     return Summary(rows, parameter_count(model.graph), sum(r.macs for r in rows), weights, env)
 
@@ -55,6 +56,25 @@ def steps(graph: Graph) -> list[Node]:
     """The nodes that a spec's steps made: all but those at the end, which only give the outputs their names."""
     outputs = {id(v) for v in graph.outputs}
     return [node for node in graph.nodes if not any(id(v) in outputs for v in node.outputs)]
+
+
+def _repeated(nodes: Sequence[Node], times: Size = 1) -> Iterator[tuple[Node, Size]]:
+    """Each node and how often it runs; after a Scan or a Loop those of its body, a Loop's as often as it may."""
+    for node in nodes:
+        yield node, times
+        if node.body is not None:
+            yield from _repeated(steps(node.body), times * _passes(node))
+
+
+def _passes(node: Node) -> Size:
+    first = node.inputs[0]
+    if isinstance(first, Constant) and node.op_type == "Loop":
+        return int(first.array)
+    axes: Any = node.attributes["scan_input_axes"]
+    sequence = node.inputs[-len(axes)]
+    assert sequence is not None
+    length: Size = sequence.shape[axes[0]]
+    return length
 
 
 def grouped(rows: Sequence[Row], depth: int) -> tuple[Row, ...]:
@@ -83,14 +103,6 @@ def size_of(parameter: Parameter) -> int:
     return math.prod(s for s in parameter.shape if isinstance(s, int))
 
 
-def macs(graph: Graph) -> Size:
-    """Multiply-adds of the whole model, symbolic in its dims."""
-    total: Size = 0
-    for node in graph.nodes:
-        total = total + _node_macs(node)
-    return total
-
-
 def human(number: int) -> str:
     """11915176 as 11.9M."""
     for unit, scale in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
@@ -100,7 +112,8 @@ def human(number: int) -> str:
 
 
 def _node_macs(node: Node) -> Size:
-    assert node.op is not None
+    if node.op is None:
+        return 0
     weights = node.attributes["weights"]
     assert isinstance(weights, tuple)
     inputs = [v.type if v is not None else None for v in node.inputs[: len(node.inputs) - len(weights)]]
@@ -108,16 +121,16 @@ def _node_macs(node: Node) -> Size:
     return node.op.macs(inputs, types[0] if len(types) == 1 else types)
 
 
-def _row(node: Node, env: Mapping[str, int], seen: set[str]) -> Row:
+def _row(node: Node, times: int, env: Mapping[str, int], seen: set[str]) -> Row:
     fresh = {v.name: v for v in node.inputs if isinstance(v, Parameter) and v.trainable and v.name not in seen}
     seen.update(fresh)
     types = [v.type for v in node.outputs if v.type is not None]
     return Row(
         node.origin.path,
-        node.op_type,
+        node.op_type.lower() if node.op is None else node.op_type,
         ", ".join(map(str, types)),
         sum(size_of(p) for p in fresh.values()),
-        value_of(_node_macs(node), env),
+        times * value_of(_node_macs(node), env),
         sum(_bytes(t, env) for t in types),
         node.origin.span,
     )

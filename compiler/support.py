@@ -76,4 +76,4 @@ def _proto(graph: Graph) -> onnx.ModelProto:
 
 def _origins(graph: Graph) -> dict[str, Origin]:
     """Where each node came from, by the name that it has in the file."""
-    return {n.outputs[0].name: n.origin for n in graph.nodes}
+    return {n.outputs[0].name: n.origin for n in graph.all_nodes()}

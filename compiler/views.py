@@ -55,7 +55,7 @@ def steps_view(title: str, model: Elaborated, at: dict[str, int], depth: int | N
 def operators_view(title: str, model: Elaborated, target: Target, depth: int | None = None) -> View:
     """The operators that a target gets."""
     graph = lower(model.graph, target)
-    rows = tuple(_operator(n) for n in graph.nodes)
+    rows = tuple(_operator(n) for n in graph.all_nodes())
     return View(f"{title} for {target}", graph, Summary(rows, parameter_count(model.graph), 0, 0, {}), depth)
 
 

@@ -30,7 +30,7 @@ _REQUIRED = ("lamina", "model", "inputs", "body", "outputs")
 def read_spec(
     path: str | Path, variant: str | None = None, overrides: MappingType[str, str] | None = None, small: bool = False
 ) -> s.ModelSpec:
-    """Read a model file. `overrides` are config values as YAML text, given after those of `small`. Raises SpecError with every diagnostic."""
+    """Read a model file. `overrides` are config values as YAML text, over those of `small`. Raises SpecError with every diagnostic."""
     collector = Collector()
     spec = read_what_stands(path, collector, variant, overrides, small)
     collector.raise_if_any()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
 
 from lamina.compiler.elaborate.scope import Scope
-from lamina.compiler.graph import LAMINA, Constant, Node, Origin, Parameter, Value
+from lamina.compiler.graph import LAMINA, STANDARD, Constant, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Op, Types, Weight
 from lamina.schema.diagnostics import Fault, Note, Span
@@ -78,6 +79,32 @@ class Emitter:
         needed, kept = {id(v) for v in outputs}, []
         for node in reversed(self.nodes):
             if any(id(v) in needed for v in node.outputs):
-                needed |= {id(v) for v in node.inputs if v is not None}
+                needed |= {id(v) for v in node.reads()}
                 kept.append(node)
         return tuple(reversed(kept))
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Collect nodes apart for a while: those of a body."""
+        outer, self.nodes = self.nodes, []
+        try:
+            yield
+        finally:
+            self.nodes = outer
+
+    def received(self, name: str, type_: TensorType, scope: Scope, span: Span) -> Value:
+        """What a body is given."""
+        self.count += 1
+        value = Value(f"{scope.join(name)}#{self.count}", type_)
+        self.origins[id(value)] = Origin(span, scope.join(name))
+        return value
+
+    def loop(
+        self, op_type: str, inputs: Sequence[Value], names: Sequence[str], types: Sequence[TensorType], body: Graph,
+        attributes: Mapping[str, Any], scope: Scope, span: Span,
+    ) -> list[Value]:  # fmt: skip
+        """Add a Scan or a Loop and give its outputs, which have these names and types."""
+        outputs = tuple(self.received(name, type_, scope, span) for name, type_ in zip(names, types, strict=True))
+        origin = Origin(span, scope.join(op_type.lower()), op_type.lower())
+        self.nodes.append(Node(op_type, tuple(inputs), outputs, origin, attributes, STANDARD, body=body))
+        return list(outputs)

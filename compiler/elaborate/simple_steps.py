@@ -65,9 +65,3 @@ def if_(context: Context, step: s.If, frame: Frame) -> None:
     chosen = step.then if Evaluator(context, step.condition, frame).truth(step.condition.tree) else step.otherwise
     if chosen is not None:
         context.run(chosen, frame)
-
-
-def not_yet(step: s.Scan | s.Iterate | s.Map) -> Fault:
-    """What this version parses only."""
-    message = f"this version parses `{type(step).__name__.lower()}` and cannot compile it yet"
-    return Fault("not-yet", message, step.span, "unroll it with `for` or `repeat` where its length is fixed")

@@ -8,7 +8,8 @@ from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.joins import branches, residual
 from lamina.compiler.elaborate.loops import for_, repeat
 from lamina.compiler.elaborate.modules import declare_modules
-from lamina.compiler.elaborate.simple_steps import call, if_, not_yet, statement
+from lamina.compiler.elaborate.recurrences import iterate, scan
+from lamina.compiler.elaborate.simple_steps import call, if_, statement
 from lamina.compiler.elaborate.values import UNKNOWN, Frame, Poisoned
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Fault
@@ -49,8 +50,10 @@ def _step(context: Context, step: s.Step, frame: Frame) -> None:
             if_(context, step, frame)
         case s.Modules():
             declare_modules(context, step, frame)
-        case s.Scan() | s.Iterate() | s.Map():
-            raise not_yet(step)
+        case s.Scan() | s.Map():
+            scan(context, step, frame)
+        case s.Iterate():
+            iterate(context, step, frame)
         case s.Broken():
             raise Poisoned
 

@@ -16,11 +16,7 @@ from lamina.compiler.numeric import digest
 def canonical_names(graph: Graph) -> Graph:
     """Rename derived tensors and constants."""
     namer = _Namer()
-    nodes = tuple(
-        Node(n.op_type, tuple(None if v is None else namer.value(v) for v in n.inputs), n.outputs, n.origin, n.attributes, n.domain, n.op)
-        for n in graph.nodes
-    )
-    return Graph(graph.name, graph.inputs, tuple(namer.value(v) for v in graph.outputs), nodes)
+    return graph.mapped(namer.value)
 
 
 class _Namer:

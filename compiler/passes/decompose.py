@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import final
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import LAMINA, Graph, Node, Origin, Value
@@ -17,35 +18,43 @@ from lamina.schema.dims import Dim, Symbol
 
 def decompose(graph: Graph, target: str) -> Graph:
     """Lower for `onnx`, `onnxruntime`, `tensorrt` or `torch`; any other name gives plain definitions."""
-    dims = _dim_sources(graph)
-    counter = itertools.count(1)
-    alias: dict[int, Value] = {}
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        inputs = tuple(alias.get(id(v), v) if v is not None else None for v in node.inputs)
-        nodes.extend(_lower(node, inputs, target, dims, counter, alias) if node.domain == LAMINA else [_with(node, inputs, node.outputs)])
-    origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
-    outputs = tuple(_named_output(v, alias, nodes, origins[id(v)]) for v in graph.outputs)
-    return Graph(graph.name, graph.inputs, outputs, tuple(nodes))
+    return _Decomposition(target, _dim_sources(graph)).graph(graph)
 
 
-def _lower(
-    node: Node,
-    inputs: tuple[Value | None, ...],
-    target: str,
-    dims: dict[str, tuple[Value, int]],
-    counter: Iterator[int],
-    alias: dict[int, Value],
-) -> list[Node]:
+@final
+@dataclass(slots=True)
+class _Decomposition:
+    """One graph and its bodies: their names are told apart, and a body reads what is around it by its new name."""
+
+    target: str
+    dims: dict[str, tuple[Value, int]]
+    alias: dict[int, Value] = field(default_factory=dict)
+    counter: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def graph(self, graph: Graph) -> Graph:
+        nodes = [made for node in graph.nodes for made in self._node(node)]
+        origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
+        outputs = tuple(_named_output(v, self.alias, nodes, origins[id(v)]) for v in graph.outputs)
+        return replace(graph, outputs=outputs, nodes=tuple(nodes))
+
+    def _node(self, node: Node) -> list[Node]:
+        if node.body is not None:
+            inputs = tuple(v and self.alias.get(id(v), v) for v in node.inputs)
+            return [replace(node, inputs=inputs, body=self.graph(node.body))]
+        node = node.mapped(lambda v: self.alias.get(id(v), v))
+        return _lower(node, self.target, self.dims, self.counter, self.alias) if node.domain == LAMINA else [node]
+
+
+def _lower(node: Node, target: str, dims: dict[str, tuple[Value, int]], counter: Iterator[int], alias: dict[int, Value]) -> list[Node]:
     assert node.op is not None
     names = node.attributes["weights"]
     assert isinstance(names, tuple)
-    split = len(inputs) - len(names)
-    weights = {str(k): v for k, v in zip(names, inputs[split:], strict=True)}
+    split = len(node.inputs) - len(names)
+    weights = {str(k): v for k, v in zip(names, node.inputs[split:], strict=True)}
     for path in paths_for(type(node.op), target):
         form = node.op.name if path == "define" else f"{node.op.name}.{path}"
         builder = Builder(replace(node.origin, form=form), node.origin.path, dims, lambda base: f"{base}_{next(counter)}")
-        result = getattr(node.op, path)(builder, *inputs[:split], **weights)
+        result = getattr(node.op, path)(builder, *node.inputs[:split], **weights)
         if result is not NotImplemented:
             return _adopt(node, builder.nodes, result if isinstance(result, tuple) else (result,), alias)
     raise TypeError(f"the definition of {node.op.name} declined")
@@ -60,14 +69,7 @@ def _adopt(node: Node, made: list[Node], results: tuple[Value, ...], alias: dict
             rename[id(result)] = mine
         else:
             alias[id(mine)] = rename.get(id(result), result)
-    return [
-        _with(n, tuple(rename.get(id(v), v) if v is not None else None for v in n.inputs), tuple(rename.get(id(v), v) for v in n.outputs))
-        for n in made
-    ]
-
-
-def _with(node: Node, inputs: tuple[Value | None, ...], outputs: tuple[Value, ...]) -> Node:
-    return Node(node.op_type, inputs, outputs, node.origin, node.attributes, node.domain, node.op)
+    return [n.mapped(lambda v: rename.get(id(v), v), tuple(rename.get(id(v), v) for v in n.outputs)) for n in made]
 
 
 def _named_output(value: Value, alias: dict[int, Value], nodes: list[Node], origin: Origin) -> Value:

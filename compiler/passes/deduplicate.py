@@ -6,6 +6,7 @@ Requires: standard operators, outputs made by them. Ensures: the same outputs un
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ _RANDOM = ("Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "Rand
 
 def deduplicate(graph: Graph) -> Graph:
     """Share equal constants, derived tensors and nodes, then drop dead nodes."""
-    merger = _Merger()
+    return _deduplicated(graph, _Merger({}, {}, {}))
+
+
+def _deduplicated(graph: Graph, merger: _Merger) -> Graph:
     nodes = [n for n in (merger.node(n) for n in graph.nodes) if n is not None]
     # An output keeps its own name, so a duplicate that is an output is a copy of the first.
     origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
@@ -33,17 +37,16 @@ def prune(graph: Graph) -> Graph:
     kept: list[Node] = []
     for node in reversed(graph.nodes):
         if any(id(v) in needed for v in node.outputs):
-            needed.update(id(v) for v in node.inputs if v is not None)
+            needed.update(id(v) for v in node.reads())
             kept.append(node)
     return Graph(graph.name, graph.inputs, graph.outputs, tuple(reversed(kept)))
 
 
 class _Merger:
-    """Maps values to the first equal one."""
+    """Maps values to the first equal one. Weights are seen alike everywhere; what a body computes is seen in that body only."""
 
-    def __init__(self) -> None:
-        self.same: dict[int, Value] = {}
-        self.seen: dict[Hashable, tuple[Value, ...]] = {}
+    def __init__(self, same: dict[int, Value], weights: dict[Hashable, tuple[Value, ...]], seen: dict[Hashable, tuple[Value, ...]]) -> None:
+        self.same, self.weights, self.seen = same, weights, seen
         self.kept: list[Any] = []  # keeps merged objects alive, so that an id is never reused
 
     def value(self, value: Value) -> Value:
@@ -57,13 +60,16 @@ class _Merger:
         return self.same.get(id(value), value)
 
     def _merge(self, value: Value, key: Hashable) -> None:
-        self.same[id(value)] = self.seen.setdefault(key, (value,))[0]
+        self.same[id(value)] = self.weights.setdefault(key, (value,))[0]
         self.kept.append(value)
 
     def node(self, node: Node) -> Node | None:
         """The node with merged inputs, or None when an equal one exists."""
-        inputs = tuple(None if v is None else self.value(v) for v in node.inputs)
-        fresh = Node(node.op_type, inputs, node.outputs, node.origin, node.attributes, node.domain, node.op)
+        fresh = node.mapped(self.value)
+        if fresh.body is not None:
+            inner = _Merger(self.same, self.weights, dict(self.seen))
+            self.kept.append(inner)
+            return replace(fresh, body=_deduplicated(fresh.body, inner))
         if node.op_type in _RANDOM or node.domain == "torch":
             return fresh
         key = self._key(fresh)

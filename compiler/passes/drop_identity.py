@@ -6,11 +6,12 @@ input, a weight, or a second name for another output.
 
 from __future__ import annotations
 
-from lamina.compiler.graph import STANDARD, Graph, Node, Value
+from lamina.compiler.graph import STANDARD, Graph, Value
 
 
 def drop_identity(graph: Graph) -> Graph:
-    """Remove what Identity operators can be removed."""
+    """Remove what Identity operators can be removed, in bodies too."""
+    graph = graph.with_bodies(drop_identity)
     outputs = {id(v) for v in graph.outputs}
     made = {id(v) for n in graph.nodes for v in n.outputs}
     replaced: dict[int, Value] = {}
@@ -26,14 +27,12 @@ def drop_identity(graph: Graph) -> Graph:
         else:
             continue
         dropped.add(id(node))
-    nodes = tuple(_mapped(n, replaced) for n in graph.nodes if id(n) not in dropped)
+    nodes = tuple(
+        n.mapped(lambda v: _resolve(v, replaced), tuple(_resolve(v, replaced) for v in n.outputs))
+        for n in graph.nodes
+        if id(n) not in dropped
+    )
     return Graph(graph.name, graph.inputs, graph.outputs, nodes)
-
-
-def _mapped(node: Node, replaced: dict[int, Value]) -> Node:
-    inputs = tuple(None if v is None else _resolve(v, replaced) for v in node.inputs)
-    outputs = tuple(_resolve(v, replaced) for v in node.outputs)
-    return Node(node.op_type, inputs, outputs, node.origin, node.attributes, node.domain, node.op)
 
 
 def _resolve(value: Value, replaced: dict[int, Value]) -> Value:

@@ -7,6 +7,7 @@ is a Constant, unless it is large: then it is computed when it is written, and n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
 from lamina.compiler.weights.derived import EVALUABLE, constant_outputs
@@ -16,13 +17,17 @@ _LARGEST = 1 << 20  # bytes of a Constant that folding makes
 
 
 def fold(graph: Graph) -> Graph:
-    """Fold what can be evaluated; train-time randomness and operators that are not evaluable stay."""
-    replaced: dict[int, Value | None] = {}
+    """Fold what can be evaluated; train-time randomness and operators that are not evaluable stay.
+
+    What a body computes from weights alone leaves the body: it is computed once.
+    """
+    replaced: dict[int, Value] = {}
     nodes: list[Node] = []
     for node in graph.nodes:
-        inputs = tuple(replaced.get(id(v), v) if v is not None else None for v in node.inputs)
-        node = Node(node.op_type, inputs, node.outputs, node.origin, node.attributes, node.domain, node.op)
-        if not _foldable(node):
+        node = node.mapped(lambda v: replaced.get(id(v), v))
+        if node.body is not None:
+            nodes.append(replace(node, body=fold(node.body)))
+        elif not _foldable(node):
             nodes.append(node)
         else:
             replaced.update(zip((id(v) for v in node.outputs), _folded(node), strict=True))
@@ -32,9 +37,9 @@ def fold(graph: Graph) -> Graph:
     return Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes))
 
 
-def _folded(node: Node) -> Sequence[Value | None]:
+def _folded(node: Node) -> Sequence[Value]:
     if node.op_type == "Identity":
-        return node.inputs
+        return [v for v in node.inputs if v is not None]
     constant = all(v is None or isinstance(v, Constant) for v in node.inputs)
     constants = constant_outputs(node, _LARGEST) if constant else None
     return constants or tuple(Derived(v.name, v.type, node) for v in node.outputs)

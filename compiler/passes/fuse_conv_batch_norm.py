@@ -16,8 +16,9 @@ _FIXED = (Parameter, Constant, Derived)
 
 
 def fuse_conv_batch_norm(graph: Graph) -> Graph:
-    """Fold each BatchNormalization whose only input is a Conv that nothing else reads."""
-    readers = Counter(id(v) for n in graph.nodes for v in n.inputs if v is not None)
+    """Fold each BatchNormalization whose only input is a Conv that nothing else reads, in bodies too."""
+    graph = graph.with_bodies(fuse_conv_batch_norm)
+    readers = Counter(id(v) for n in graph.nodes for v in n.reads())
     readers.update(id(v) for v in graph.outputs)
     makers = {id(v): n for n in graph.nodes for v in n.outputs}
     replaced: dict[int, list[Node]] = {}

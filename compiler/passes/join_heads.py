@@ -18,10 +18,11 @@ _SWAP = (0, 2, 1, 3)
 
 
 def join_heads(graph: Graph) -> Graph:
-    """Rewrite each Attention whose inputs come from split heads and whose output only goes to merged ones."""
+    """Rewrite each Attention whose inputs come from split heads and whose output only goes to merged ones, in bodies too."""
+    graph = graph.with_bodies(join_heads)
     makers = {id(v): n for n in graph.nodes for v in n.outputs}
     users = {id(v): n for n in graph.nodes for v in n.inputs if v is not None}
-    readers = Counter(id(v) for n in graph.nodes for v in n.inputs if v is not None)
+    readers = Counter(id(v) for n in graph.nodes for v in n.reads())
     readers.update(id(v) for v in graph.outputs)
     replaced: dict[int, Node] = {}
     for node in graph.nodes:

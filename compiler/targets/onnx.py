@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
@@ -58,28 +58,42 @@ def to_onnx(
 
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="lamina")
     model.opset_import.add(domain="", version=OPSET)
-    if any(n.domain == _CONTRIB for n in graph.nodes):
+    if any(n.domain == _CONTRIB for n in graph.all_nodes()):
         model.opset_import.add(domain=_CONTRIB, version=1)
     for key, text in sorted((metadata or {}).items()):
         model.metadata_props.add(key=key, value=text)
-    model.graph.name = graph.name
-    for value in graph.inputs:
-        _value_info(model.graph.input.add(), value.name, value.type)
-    for value in graph.outputs:
-        _value_info(model.graph.output.add(), value.name, value.type)
     for fixed in graph.initializers():
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
-    files: dict[str, str] = {}
-    for node in graph.nodes:
-        span = node.origin.span
-        file = files.get(span.file) or files.setdefault(span.file, _seen_from(folder, span.file))
-        _node(model.graph.node.add(), node, f"{file}:{span.line}:{span.column}")
+    _graph(model.graph, graph, _Places(folder))
     return model
 
 
-def _seen_from(folder: PurePath | None, file: str) -> str:
-    path = PurePath(file)
-    return path.relative_to(folder).as_posix() if folder is not None and path.is_relative_to(folder) else file
+@final
+class _Places:
+    """Where nodes come from, as text; files in `folder` as seen from there."""
+
+    def __init__(self, folder: PurePath | None) -> None:
+        self.folder = folder
+        self.files: dict[str, str] = {}
+
+    def of(self, node: Node) -> str:
+        span = node.origin.span
+        file = self.files.get(span.file) or self.files.setdefault(span.file, self._seen(span.file))
+        return f"{file}:{span.line}:{span.column}"
+
+    def _seen(self, file: str) -> str:
+        path = PurePath(file)
+        return path.relative_to(self.folder).as_posix() if self.folder is not None and path.is_relative_to(self.folder) else file
+
+
+def _graph(proto: Any, graph: Graph, places: _Places) -> None:
+    proto.name = graph.name
+    for value in graph.inputs:
+        _value_info(proto.input.add(), value.name, value.type)
+    for value in graph.outputs:
+        _value_info(proto.output.add(), value.name, value.type)
+    for node in graph.nodes:
+        _node(proto.node.add(), node, places)
 
 
 def _value_info(info: Any, name: str, type_: TensorType | None) -> None:
@@ -113,14 +127,17 @@ def _initializer(
         proto.external_data.add(key=key, value=text)
 
 
-def _node(proto: Any, node: Node, source: str) -> None:
+def _node(proto: Any, node: Node, places: _Places) -> None:
     proto.op_type, proto.domain = node.op_type, node.domain
     proto.name = node.outputs[0].name
     proto.input.extend("" if v is None else v.name for v in node.inputs)
     proto.output.extend(v.name for v in node.outputs)
     for key in sorted(node.attributes):
         _attribute(proto.attribute.add(), key, node.attributes[key])
-    for key, text in (("lamina.source", source), ("lamina.path", node.origin.path)):
+    if node.body is not None:
+        body = proto.attribute.add(name="body", type=5)
+        _graph(body.g, node.body, places)
+    for key, text in (("lamina.source", places.of(node)), ("lamina.path", node.origin.path)):
         proto.metadata_props.add(key=key, value=text)
 
 

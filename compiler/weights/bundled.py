@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lamina.compiler.graph import Derived, Graph, Node, Parameter, Value
+from lamina.compiler.graph import Derived, Graph, Parameter, Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.weights.tensor import FileTensor, Tensor
 from lamina.schema.dims import TensorType
@@ -43,16 +43,4 @@ def with_bundled_leaves(graph: Graph, bundled: Bundled) -> Graph:
             replaced[id(value)] = Parameter(value.name, TensorType(tensor.dtype, tensor.shape))
         elif isinstance(value, Parameter) and value.name not in bundled.tensors:
             raise KeyError(value.name)
-    nodes = tuple(
-        Node(
-            n.op_type,
-            tuple(None if v is None else replaced.get(id(v), v) for v in n.inputs),
-            n.outputs,
-            n.origin,
-            n.attributes,
-            n.domain,
-            n.op,
-        )
-        for n in graph.nodes
-    )
-    return Graph(graph.name, graph.inputs, graph.outputs, nodes)
+    return graph.mapped(lambda v: replaced.get(id(v), v))

@@ -15,6 +15,7 @@ from lamina.schema.read import read_spec
 FOLDER = Path(__file__).parent
 COMPILED = (
     "01_multigrid",
+    "05_fixed_point",
     "08_graph_attention",
     "08_hash_grid",
     "08_hypernetwork",
@@ -24,8 +25,7 @@ COMPILED = (
     "10_nested_networks",
 )
 WAITING = {
-    "04_gated_linear_attention": {25: "state", 36: "scan"},
-    "05_fixed_point": {22: "iterate", 36: "iterate"},
+    "04_gated_linear_attention": {25: "state"},
 }
 
 

@@ -7,17 +7,18 @@ and no name from the user's file reaches generated code.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import fx
+from torch import fx, nn
 
 from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
 from lamina.compiler.targets.torch import host, registry
 from lamina.compiler.targets.torch.arrays import torch_dtype, widened
+from lamina.compiler.targets.torch.loops import Looped, scanned
 from lamina.compiler.targets.torch.registry import Kind, Lowering, Result
 from lamina.schema.diagnostics import Diagnostic, SpecError
 
@@ -38,10 +39,18 @@ class Hosted:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The fx graph, and what to pass after `training` and the inputs: parameters and constants, in order."""
+    """The fx graph, the modules that it calls, and what to pass after `training` and the inputs: parameters and constants, in order."""
 
     graph: fx.Graph
     leaves: tuple[Parameter | Constant, ...]
+    modules: Mapping[str, nn.Module]
+
+    def module(self) -> fx.GraphModule:
+        """The program, to be called."""
+        root = nn.Module()
+        for name, module in self.modules.items():
+            root.add_module(name, module)
+        return fx.GraphModule(root, self.graph)
 
 
 def build(graph: Graph, wide: bool = False) -> Program:
@@ -54,11 +63,14 @@ def build(graph: Graph, wide: bool = False) -> Program:
 
 
 class _Emitter:
-    def __init__(self, graph: Graph, wide: bool) -> None:
+    """Emits one graph. `around` are values from outside it that it is given after its inputs."""
+
+    def __init__(self, graph: Graph, wide: bool, around: Sequence[Value] = ()) -> None:
         self.source, self.wide = graph, wide
         self.graph = fx.Graph()
+        self.modules: dict[str, nn.Module] = {}
         self.training = self.graph.placeholder("training")
-        self.tensors: dict[Value, fx.Node] = {v: self.graph.placeholder(f"input_{i}") for i, v in enumerate(graph.inputs)}
+        self.tensors: dict[Value, fx.Node] = {v: self.graph.placeholder(f"input_{i}") for i, v in enumerate((*graph.inputs, *around))}
         self.last = next(reversed(self.tensors.values()), self.training)
         self.hosted: dict[Value, Hosted] = {}
         self.constants: dict[Value, Constant] = {}
@@ -69,11 +81,13 @@ class _Emitter:
         for node in _needed(self.source):
             self.emit(node)
         self.graph.output(tuple(self.tensor(v) for v in self.source.outputs))
-        return Program(self.graph, tuple(self.leaves))
+        return Program(self.graph, tuple(self.leaves), self.modules)
 
     def emit(self, node: Node) -> None:
         """Add the calls that compute one node's outputs."""
-        if node.domain == "torch":
+        if node.body is not None:
+            self._emit_loop(node, node.body)
+        elif node.domain == "torch":
             self._emit_torch(node)
         elif node.op_type == "Constant":
             self.constants[node.outputs[0]] = _constant_of(node)
@@ -151,7 +165,7 @@ class _Emitter:
             return hosted.form
         return self.tensor(value)
 
-    # The three ways to compute a node.
+    # The four ways to compute a node.
 
     def _emit_host(self, node: Node) -> bool:
         rule = host.RULES.get(node.op_type) if node.domain == STANDARD else None
@@ -178,6 +192,19 @@ class _Emitter:
             self.hosted[node.outputs[0]] = Hosted(result, 1 if lowering.result is Result.INTS else 0)
         else:
             self._bind(node, result, lowering.result is Result.SEVERAL)
+
+    def _emit_loop(self, node: Node, body: Graph) -> None:
+        """A Scan or a Loop: a module that runs the body's program, which is handed what it takes from here."""
+        around = [v for v in body.free() if not isinstance(v, Parameter | Constant | Derived)]
+        program = _Emitter(body, self.wide, around).program()
+        inner = program.module()
+        module = scanned(inner, node.attributes, len(node.inputs)) if node.op_type == "Scan" else Looped(inner, len(node.outputs))
+        name = f"loop_{len(self.modules)}"
+        self.modules[name] = module
+        given = [self.tensor(v) for v in (*(v for v in node.inputs if v is not None), *around, *program.leaves)]
+        result = self.graph.call_module(name, (self.training, *given))
+        for i, value in enumerate(node.outputs):
+            self.tensors[value] = self.call(operator.getitem, result, i)
 
     def _emit_torch(self, node: Node) -> None:
         function = operator.attrgetter(node.op_type)(torch)
@@ -221,7 +248,7 @@ def _needed(graph: Graph) -> list[Node]:
     for node in reversed(graph.nodes):
         if wanted.intersection(node.outputs):
             kept.append(node)
-            wanted.update(v for v in node.inputs if v is not None)
+            wanted.update(node.reads())
     return kept[::-1]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, final
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from lamina.compiler.graph import Constant, Graph, Parameter
 from lamina.compiler.targets.torch.arrays import from_numpy, torch_dtype
@@ -49,7 +49,7 @@ class LaminaModule(nn.Module):
         self.input_names = tuple(v.name for v in graph.inputs)
         self.output_names = tuple(v.name for v in graph.outputs)
         # Not a submodule: it has no weights, and its name would stand in the way of a path of the spec.
-        self.__dict__["_program"] = fx.GraphModule(nn.Module(), program.graph)
+        self.__dict__["_program"] = program.module()
         self._slots = [self._place(leaf, weights, wide) for leaf in program.leaves]
 
     @property

@@ -117,7 +117,8 @@ def fast_path(*targets: str) -> Callable[[Method], Method]:
 @cache
 def paths_for(op_class: type[Op], target: str) -> tuple[str, ...]:
     """Names of the methods to try for a target, best first; `define` is the last."""
-    marked = [n for n, m in vars(op_class).items() if target in getattr(m, "targets", ())]
+    methods = {n: m for base in reversed(op_class.__mro__) for n, m in vars(base).items()}
+    marked = [n for n, m in methods.items() if target in getattr(m, "targets", ())]
     return (*marked, "define")
 
 

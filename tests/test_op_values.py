@@ -106,3 +106,31 @@ def test_multiply_adds(name: str, arguments: dict[str, Any], inputs: list[str], 
     case = bench.case(bench.op_class(name), Example(arguments, inputs))
     out = case.outputs[0] if len(case.outputs) == 1 else case.outputs
     assert value_of(case.op.macs(case.inputs, out), bench.POINTS[1]) == macs
+
+
+DCT = {
+    (2, "backward"): [30.0, -14.465047, 4.242641, -1.66205],
+    (2, "ortho"): [7.5, -5.114166, 1.5, -0.587623],
+    (2, "forward"): [3.75, -1.808131, 0.53033, -0.207756],
+    (3, "backward"): [16.475307, -17.908193, 8.594485, -3.161599],
+    (3, "ortho"): [5.971347, -6.185056, 3.185056, -0.971347],
+    (3, "forward"): [2.059413, -2.238524, 1.074311, -0.3952],
+}
+
+
+@pytest.mark.parametrize(("type_", "norm"), DCT)
+def test_cosine_transforms_are_those_of_scipy(type_: int, norm: str) -> None:
+    (got,) = run("dct", {"type": type_, "norm": norm}, np.array([1, 2, 4, 8], np.float32))
+    np.testing.assert_allclose(got, DCT[type_, norm], rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", ["509", "1000", "64 * t"])
+def test_long_transforms_keep_their_digits(size: str) -> None:
+    case = bench.case(bench.op_class("rfft"), Example({}, [f"float32[3, {size}]"]))
+    model = bench.lower(case)
+    assert model is not None
+    env = {"b": 1, "h": 8, "w": 8, "t": 64}
+    arrays = bench.feeds(case, model, env)
+    got = bench.session(bench.proto(model, case.outputs)).run(None, arrays)
+    for part, want in zip(got, bench.expected(case, arrays, env), strict=True):
+        assert np.abs(part - want).max() < 1e-6 * np.abs(want).max()

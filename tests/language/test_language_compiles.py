@@ -16,6 +16,7 @@ FOLDER = Path(__file__).parent
 COMPILED = (
     "01_multigrid",
     "05_fixed_point",
+    "07_neural_operator",
     "08_graph_attention",
     "08_hash_grid",
     "08_hypernetwork",
@@ -76,6 +77,12 @@ def test_unet_has_the_weights_that_its_widths_imply() -> None:
     for width in reversed(widths[:-1]):
         total += 4 * 2 * width * width + width + unit(2 * width, width)
     assert count(weights("09_unet")) == total + 64 * 2 + 2
+
+
+def test_neural_operator_has_a_complex_matrix_for_each_kept_mode_of_either_sign() -> None:
+    spectral, skip = 2 * 2 * 32 * 32 * 12 * 12, 32 * 32 + 32
+    ends = (3 * 32 + 32) + (32 * 128 + 128) + (128 + 1)
+    assert count(weights("07_neural_operator")) == 4 * (spectral + skip) + ends
 
 
 def test_columns_have_the_weights_that_their_widths_imply() -> None:

@@ -14,6 +14,8 @@ REFERENCES = {
     "log_sigmoid": F.logsigmoid,
     "leaky_relu": lambda x, slope: F.leaky_relu(x, slope),
     "hardtanh": lambda x, low, high: F.hardtanh(x, low, high),
+    "softshrink": lambda x, threshold: F.softshrink(x, threshold),
+    "hardshrink": lambda x, threshold: F.hardshrink(x, threshold),
     "equal": torch.eq,
     "not_equal": torch.ne,
     "less": torch.lt,

@@ -24,6 +24,8 @@ def dft(x: Tensor, length: Ints | None = None, axis: Ints | None = None, *, inve
     dim = axis[0] if axis else -2
     dim = dim % x.dim() if dim < 0 else dim
     n = length[0] if length else None
+    if onesided and not inverse and x.shape[-1] == 1:
+        return torch.view_as_real(torch.fft.rfft(x.squeeze(-1), n, dim))
     signal = _complex(x)
     if inverse and onesided:
         real: Tensor = torch.fft.irfft(signal, n, dim)

@@ -29,6 +29,10 @@ def _full(shape: list[int], value: Any, dtype: str) -> torch.Tensor:
     return torch.full(shape, value)
 
 
+def _constant(values: list[Any], shape: list[int] | None, dtype: str) -> torch.Tensor:
+    return torch.tensor(values).reshape([-1] if shape is None else shape)
+
+
 REFERENCES = {
     "identity": torch.clone,
     "cast": lambda x, to: x.to(getattr(torch, to)),
@@ -44,6 +48,7 @@ REFERENCES = {
     "zeros": lambda shape, dtype: torch.zeros(shape),
     "ones": lambda shape, dtype: torch.ones(shape),
     "full": _full,
+    "constant": _constant,
     "zeros_like": torch.zeros_like,
     "ones_like": torch.ones_like,
     "eye": lambda n, dtype: torch.eye(n),

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import lamina
+from lamina.compiler.elaborate import elaborate
 from lamina.schema.diagnostics import Diagnostic
 
 HEAD = """\
@@ -306,3 +307,16 @@ blocks:
     assert lamina.check(rule.write("b: 98", blocks=blocks)) == ()
     message, _ = rule.words("b: 120", blocks=blocks)
     assert message == "`b` calls itself more than 100 deep"
+
+
+def test_a_size_that_defaults_to_a_dim_may_be_fixed(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    path.write_text(
+        "lamina: 1\nmodel: rule\nconfig: {rows: 'size = H'}\nvariants: {fixed: {rows: 6}}\n"
+        "inputs: {x: 'float32[N, rows]'}\ndims: {N: {min: 1, max: 4}, H: {min: 2, max: 8}}\n"
+        "body: [relu]\noutputs: {y: 'float32[N, rows]'}\n"
+    )
+    assert list(elaborate(lamina.load(path)).dims) == ["N", "H"]
+    fixed = elaborate(lamina.load(path, variant="fixed"))
+    assert list(fixed.dims) == ["N"]
+    assert fixed.graph.outputs[0].shape[1] == 6

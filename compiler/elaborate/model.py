@@ -20,7 +20,6 @@ from lamina.compiler.graph import Graph, Value
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector
 from lamina.schema.dims import Dim, Symbol
-from lamina.schema.expressions import names_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,6 @@ def _body(context: Context, frame: Frame) -> None:
 
 
 def _dims(context: Context, inputs: list[Value]) -> dict[str, Symbol]:
-    """The dims by name, without those that only inputs which are absent here would give."""
+    """The dims that the inputs give, by name: not those of absent inputs, or of a size's default where a variant gives a number."""
     given = {symbol.name for value in inputs for size in value.shape if isinstance(size, Dim) for symbol in size.symbols}
-    everywhere = {word for decl in context.spec.inputs for size in decl.shape for word in names_in(size.tree)}
-    return {name: symbol for name, symbol in context.dims.items() if name in given or name not in everywhere}
+    return {name: symbol for name, symbol in context.dims.items() if name in given}

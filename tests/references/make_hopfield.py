@@ -1,0 +1,74 @@
+"""Write what the authors' hflayers compute. Run by hand, given a checkout of github.com/ml-jku/hopfield-layers:
+
+pip install torch && python tests/references/make_hopfield.py --source PATH
+
+With a tensor of several scalings they spread them over the features of each head, not over the heads: one number is compared here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from fill import Draw, Scale
+from making import Tensors, write
+from torch import nn
+
+SPEC, REFERENCE = "memory/hopfield", "hflayers 1.0.2"
+SHIFT = ["*norm_stored_pattern.bias"]  # moves every score of a query alike, which one softmax does not see
+SCALES = [Scale("*in_proj_weight", 0, 0.05), Scale("*pooling_weights", 0, 1), Scale("*lookup_weights", 0, 1)]
+WIDE = [Scale("*in_proj_weight", 0, 0.4)]
+NORMS = ["*norm_state_pattern.*", "*norm_stored_pattern.*"]  # once a head has settled, where it started is forgotten
+STATES, STORED = Draw((2, 3, 512)), Draw((2, 7, 512))
+HALF = {"width": 64}
+
+
+def hopfield(model: nn.Module, inputs: Tensors) -> Tensors:
+    return {"x": model((inputs["stored"], inputs["state"], inputs["stored"]))}
+
+
+def pooling(model: nn.Module, inputs: Tensors) -> Tensors:
+    padding = ~inputs["mask"] if "mask" in inputs else None
+    return {"pooled": model(inputs["stored"], stored_pattern_padding_mask=padding)}
+
+
+def lookup(model: nn.Module, inputs: Tensors) -> Tensors:
+    return {"x": model(inputs["state"])}
+
+
+def narrow(**draws: Draw) -> list[dict[str, Draw]]:
+    """The same inputs, 64 wide."""
+    return [{k: Draw((*d.shape[:2], 64), d.dtype, d.low, d.high) if len(d.shape) == 3 else d for k, d in draws.items()}]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", required=True)
+    sys.path.insert(0, parser.parse_args().source)
+    from hflayers import Hopfield, HopfieldLayer, HopfieldPooling
+
+    common: dict[str, Any] = {"reference": REFERENCE, "scales": SCALES}
+    association = [{"state": STATES, "stored": STORED}]
+    bag = {"stored": STORED, "mask": Draw((2, 7), "bool", 0, 2)}
+    write(SPEC, "hopfield", Hopfield(512, num_heads=8), association, hopfield, variant="hopfield", inert=SHIFT, **common)
+    write(SPEC, "hopfield_steps", Hopfield(512, num_heads=8, update_steps_max=3), association, hopfield, variant="hopfield_steps", **common)
+    write(SPEC, "pooling", HopfieldPooling(512, num_heads=8), [{"stored": STORED}], pooling, variant="pooling", inert=SHIFT, **common)
+    steps = HopfieldPooling(512, num_heads=8, quantity=2, update_steps_max=3)
+    write(SPEC, "pooling_masked_steps", steps, [bag], pooling, variant="pooling_masked_steps", **common)
+    write(
+        SPEC, "lookup", HopfieldLayer(512, num_heads=8, quantity=64), [{"state": STATES}], lookup, variant="lookup", inert=SHIFT, **common
+    )
+    sharp = Hopfield(64, num_heads=8, update_steps_max=30, scaling=0.5)
+    config = {**HALF, "updates": 30, "betas": [0.5] * 8}
+    write(
+        SPEC,
+        "settled",
+        sharp,
+        narrow(**association[0]),
+        hopfield,
+        variant="hopfield_steps",
+        config=config,
+        inert=NORMS,
+        **{**common, "scales": WIDE},
+    )

@@ -21,9 +21,10 @@ _WEIGHTS, _CONSTANTS = "data/weights/model_weights_config.json", "data/constants
 _RECORD = re.compile(r"archive_format|archive_version|byteorder|version|\.data/\w+|data/weights/weight_\d+|data/constants/tensor_\d+")
 _PAYLOAD = re.compile(r"weight_\d+|tensor_\d+")
 _PLAIN = re.compile(r"[\w.:+\-]*", re.ASCII)
-# aten::from_file opens a path. `_operator` is for arithmetic on sizes and for taking one of several outputs.
+# aten::from_file opens a path. `_operator` is for arithmetic on sizes and for taking one of several outputs. Loops run graphs that stand
+# in the archive too, under the same rules.
 _TARGET = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge|and_)|torch\.sym_\w+",
+    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.ops\.higher_order\.(scan|while_loop)|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge|and_)|torch\.sym_\w+",
     re.ASCII,
 )
 _SYMBOL = r"Symbol\('[a-z]+\d{1,6}'(?:, (?:positive|integer|nonnegative)=True)*\)"

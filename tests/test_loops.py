@@ -102,7 +102,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> lamina.ModelSpec:
 
 def test_every_target_computes_what_loops_by_hand_do(case: lamina.ModelSpec, tmp_path: Path) -> None:
     module = lamina.to_torch(case).eval()
-    sessions = [lamina.Session(lamina.compile(case, tmp_path / target, targets=[target])) for target in ("onnx", "onnxruntime")]
+    sessions = [lamina.Session(lamina.compile(case, tmp_path / target, targets=[target])) for target in ("onnx", "onnxruntime", "torch")]
     for n, t in ((2, 5), (1, 1), (3, 17)):
         x = np.random.default_rng(t).standard_normal((n, t, 4)).astype(np.float32)
         want = by_hand(case.path.stem, x.astype(np.float64), weights(module))

@@ -45,6 +45,8 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
     arguments = tuple(_example(value, env) for value in graph.inputs)
     shapes = tuple(_dynamic(value, dims) for value in graph.inputs)
     training = module.training
+    if any(node.body is not None for node in graph.nodes):
+        torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
     try:
         return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
     finally:

@@ -11,6 +11,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, fx, nn
+from torch._higher_order_ops import while_loop
+from torch._higher_order_ops.scan import scan
 
 
 class Repeated(nn.Module, ABC):
@@ -33,6 +35,8 @@ class Scanned(Repeated):
         """The carried tensors after the last pass, and the stacked slices."""
         end = self.carried + len(self.axes)
         state, sequences, around = values[: self.carried], values[self.carried : end], values[end:]
+        if torch.compiler.is_exporting():
+            return self._exported(training, state, sequences, around)
         collected: list[list[Tensor]] = [[] for _ in self.stacks]
         for step in range(sequences[0].shape[self.axes[0]]):
             slices = [s.select(axis, step) for s, axis in zip(sequences, self.axes, strict=True)]
@@ -42,6 +46,20 @@ class Scanned(Repeated):
                 column.append(value)
         return (*state, *(torch.stack(column, axis) for column, axis in zip(collected, self.stacks, strict=True)))
 
+    def _exported(
+        self, training: bool, state: Sequence[Tensor], sequences: Sequence[Tensor], around: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """As PyTorch's own scan, whose length stays dynamic in the exported program."""
+
+        def step(carry: list[Tensor], slices: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+            results = [_copy(r) for r in self.body(training, *carry[1:], *slices, *around)]
+            return [_copy(carry[0]), *results[: self.carried]], results[self.carried :]
+
+        moved = [_copy(s.movedim(axis, 0)) for s, axis in zip(sequences, self.axes, strict=True)]
+        nothing = sequences[0].new_zeros(1)  # it must carry something
+        last, stacked = scan(step, [nothing, *map(_copy, state)], moved)
+        return (*last[1:], *(_copy(s.movedim(0, axis)) for s, axis in zip(stacked, self.stacks, strict=True)))
+
 
 @final
 class Looped(Repeated):
@@ -50,11 +68,34 @@ class Looped(Repeated):
     def forward(self, training: bool, bound: Tensor, condition: Tensor, *values: Tensor) -> tuple[Any, ...]:
         """The carried tensors after the last pass."""
         state, around = values[: self.carried], values[self.carried :]
+        if torch.compiler.is_exporting():
+            return self._exported(training, bound, condition, state, around)
         for step in range(int(bound)):
             if not condition:
                 break
             condition, *state = self.body(training, bound.new_tensor(step), condition, *state, *around)
         return tuple(state)
+
+    def _exported(
+        self, training: bool, bound: Tensor, condition: Tensor, state: Sequence[Tensor], around: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """As PyTorch's own while_loop."""
+
+        def going(step: Tensor, condition: Tensor, *state: Tensor) -> Tensor:
+            return condition & (step < bound)
+
+        def passed(step: Tensor, condition: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            return (step + 1, *(_copy(r) for r in self.body(training, step, condition, *state, *around)))
+
+        found = while_loop(  # type: ignore[no-untyped-call]
+            going, passed, (torch.zeros_like(bound), _copy(condition), *map(_copy, state))
+        )
+        return tuple(found[2:])
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """PyTorch's loops want what is carried to be no view, and laid out alike in every pass."""
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def scanned(body: fx.GraphModule, attributes: Mapping[str, Any], inputs: int) -> Scanned:

@@ -25,6 +25,7 @@ check: $(VENV)/.ready
 
 evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
 	$(VENV)/bin/python -m pytest tests/references tests/zoo -m "sweep or not sweep" --evidence
+	$(VENV)/bin/python docs/make_zoo.py
 
 bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory
 	$(BENCH)/bin/python -m benchmarks.export

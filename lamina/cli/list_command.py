@@ -27,7 +27,7 @@ def command(
         print(encoder.dumps([_entry(s) for s in specs], indent=1))
         return
     if status:
-        print("\n".join(line for spec in specs for line in _status(spec)))
+        print("\n".join(_table([row for spec in specs for row in _status(spec)])))
         return
     width = max(len(s.path.stem) for s in specs)
     others = max(len(", ".join(s.variants)) for s in specs)
@@ -36,15 +36,24 @@ def command(
         print(f"{spec.path.stem:<{width}}  {', '.join(spec.variants) or '-':<{others}}  {spec.summary}{paper}")
 
 
-def _status(spec: ModelSpec) -> Iterator[str]:
+def _status(spec: ModelSpec) -> Iterator[list[str]]:
+    """A row for each variant: its name, then each check's figure."""
     from lamina.status import CHECKS, status
 
     found = status(spec)
     for variant in spec.variants or [""]:
         shown = (found or {}).get(variant, {})
-        figures = [f"{check} {shown[check]}" if check in shown else f"{check} not shown" for check in CHECKS]
-        name = f"{spec.path.stem} {variant}".strip()
-        yield f"{name:<16}  {'; '.join(figures) if found else 'changed since it was last tested'}"
+        missing = "not shown" if found else "changed since it was last tested"
+        yield [f"{spec.path.stem} {variant}".strip(), *(shown.get(check, missing) for check in CHECKS)]
+
+
+def _table(rows: list[list[str]]) -> Iterator[str]:
+    from lamina.status import CHECKS
+
+    lines = [["", *CHECKS], *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
 def _entry(spec: ModelSpec) -> dict[str, object]:

@@ -12,6 +12,7 @@ from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
 from lamina.compiler.passes.join_heads import join_heads
+from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.separate_loops import separate_loops
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
@@ -26,4 +27,4 @@ def lower(graph: Graph, target: Target) -> Graph:
         operators = join_heads(operators)
     if target == "tensorrt":
         operators = separate_loops(operators)
-    return canonical_names(deduplicate(fold(fuse_conv_batch_norm(operators))))
+    return canonical_names(deduplicate(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))

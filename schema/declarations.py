@@ -83,7 +83,9 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
     if not isinstance(node, Mapping):
         raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
     before = len(collector.diagnostics)
-    found = validated(DimDecl, node, collector, {"span": key.span})
+    unit = node.get("multiple_of")
+    computed = {"multiple_of": parse_expression(unit)} if isinstance(unit, Scalar) and isinstance(unit.value, str) else {}
+    found = validated(DimDecl, node, collector, {"span": key.span, **computed})
     if found is None or len(collector.diagnostics) > before:
         return None
     problem, where = _range_problem(key.text, found)
@@ -95,6 +97,8 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
 
 def _nearest(dim: DimDecl, key: str) -> str:
     value, unit = getattr(dim, key), dim.multiple_of
+    if not isinstance(unit, int):
+        return ""
     return f"write {value // unit * unit or unit} or {-(-value // unit) * unit}" if value % unit else ""
 
 
@@ -104,6 +108,6 @@ def _range_problem(name: str, dim: DimDecl) -> tuple[str, str]:
     if not dim.min <= dim.opt <= dim.max:
         return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {dim.max}", "opt"
     for key, value in (("min", dim.min), ("opt", dim.opt), ("max", dim.max)):
-        if value % dim.multiple_of and key in dim.model_fields_set:
+        if isinstance(dim.multiple_of, int) and value % dim.multiple_of and key in dim.model_fields_set:
             return f"the dim `{name}` is a multiple of {dim.multiple_of}, but its {key} is {value}", key
     return "", ""

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, InstanceOf, WithJsonSchema, model_validator
 
 from lamina.schema.base import Located, Strict
+from lamina.schema.expressions import Expression
+
+Unit = Annotated[int, Field(ge=1)] | InstanceOf[Expression]
 
 
 class DimDecl(Located):
-    """The range of a dynamic size, and what it is a multiple of."""
+    """The range of a dynamic size, and what it is a multiple of: a number, or an expression over the config that narrows the range."""
 
     min: int = Field(default=1, ge=0)
     opt: int = Field(default=0, ge=0)
     max: int = Field(default=2**31 - 1, ge=1)
-    multiple_of: int = Field(default=1, ge=1)
+    multiple_of: Annotated[Unit, WithJsonSchema({"type": ["integer", "string"], "default": 1})] = 1
 
     @model_validator(mode="before")
     @classmethod
     def _opt_in_range(cls, data: dict[str, object]) -> dict[str, object]:
-        """Without `opt`, the smallest size."""
-        if data.get("opt") is None:
-            data = {**data, "opt": data.get("min", data.get("multiple_of", 1))}
-        if data.get("min") is None:
-            data = {**data, "min": data.get("multiple_of", 1)}
-        return data
+        """Without `min`, the smallest multiple; without `opt`, the smallest size."""
+        unit = data.get("multiple_of", 1)
+        least = data.get("min", 1 if isinstance(unit, Expression) else unit)
+        return {"min": least, "opt": least} | {k: v for k, v in data.items() if v is not None}
 
 
 class Paper(Strict):

@@ -17,7 +17,8 @@ from lamina.schema.diagnostics import Span
 
 MAX_LENGTH = 500  # characters of a pattern, and of a key that a pattern can match
 MAX_WILDCARDS = 8
-_TOKEN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}|(\*)|([{}])|([^{}*]+)")
+_TOKEN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:[+-][0-9]{1,4})?)\}|(\*)|([{}])|([^{}*]+)")
+_SHIFT = re.compile(r"(\w+)([+-]\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Pattern:
     def parse(text: str) -> Pattern:
         """Read a pattern. Raises ValueError when it is not one."""
         tokens = list(_tokens(text))
+        if shifted := next((word for kind, word in tokens if kind == "name" and _SHIFT.fullmatch(word)), None):
+            raise ValueError(f"`{{{shifted}}}` shifts a number, which only the path of a rule can do")
         wild = [kind != "text" for kind, _ in tokens]
         if any(a and b for a, b in itertools.pairwise(wild)):
             raise ValueError(f"`{text}` has two wildcards side by side, so where one ends is anybody's guess")
@@ -56,12 +59,20 @@ class Pattern:
 
 def wildcards(path: str) -> list[str]:
     """The wildcards of a path, in order, as `Pattern.captures` names them. Raises ValueError when it is not well formed."""
-    return [word for kind, word in _numbered(_tokens(path)) if kind != "text"]
+    return [_SHIFT.sub(r"\1", word) for kind, word in _numbered(_tokens(path)) if kind != "text"]
 
 
 def fill(path: str, captures: dict[str, str]) -> str:
-    """The path with its wildcards replaced."""
-    return "".join(word if kind == "text" else captures[word] for kind, word in _numbered(_tokens(path)))
+    """The path with its wildcards replaced; `{i-1}` is one less than the number that `{i}` is."""
+    return "".join(word if kind == "text" else _filled(word, captures) for kind, word in _numbered(_tokens(path)))
+
+
+def _filled(wildcard: str, captures: dict[str, str]) -> str:
+    """A capture, or its shifted number; what is no number stays as it is written, and so names no weight."""
+    if wildcard in captures:
+        return captures[wildcard]
+    name, shift = _SHIFT.fullmatch(wildcard).groups()  # type: ignore[union-attr]  # `wildcards` has checked it
+    return str(int(captures[name]) + int(shift)) if captures[name].isdecimal() else f"{{{wildcard}}}"
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:

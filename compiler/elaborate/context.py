@@ -26,7 +26,7 @@ class Context(ABC):
         self.spec = spec
         self.collector = collector
         self.collector.sources.update(spec.sources)
-        self.dims = {n: Symbol(n, d.min, d.opt, d.max, d.multiple_of) for n, d in spec.dims.items()}
+        self.dims: dict[str, Symbol] = {}
         self.globals: dict[str, Any] = {}  # config and dims, which the main file's blocks see
         self.later: set[str] = set()  # config entries below the one that is being evaluated
         self.scope = Scope()

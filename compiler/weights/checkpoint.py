@@ -53,9 +53,10 @@ class _Binding:
         """Tensors by path, every parameter once. Raises SpecError."""
         shapes = {name: fixed_shape(p) for name, p in self.parameters.items()}
         renamer = Renamer(self.rules)
-        for key in sorted(tensors):
-            if not renamer.ignored(key):
-                self._move(renamer.move(key), tensors[key], shapes)
+        for key in sorted(tensors, key=lambda key: (renamer.ignored(key), key)):
+            move = renamer.move(key, shapes)
+            if not renamer.ignored(key) or all(path in shapes and path not in self.found for path in move.paths):
+                self._move(move, tensors[key], shapes)
         self._report(shapes)
         self.collector.raise_if_any()
         return {name: cast(renamed(self.found[name][1], name), p.dtype) for name, p in self.parameters.items()}

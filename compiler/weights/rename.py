@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,13 +32,17 @@ class Renamer:
         """Whether the key is declared not to be ours."""
         return any(pattern.captures(key) is not None for pattern in self._ignore)
 
-    def move(self, key: str) -> Move:
-        """Where the key's tensor goes: as the first rule that matches says, else to the path of the same name."""
+    def move(self, key: str, known: Container[str]) -> Move:
+        """Where the key's tensor goes: as the first rule says that matches and leads to paths of the model (if none does, the first
+        that matches); where no rule matches, to the path of the same name."""
+        moves = [*self._matching(key)] or [Move(key, "", _AS_IT_IS, (key,))]
+        return next((m for m in moves if all(path in known for path in m.paths)), moves[0])
+
+    def _matching(self, key: str) -> Iterator[Move]:
         for pattern, rule in self._rename:
             captures = pattern.captures(key)
             if captures is not None:
-                return Move(key, pattern.text, rule, tuple(fill(path, captures) for path in rule.paths))
-        return Move(key, "", _AS_IT_IS, (key,))
+                yield Move(key, pattern.text, rule, tuple(fill(path, captures) for path in rule.paths))
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,3 +320,19 @@ def test_a_size_that_defaults_to_a_dim_may_be_fixed(tmp_path: Path) -> None:
     fixed = elaborate(lamina.load(path, variant="fixed"))
     assert list(fixed.dims) == ["N"]
     assert fixed.graph.outputs[0].shape[1] == 6
+
+
+@pytest.mark.parametrize(("levels", "expected"), [(0, (3, 3, 50, 1)), (1, (4, 4, 50, 2)), (3, (8, 8, 48, 8))])
+def test_a_multiple_that_the_config_says_narrows_the_range(levels: int, expected: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    path.write_text("""\
+lamina: 1
+model: rule
+config: {levels: 2}
+inputs: {x: "float32[T, 8]"}
+dims: {T: {min: 3, max: 50, multiple_of: 2 ** levels}}
+body: [relu]
+outputs: {y: "float32[T // 2 ** levels * 2 ** levels, 8]"}
+""")
+    found = elaborate(lamina.load(path, levels=levels)).dims["T"]
+    assert (found.min, found.opt, found.max, found.multiple_of) == expected

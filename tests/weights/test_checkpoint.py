@@ -30,6 +30,9 @@ from lamina.schema.weights import Pattern, WeightRules, fill
         ("*.{i}.weight", "a.b.3.weight", "*/{i}", "a.b/3"),
         ("*.gamma.*", "a.gamma.b.gamma.c", "*|*", "a|b.gamma.c"),
         ("block{i}_conv.weight", "block3_conv_conv.weight", "{i}", "3_conv"),
+        ("block{i}.*", "block3.a", "blocks.{i-1}.*", "blocks.2.a"),
+        ("block{i}.*", "block9.a", "blocks.{i+10}.{i}", "blocks.19.9"),
+        ("block{i}.*", "blockx.a", "blocks.{i-1}.*", "blocks.{i-1}.a"),
         ("*", "any.thing", "model.*", "model.any.thing"),
         ("a*", "a", "b*", "b"),
         ("(.+)[x]", "(.+)[x]", "y", "y"),
@@ -60,6 +63,8 @@ def test_matching_is_fast_whatever_the_text(pattern: str) -> None:
         ({"rename": {"a.{0}": "b"}}, "a brace that is not part of a wildcard"),
         ({"rename": {".".join("*" * 9): "b"}}, "more than 8 wildcards"),
         ({"rename": {"a" * 501: "b"}}, "1 to 500 characters, not 501"),
+        ({"rename": {"a.{i-1}": "b.{i}"}}, "shifts a number, which only the path of a rule can do"),
+        ({"rename": {"a.{i}": "b.{j+1}"}}, "`b.{j.1}` uses `{j}`, which `a.{i}` does not have"),
         ({"rename": {"a.{i}": "b.{j}"}}, "`b.{j}` uses `{j}`, which `a.{i}` does not have"),
         ({"rename": {"a.*": "b.*.*"}}, r"uses a `\*` number 2, which `a.\*` does not have"),
         ({"rename": {"a": {}}}, "either `to:` or `split:`"),
@@ -129,6 +134,18 @@ def test_the_first_rule_that_matches_wins(tmp_path: Path) -> None:
     )
     assert got["first"] == 1
     assert got["rest.y"] == 0
+
+
+def test_rules_for_what_the_config_leaves_out_give_way(tmp_path: Path) -> None:
+    rules = {"rename": {"head.1.*": "up.*", "head.{i}.*": "out.*"}, "ignore": ["encoder.*"]}
+    tensors = {"head.1.w": torch.ones(2), "encoder.w": torch.zeros(3)}
+    assert checkpoint(tmp_path, tensors, rules, parameters(out__w=(2,))).keys() == {"out.w"}
+    assert checkpoint(tmp_path, tensors, rules, parameters(up__w=(2,), encoder__w=(3,))).keys() == {"up.w", "encoder.w"}
+    tied = {"encoder.w": torch.ones(3), "decoder.w": torch.ones(3)}
+    rules = {"rename": {"decoder.*": "encoder.*"}, "ignore": ["encoder.*"]}
+    assert checkpoint(tmp_path, tied, rules, parameters(encoder__w=(3,)))["encoder.w"].sum() == 3
+    with pytest.raises(SpecError, match=r"up\.w  float32\[2\]  \(from `head\.1\.w`\)"):
+        checkpoint(tmp_path, tensors, rules | {"rename": {"head.1.*": "up.*"}}, parameters(encoder__w=(3,)))
 
 
 def test_everything_that_does_not_fit_is_said_at_once(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def _named(value: Json, description: str) -> Json:
 
 def _tensor() -> Json:
     dtypes = "|".join(sorted(DTYPES))
-    return _TEXT | {"pattern": rf"^\s*({dtypes})\s*\[[^\[\]]*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
+    return _TEXT | {"pattern": rf"^\s*({dtypes})\s*\[.*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
 
 
 def _conditional(tensor: Json) -> Json:

@@ -17,6 +17,12 @@ def _scatter(x: torch.Tensor, index: torch.Tensor, source: torch.Tensor, dim: in
     return x.scatter_reduce(dim, index.long(), source, REDUCE[reduce])
 
 
+def _segment_max(x: torch.Tensor, index: torch.Tensor, count: int) -> torch.Tensor:
+    """Segment by segment."""
+    found = [x[index == c] for c in range(count)]
+    return torch.stack([rows.amax(0) if len(rows) else torch.zeros_like(x[0]) for rows in found])
+
+
 def _segment_sum(x: torch.Tensor, index: torch.Tensor, count: int) -> torch.Tensor:
     return torch.zeros(count, *x.shape[1:], dtype=x.dtype).index_add(0, index.long(), x)
 
@@ -59,6 +65,7 @@ REFERENCES = {
     "einsum": lambda *xs, equation: torch.einsum(equation, *xs),
     "outer": _outer,
     "parameter": lambda weight, **_: weight,
+    "segment_max": _segment_max,
     "segment_sum": _segment_sum,
     "scatter": _scatter,
 }

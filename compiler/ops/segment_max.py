@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.elementwise import need_dtype
+from lamina.compiler.graph import Value
+from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
+from lamina.compiler.rules import integers_below, sizes
+from lamina.schema.dims import FLOATS, TensorType
+
+NOTHING = float("-inf")
+
+
+class SegmentMax(Op):
+    """y[c] = the largest x[i] over all i with index[i] = c, along the first dimension; zero where there is none.
+
+    x: float, [n, ...]; index: int32 or int64, [n], 0 to count - 1; y: [count, ...]; `count` may be dynamic. An index out of range is a
+    run-time error. Pools the nodes of graphs and the points of clouds, and keeps a softmax over uneven groups in range.
+    Source: torch.Tensor.scatter_reduce with `amax`; torch_geometric's max aggregation.
+    """
+
+    name = "segment_max"
+    count: SizeArg
+    examples = (
+        Example({"count": 5}, ["float32[t, 3]", "int64[t]"], values="index:5"),
+        Example({"count": "b + 2"}, ["float32[h, 2, w]", "int32[h]"], values="index:3"),
+        Example({"count": 4}, ["float32[t]", "int64[t]"], values="index:4"),
+    )
+
+    def infer(self, x: TensorType, index: TensorType) -> TensorType:
+        need_dtype(x, FLOATS)
+        need_dtype(index, ("int64", "int32"), "the index")
+        need_rank(index, 1, "the index")
+        if not x.rank or x.shape[0] != index.shape[0]:
+            raise OpError(f"{x} and the index {index} must have the same first size")
+        return x.with_shape(sizes([self.count, *x.shape[1:]]))
+
+    def define(self, g: Builder, x: Value, index: Value) -> Value:
+        start = g("Expand", g.scalar(NOTHING, x), g.shape([self.count, *x.shape[1:]]))
+        return _found(g, x, g("ScatterND", start, g("Unsqueeze", _rows(g, index), g.ints(1)), x, reduction="max"))
+
+    @fast_path("tensorrt")
+    def by_mask(self, g: Builder, x: Value, index: Value) -> Value:
+        """Every segment reduces over all of x, masked: there is no scatter that reduces."""
+        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), _rows(g, index))
+        if x.rank > 1:
+            hits = g("Unsqueeze", hits, g.ints(*range(2, x.rank + 1)))
+        return _found(g, x, g("ReduceMax", g("Where", hits, x, g.scalar(NOTHING, x)), g.ints(1), keepdims=0))
+
+
+def _rows(g: Builder, index: Value) -> Value:
+    return index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
+
+
+def _found(g: Builder, x: Value, y: Value) -> Value:
+    return g("Where", g("Equal", y, g.scalar(NOTHING, x)), g.scalar(0, x), y)

@@ -136,3 +136,13 @@ def test_refusal_that_no_operator_explains() -> None:
     assert found.message.startswith(f"{ORT} cannot open the model: ")
     assert "Type Error" in found.message
     assert found.span == Span("toy.yaml", 6, 5)
+
+
+def test_what_a_loop_holds_is_named_at_its_own_place(tmp_path: Path) -> None:
+    loop = '  - map: {over: 1, values: {v: x}, do: ["w = softmax(v)"], collect: {y: w}}\n'
+    found = diagnostics(
+        SPEC.format(dtype="bfloat16").split("  - conv", 1)[0] + loop + 'outputs: {y: "bfloat16[N, 3, 8, 8]"}\n', "onnx", tmp_path
+    )
+    assert found == [
+        (6, "onnxruntime", f"{ORT} has no kernel for `Softmax` of bfloat16 on the CPU, which this step needs (in `softmax`)", CAST)
+    ]

@@ -91,10 +91,10 @@ def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
 
     graph = shape_inference.infer_shapes(model).graph
     constants = {t.name: t for t in graph.initializer}
-    types = {v.name: v for v in (*graph.value_info, *graph.input)}
+    types = {v.name: v for inner in _graphs(graph) for v in (*inner.value_info, *inner.input)}
     types |= {n: helper.make_tensor_value_info(n, t.data_type, t.dims) for n, t in constants.items()}
     seen: dict[Any, bool] = {}
-    for node in graph.node:
+    for node in (n for inner in _graphs(graph) for n in inner.node if not any(a.HasField("g") for a in n.attribute)):
         used = [name for name in dict.fromkeys(node.input) if name in types]
         read = [types[name].type.tensor_type.elem_type for name in used]
         key = (node.domain, node.op_type, *read, *(a.SerializeToString() for a in node.attribute))
@@ -102,6 +102,15 @@ def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
             seen[key] = refusal(_alone(model, node, [types[n] for n in used], [constants[n] for n in used if n in constants])) is not None
         if seen[key]:
             yield node, " and ".join(dict.fromkeys(_DTYPES[d] for d in read))
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    """The graph, and the bodies of its loops."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _graphs(attribute.g)
 
 
 def _alone(model: onnx.ModelProto, node: onnx.NodeProto, inputs: list[Any], constants: list[Any]) -> onnx.ModelProto:

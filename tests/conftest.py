@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evidence import Record
@@ -12,7 +13,8 @@ import lamina
 from lamina.schema.spec import ModelSpec
 from lamina.status import digest, evidence_file
 
-_FOUND = pytest.StashKey[dict[tuple[str, str, str], str]]()
+Found = dict[tuple[str, str, str], str]
+_FOUND = pytest.StashKey[Found]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,16 +31,31 @@ def record(request: pytest.FixtureRequest) -> Record:
     found = request.config.stash[_FOUND]
 
     def keep(path: Path, variant: str | None, check: str, figure: str) -> None:
-        found[str(path), variant or "", check] = figure
+        _keep(found, (str(path), variant or "", check), figure)
 
     return keep
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    if not session.config.getoption("--evidence") or exitstatus != 0:
-        return
-    for (path, variant, check), figure in sorted(session.config.stash[_FOUND].items()):
-        _write(lamina.load(path), variant, check, figure)
+def _keep(found: Found, key: tuple[str, str, str], figure: str) -> None:
+    """What was seen of a variant itself says more than what was seen of its small form."""
+    if key not in found or not figure.endswith(", small"):
+        found[key] = figure
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """A worker of pytest-xdist hands over what its tests recorded."""
+    for *key, figure in getattr(node, "workeroutput", {}).get("evidence", []):
+        _keep(node.config.stash[_FOUND], tuple(key), figure)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    found = session.config.stash[_FOUND]
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["evidence"] = [(*key, figure) for key, figure in found.items()]
+    elif session.config.getoption("--evidence"):
+        for (path, variant, check), figure in sorted(found.items()):
+            _write(lamina.load(path), variant, check, figure)
 
 
 def _write(spec: ModelSpec, variant: str, check: str, figure: str) -> None:

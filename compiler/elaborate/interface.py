@@ -38,10 +38,10 @@ def input_value(context: Context, decl: TensorDecl, frame: Frame) -> Value:
     return value
 
 
-def output_value(context: Context, decl: TensorDecl, frame: Frame, alone: bool) -> Value:
+def output_value(context: Context, decl: TensorDecl, frame: Frame, inputs: Sequence[str], alone: bool) -> Value:
     """The value of an output: the variable of its name, else `x` where it stands alone. Raises Fault or Poisoned."""
     declared = _declared(context, decl, frame)
-    if decl.name in [i.name for i in context.spec.inputs]:
+    if decl.name in inputs:
         raise Fault("output", f"`{decl.name}` is both an input and an output", decl.span, "give the output another name")
     value = _found(decl, frame, alone)
     if not isinstance(value, Value):

@@ -65,8 +65,8 @@ def _model(context: Context) -> Elaborated | None:
     declare_state(context, spec.state, frame)
     context.guard(lambda: _body(context, frame), spec.body.span)
     declared = chosen(context, "outputs", spec.outputs, frame)
-    alone = len(declared) == 1
-    outputs = [context.guard(lambda d=d: output_value(context, d, frame, alone), d.span) for d in declared]  # type: ignore[misc]
+    names, alone = [value.name for value in inputs], len(declared) == 1
+    outputs = [context.guard(lambda d=d: output_value(context, d, frame, names, alone), d.span) for d in declared]  # type: ignore[misc]
     run_uncalled(context)
     if not context.collector.diagnostics:
         context.collector.diagnostics += unused_names(spec)

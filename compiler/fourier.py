@@ -1,7 +1,7 @@
 """Fourier transforms of tensors, one axis at a time; complex numbers are two real tensors.
 
-An axis is multiplied by a matrix of cosines and sines. Up to sizes of about a thousand nothing is faster, it is the most exact form, it
-costs less where few frequencies are kept, and every target has it. See benchmarks/README.md.
+An axis is multiplied by a matrix of cosines and sines. Up to some hundreds nothing is faster, it is the most exact form, it costs less
+where few frequencies are kept, and every target has it. A large size that has factors takes two products. See benchmarks/README.md.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.factored import analyse_in_two, factors, synthesise_in_two
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Op, OpError, fast_path, need_float
 from lamina.compiler.rules import Dims, at_most, axes_of
@@ -48,6 +49,11 @@ class Axis:
         """Its frequencies against its places."""
         return Waves(self._frequencies(), Integers(self.samples), self.samples, self.samples, self.power, factor, edge)
 
+    @property
+    def large(self) -> bool:
+        """Whether two products are cheaper than one."""
+        return (self.half or self.whole) and factors(self.samples, self.kept) is not None
+
     def _frequencies(self) -> tuple[Integers, ...]:
         if self.half or self.whole:
             return (Integers(self.kept),)
@@ -72,6 +78,12 @@ class RealAnalysis(Transform):
     def define(self, g: Builder, x: Value) -> Pair:
         return analyse(g, self.axes(_type(x)), x, None)
 
+    @fast_path("onnx", "onnxruntime", "tensorrt")
+    def factored(self, g: Builder, x: Value) -> Any:
+        """Two products along the axes whose size is large."""
+        axes = self.axes(_type(x))
+        return analyse(g, axes, x, None, in_two=True) if any(a.large for a in axes) else NotImplemented
+
     @fast_path("torch")
     def functional(self, g: Builder, x: Value) -> Any:
         """PyTorch's own transform along the axes that keep all frequencies."""
@@ -88,6 +100,12 @@ class ComplexAnalysis(Transform):
 
     def define(self, g: Builder, re: Value, im: Value) -> Pair:
         return analyse(g, self.axes(_type(re)), re, im)
+
+    @fast_path("onnx", "onnxruntime", "tensorrt")
+    def factored(self, g: Builder, re: Value, im: Value) -> Any:
+        """Two products along the axes whose size is large."""
+        axes = self.axes(_type(re))
+        return analyse(g, axes, re, im, in_two=True) if any(a.large for a in axes) else NotImplemented
 
     @fast_path("torch")
     def functional(self, g: Builder, re: Value, im: Value) -> Any:
@@ -106,6 +124,12 @@ class RealSynthesis(Transform):
     def define(self, g: Builder, re: Value, im: Value) -> Value:
         return synthesise(g, self.axes(_type(re)), re, im)[0]
 
+    @fast_path("onnx", "onnxruntime", "tensorrt")
+    def factored(self, g: Builder, re: Value, im: Value) -> Any:
+        """Two products along the axes whose size is large."""
+        axes = self.axes(_type(re))
+        return synthesise(g, axes, re, im, in_two=True)[0] if any(a.large for a in axes) else NotImplemented
+
     @fast_path("torch")
     def functional(self, g: Builder, re: Value, im: Value) -> Value:
         """PyTorch's own transform along the axes that have all frequencies, and along the last one."""
@@ -122,6 +146,12 @@ class ComplexSynthesis(Transform):
 
     def define(self, g: Builder, re: Value, im: Value) -> Pair:
         return synthesise(g, self.axes(_type(re)), re, im)
+
+    @fast_path("onnx", "onnxruntime", "tensorrt")
+    def factored(self, g: Builder, re: Value, im: Value) -> Any:
+        """Two products along the axes whose size is large."""
+        axes = self.axes(_type(re))
+        return synthesise(g, axes, re, im, in_two=True) if any(a.large for a in axes) else NotImplemented
 
     @fast_path("torch")
     def functional(self, g: Builder, re: Value, im: Value) -> Any:
@@ -185,12 +215,17 @@ def need_samples(size: Size, what: str) -> None:
         raise OpError(f"{what} has size {size}, but a transform needs at least 1")
 
 
-def analyse(g: Builder, axes: Sequence[Axis], x: Value, im: Value | None, *, operators: bool = False) -> Pair:
-    """The spectrum. The last axis is first, since half a spectrum is half the work for the others; `operators` uses DFT where it can."""
+def analyse(g: Builder, axes: Sequence[Axis], x: Value, im: Value | None, *, operators: bool = False, in_two: bool = False) -> Pair:
+    """The spectrum. The last axis is first, since half a spectrum is half the work for the others.
+
+    `operators` uses DFT where it can, `in_two` two products where that costs less.
+    """
     shape, pair = list(x.shape), (x, im)
     for a in reversed(axes):
         if operators and a.whole:
             pair = _forward_operator(g, a, *pair, x.dtype)
+        elif in_two and a.large:
+            pair = _forward_in_two(g, a, shape, *pair, x.dtype)
         else:
             cos, sin = a.waves().matrices(g, x.dtype, by_frequency=a.at != x.rank - 1)
             pair = _turned(g, a.at, shape, cos, negative(g, sin), pair, x.dtype)
@@ -200,7 +235,7 @@ def analyse(g: Builder, axes: Sequence[Axis], x: Value, im: Value | None, *, ope
     return re, im
 
 
-def synthesise(g: Builder, axes: Sequence[Axis], re: Value, im: Value, *, operators: bool = False) -> Pair:
+def synthesise(g: Builder, axes: Sequence[Axis], re: Value, im: Value, *, operators: bool = False, in_two: bool = False) -> Pair:
     """The signal, the last axis last. Where that has half a spectrum the signal is real, and stands for both parts."""
     shape, dtype, rank = list(re.shape), re.dtype, re.rank
     for a in axes:
@@ -209,6 +244,8 @@ def synthesise(g: Builder, axes: Sequence[Axis], re: Value, im: Value, *, operat
             shape[a.at] = a.kept
         if operators and (a.whole or a.half):
             re, im = _inverse_operator(g, a, re, im, dtype)
+        elif in_two and a.large:
+            re, im = _inverse_in_two(g, a, shape, re, im, dtype)
         elif a.half:
             # A frequency stands for its mirror image too, unless it is its own.
             cos, sin = a.waves(factor=2.0, edge=0.5).matrices(g, dtype, by_frequency=a.at == rank - 1)
@@ -252,6 +289,22 @@ def _inverse_operator(g: Builder, a: Axis, re: Value, im: Value, dtype: str) -> 
         return _parts(g, y, a, a.power + 1, dtype)
     signal = _scaled(g, g("Squeeze", y, g.ints(-1)), a, a.power + 1, dtype)
     return signal, signal
+
+
+def _forward_in_two(g: Builder, a: Axis, shape: Sequence[Size], re: Value, im: Value | None, dtype: str) -> Pair:
+    found = factors(a.samples, a.kept)
+    assert found is not None
+    return analyse_in_two(g, a.at, shape, found, (found.a * found.b) ** a.power, re, im, dtype)
+
+
+def _inverse_in_two(g: Builder, a: Axis, shape: Sequence[Size], re: Value, im: Value, dtype: str) -> Pair:
+    found = factors(a.samples, a.kept)
+    assert found is not None
+    samples = found.a * found.b
+    mirrored = np.arange(found.kept) * 2 % samples == 0  # a frequency stands for its mirror image too, unless it is its own
+    weights = samples**a.power * (np.where(mirrored, 1.0, 2.0) if a.half else np.ones(found.kept))
+    new_re, new_im = synthesise_in_two(g, a.at, shape, found, weights, a.half, (re, im), dtype)
+    return new_re, new_re if new_im is None else new_im
 
 
 def _parts(g: Builder, pairs: Value, a: Axis, power: float, dtype: str) -> Pair:

@@ -21,6 +21,7 @@ class Fft(ComplexAnalysis):
         Example({"dim": 1, "norm": "ortho"}, ["float32[b, t, 3]"] * 2),
         Example({"modes": 2, "norm": "forward"}, ["float32[b, t]"] * 2),
         Example({"dim": 1, "modes": 3}, ["float32[b, 8, 2, 3]"] * 2),
+        Example({"dim": 1}, ["float32[b, 640, 2]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

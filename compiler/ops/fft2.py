@@ -17,6 +17,7 @@ class Fft2(ComplexAnalysis):
     examples = (
         Example({}, ["float32[b, 3, h, w]"] * 2),
         Example({"modes": [2, 3], "norm": "ortho"}, ["float32[b, 6, 8]"] * 2),
+        Example({}, ["float32[b, 4, 640]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

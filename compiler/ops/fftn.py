@@ -16,6 +16,7 @@ class Fftn(ComplexAnalysis):
         Example({"dims": [1, 2, 3]}, ["float32[b, h, w, t]"] * 2),
         Example({"norm": "ortho"}, ["float32[6, 5]"] * 2),
         Example({"dims": [1, 3], "modes": [2, 3]}, ["float32[b, h, 2, w]"] * 2),
+        Example({"dims": [1, 2]}, ["float32[b, 4, 640]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

@@ -21,6 +21,7 @@ class Ifft(ComplexSynthesis):
         Example({"dim": 1, "norm": "ortho"}, ["float32[b, t, 3]"] * 2),
         Example({"size": "t", "norm": "forward"}, ["float32[b, 4]"] * 2),
         Example({"size": 8, "dim": 1}, ["float32[b, 5, 2, 3]"] * 2),
+        Example({"norm": "ortho"}, ["float32[b, 640]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

@@ -17,6 +17,7 @@ class Ifft2(ComplexSynthesis):
     examples = (
         Example({}, ["float32[b, 3, h, w]"] * 2),
         Example({"size": [7, "w"], "norm": "ortho"}, ["float32[b, 6, 8]"] * 2),
+        Example({}, ["float32[b, 640, 4]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

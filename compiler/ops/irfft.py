@@ -24,6 +24,9 @@ class Irfft(RealSynthesis):
         Example({"size": "t", "dim": 1, "norm": "forward"}, ["float32[b, 3, 5]"] * 2),
         Example({"size": 12}, ["float32[b, 4]"] * 2),
         Example({"size": 6, "dim": 0}, ["float32[9, b]"] * 2),
+        Example({"size": 600}, ["float32[b, 301]"] * 2),
+        Example({"dim": 1, "size": 1024, "norm": "ortho"}, ["float32[b, 500, 3]"] * 2),
+        Example({"size": 901}, ["float32[b, 451]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

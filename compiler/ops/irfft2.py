@@ -19,6 +19,7 @@ class Irfft2(RealSynthesis):
         Example({"size": ["h", "w"], "norm": "ortho"}, ["float32[b, 3, h, w // 2 + 1]"] * 2),
         Example({"size": ["h", "w"]}, ["float32[b, 3, 6, 4]"] * 2),
         Example({"dims": [1, 2], "size": [7, 9]}, ["float32[b, 4, 2, 3]"] * 2),
+        Example({"size": [4, 600]}, ["float32[b, 4, 301]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

@@ -23,6 +23,7 @@ class Irfftn(RealSynthesis):
         Example({"dims": [1, 2, 3], "size": ["h", 7, "t"]}, ["float32[b, 4, 6, 3, 2]"] * 2),
         Example({"size": [6, 5]}, ["float32[6, 3]"] * 2),
         Example({"dims": [3, 1], "size": [5, 4], "norm": "forward"}, ["float32[b, 4, 2, 5]"] * 2),
+        Example({"dims": [1, 2], "size": [4, 600]}, ["float32[b, 4, 301]"] * 2),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

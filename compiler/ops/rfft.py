@@ -24,6 +24,8 @@ class Rfft(RealAnalysis):
         Example({"dim": 1, "norm": "forward"}, ["float32[b, t, 5]"]),
         Example({"dim": 1, "modes": 3}, ["float32[b, t, 2, 3]"]),
         Example({"modes": 4, "norm": "ortho"}, ["float32[9]"]),
+        Example({"norm": "ortho"}, ["float32[b, 600]"]),
+        Example({"dim": 1}, ["float32[b, 1024, 3]"]),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

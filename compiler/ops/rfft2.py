@@ -20,6 +20,7 @@ class Rfft2(RealAnalysis):
         Example({"modes": [3, 4]}, ["float32[b, 2, h, w]"]),
         Example({"modes": 2, "dims": [1, 2]}, ["float32[b, 7, 9, 3]"]),
         Example({"norm": "ortho"}, ["float16[b, 6, w]"], rtol=1e-2),
+        Example({}, ["float32[b, 4, 600]"]),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

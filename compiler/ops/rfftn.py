@@ -24,6 +24,7 @@ class Rfftn(RealAnalysis):
         Example({"dims": [1, 2, 3], "modes": [2, 3, 3]}, ["float32[b, h, w, t, 2]"]),
         Example({}, ["float32[6, 5]"]),
         Example({"dims": [3, 1], "norm": "forward"}, ["float32[b, 6, 2, 5]"]),
+        Example({"dims": [1, 2]}, ["float32[b, 640, 4]"]),
     )
 
     def axes(self, x: TensorType) -> tuple[Axis, ...]:

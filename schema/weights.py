@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic.json_schema import SkipJsonSchema
@@ -151,12 +151,16 @@ class Split(Strict):
 
 
 class Rule(Strict):
-    """What becomes of a key's tensor: transposed, then reshaped, then given to one path or split among several."""
+    """What becomes of a key's tensor: transposed, then reshaped (0 keeps a size), then given to one path or split among several.
+
+    `map` takes the logarithm or exponential of its numbers, where ours are the logarithms of the checkpoint's or the other way round.
+    """
 
     to: WeightPath | None = None
     split: Split | None = None
     transpose: Axes | None = None
     reshape: Sizes | None = None
+    map: Literal["log", "exp"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:

@@ -12,23 +12,25 @@ from lamina.schema.dims import TensorType
 class GroupNorm(Op):
     """y = (x - mean) / sqrt(variance + eps) * weight + bias, statistics over each of `groups` groups of channels of one sample.
 
-    x: float [N, C, *], C fixed and a multiple of `groups`. y: like x. weight, bias: [C], absent when `affine` is false.
-    One group normalises the whole sample. Source: torch.nn.GroupNorm, arXiv 1803.08494.
+    x: float [N, C, *], C fixed and a multiple of `groups`. y: like x. weight, bias: [C]; `affine` false drops both, `bias` false
+    drops the bias. One group normalises the whole sample. Source: torch.nn.GroupNorm, arXiv 1803.08494.
     """
 
     name = "group_norm"
     groups: Positive
     eps: float = 1e-5
     affine: bool = True
+    bias: bool = True
     examples = (
         Example({"groups": 1}, ["float32[b, 6, h, w]"]),
         Example({"groups": 3, "eps": 1e-3}, ["float32[b, 6, h, w]"]),
         Example({"groups": 2, "affine": False}, ["float32[b, 6, t]"]),
         Example({"groups": 4}, ["float32[b, 4, 3, h, w]"]),
+        Example({"groups": 1, "bias": False}, ["float32[b, 6, h, w]"]),
     )
 
     def parameters(self, x: TensorType) -> Mapping[str, Weight]:
-        return scale_and_shift(x, (channels(x),)) if self.affine else {}
+        return scale_and_shift(x, (channels(x),), bias=self.bias) if self.affine else {}
 
     def infer(self, x: TensorType) -> TensorType:
         need_rank(x, (3, 4, 5), "the input (batch, channels, then sizes)")

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from lamina.compiler.weights.tensor import Tensor, reshaped, sliced, transposed
+from lamina.compiler.weights.tensor import Tensor, mapped, reshaped, sliced, transposed
 from lamina.schema.diagnostics import Fault
 from lamina.schema.weights import Pattern, Rule, WeightRules, fill
 
@@ -61,6 +61,8 @@ class Move:
                 tensor = transposed(tensor, self.rule.transpose)
             if self.rule.reshape is not None:
                 tensor = reshaped(tensor, self.rule.reshape)
+            if self.rule.map is not None:
+                tensor = mapped(tensor, self.rule.map)
             return self._split(tensor, self.rule.split.dim, shapes) if self.rule.split else (tensor,)
         except ValueError as error:
             raise Fault("weights", f"the rule `{self.pattern}` does not fit `{self.key}`: {error}") from error

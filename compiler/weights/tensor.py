@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, final
@@ -14,10 +14,12 @@ import numpy as np
 from lamina.compiler.graph import Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+from lamina.schema.dims import FLOATS
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PIECE = 1 << 20  # bytes: small enough that making, hashing and writing a piece all happen in a core's cache
 _COLUMNS = 64
+MAPS: Mapping[str, Callable[[Array], Array]] = {"log": np.log, "exp": np.exp}
 AnyTensor = TypeVar("AnyTensor", bound="Tensor")
 
 
@@ -122,6 +124,29 @@ class Sliced(Tensor):
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
+class Mapped(Tensor):
+    """A function of each element of the source, of the same dtype. Raises SpecError where a finite number has no finite value."""
+
+    source: Tensor
+    function: str
+
+    def numpy(self) -> Array:
+        return self._apply(self.source.numpy())
+
+    def chunks(self, max_bytes: int = PIECE) -> Iterator[Array]:
+        return map(self._apply, self.source.chunks(max_bytes))
+
+    def _apply(self, array: Array) -> Array:
+        with np.errstate(all="ignore"):
+            found = MAPS[self.function](array.astype(np.float64)).astype(array.dtype)
+        if (np.isfinite(array.astype(np.float64)) & ~np.isfinite(found.astype(np.float64))).any():
+            message = f"the weight `{self.name}` has numbers whose {self.function} is not finite"
+            raise SpecError([Diagnostic("weights", message, Span(self.name, 1, 1), "see what the `map:` of its rule is for")])
+        return found
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
 class Cast(Tensor):
     """The source in another dtype. Raises SpecError when a finite number would become infinite."""
 
@@ -165,13 +190,21 @@ def transposed(source: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 def reshaped(source: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The tensor in another shape, in which one size may be -1. Raises ValueError when the elements do not fit."""
+    """The tensor in another shape: 0 keeps the size in its place, and one -1 is what remains. Raises ValueError when it does not fit."""
+    shape = tuple(source.shape[i] if s == 0 and i < len(source.shape) else s for i, s in enumerate(shape))
     known = math.prod(s for s in shape if s != -1)
     if -1 in shape and known and source.size % known == 0:
         shape = tuple(source.size // known if s == -1 else s for s in shape)
     if any(s < 0 for s in shape) or math.prod(shape) != source.size:
         raise ValueError(f"{source.size} elements of shape {list(source.shape)} do not fit shape {list(shape)}")
     return Reshaped(source.name, source.dtype, shape, source)
+
+
+def mapped(source: Tensor, function: str) -> Tensor:
+    """A function of `MAPS` of each element. Raises ValueError for a tensor of integers."""
+    if source.dtype not in FLOATS:
+        raise ValueError(f"{source.dtype} has no {function}")
+    return Mapped(source.name, source.dtype, source.shape, source, function)
 
 
 def sliced(source: Tensor, axis: int, start: int, stop: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Rename rules, and a checkpoint bound to a model: everything that does not fit in one error."""
 
+import math
 import time
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def test_an_attention_of_gpt2_and_of_pytorch(tmp_path: Path) -> None:
             "in_proj": {"split": {"dim": 0, "into": ["gq", "gk", "gv"]}},
             "table": {"to": "grid", "reshape": [2, -1, 3]},
             "embeddings.*": "*",
+            "decay": {"to": "log_decay", "map": "log", "reshape": [0]},
         },
         "ignore": ["pooler.*"],
     }
@@ -110,9 +112,10 @@ def test_an_attention_of_gpt2_and_of_pytorch(tmp_path: Path) -> None:
         "table": torch.arange(12.0),
         "embeddings.word": torch.ones(3).half(),
         "pooler.x": torch.ones(1),
+        "decay": torch.tensor([[1.0], [math.e]]),
     }
     wanted = parameters(
-        layers__0__q=(4, 4), layers__0__k=(4, 4), layers__0__v=(4, 4), gq=(4, 4), gk=(2, 4), gv=(2, 4), grid=(2, 2, 3), word=(3,)
+        layers__0__q=(4, 4), layers__0__k=(4, 4), layers__0__v=(4, 4), gq=(4, 4), gk=(2, 4), gv=(2, 4), grid=(2, 2, 3), word=(3,), log_decay=(2,)
     )
     got = checkpoint(tmp_path, tensors, rules, wanted)
     q, k, v = (x @ conv1d).split(4, dim=1)
@@ -123,6 +126,7 @@ def test_an_attention_of_gpt2_and_of_pytorch(tmp_path: Path) -> None:
         np.testing.assert_array_equal(got[name], part.numpy(), strict=True)
     np.testing.assert_array_equal(got["grid"], np.arange(12, dtype=np.float32).reshape(2, 2, 3), strict=True)
     np.testing.assert_array_equal(got["word"], np.ones(3, np.float32), strict=True)
+    np.testing.assert_allclose(got["log_decay"], [0, 1], atol=1e-7)
 
 
 def test_the_first_rule_that_matches_wins(tmp_path: Path) -> None:

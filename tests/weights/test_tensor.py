@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamina.compiler.weights.tensor import ArrayTensor, FileTensor, Tensor, cast, pieces, renamed, reshaped, sliced, transposed
+from lamina.compiler.weights.tensor import ArrayTensor, FileTensor, Tensor, cast, mapped, pieces, renamed, reshaped, sliced, transposed
 from lamina.schema.diagnostics import SpecError
 
 DATA = np.random.default_rng(0).standard_normal((6, 10, 7)).astype(np.float32)
@@ -15,6 +15,8 @@ CASES: dict[str, Case] = {
     "plain": (lambda t: t, DATA),
     "transposed": (lambda t: transposed(t, (2, 0, 1)), DATA.transpose(2, 0, 1)),
     "reshaped": (lambda t: reshaped(t, (15, -1)), DATA.reshape(15, -1)),
+    "reshaped, a size kept": (lambda t: reshaped(t, (0, -1)), DATA.reshape(6, 70)),
+    "mapped": (lambda t: mapped(t, "exp"), np.exp(DATA.astype(np.float64)).astype(np.float32)),
     "sliced": (lambda t: sliced(t, 1, 3, 8), DATA[:, 3:8]),
     "cast": (lambda t: cast(t, "float16"), DATA.astype(np.float16)),
     "widened": (lambda t: cast(t, "float64"), DATA.astype(np.float64)),
@@ -63,7 +65,7 @@ def test_wrong_axes_and_sizes_are_refused() -> None:
     tensor = in_memory(Path())
     with pytest.raises(ValueError, match=r"\[0, 0, 1\] is not a permutation"):
         transposed(tensor, (0, 0, 1))
-    for shape in [(6, 71), (-1, -1), (-1, 11), (-2, 210), (0, -1)]:
+    for shape in [(6, 71), (-1, -1), (-1, 11), (-2, 210), (0, 0, 0, 0), (7, 0, -1)]:
         with pytest.raises(ValueError, match="420 elements"):
             reshaped(tensor, shape)
 
@@ -74,6 +76,14 @@ def test_numbers_too_large_for_the_dtype_are_refused() -> None:
         list(cast(tensor, "float16").chunks())
     infinite = ArrayTensor("w", "float32", (1,), np.array([np.inf], np.float32))
     assert np.isinf(cast(infinite, "float16").numpy()).all()
+
+
+def test_numbers_without_a_logarithm_are_refused() -> None:
+    tensor = ArrayTensor("w", "float32", (2,), np.array([0.5, 0], np.float32))
+    with pytest.raises(SpecError, match="`w` has numbers whose log is not finite"):
+        list(mapped(tensor, "log").chunks())
+    with pytest.raises(ValueError, match="int64 has no log"):
+        mapped(ArrayTensor("w", "int64", (1,), np.array([1])), "log")
 
 
 def test_renamed_keeps_the_rest() -> None:

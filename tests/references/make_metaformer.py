@@ -1,32 +1,57 @@
-"""The authors' IdentityFormer, RandFormer, ConvFormer and CAFormer. Run by hand where timm is installed, with a checkout of theirs:
-
-git clone https://github.com/sail-sg/metaformer && python tests/references/make_metaformer.py metaformer
-"""
+"""The authors' Identity-, Rand-, Conv- and CAFormer. Needs timm, and `--source`, a checkout of github.com/sail-sg/metaformer."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
-from authors import load
+from authors import imported
 from fill import Draw, Scale
 from making import Tensors, write
 
-SMALL = {"depths": [1, 1, 2, 1], "dims": [8, 16, 24, 32], "num_classes": 10}
+theirs = imported("metaformer_baselines", __doc__)
+WHOLE = {
+    **dict.fromkeys(("identityformer", "randformer"), ("s12", "s24", "s36", "m36", "m48")),
+    **dict.fromkeys(("convformer", "caformer"), ("s18", "s36", "m36", "b36")),
+}
+NONE, CONV, ATTEND = torch.nn.Identity, theirs.SepConv, partial(theirs.Attention, head_dim=8)
+RANDOM = [NONE, NONE, theirs.RandomMixing, partial(theirs.RandomMixing, num_tokens=49)]
+PLAIN = {"norm_layers": partial(theirs.LayerNormGeneral, normalized_dim=(1, 2, 3), eps=1e-6, bias=False)}
+SMALL = {
+    "identityformer_s12": {"token_mixers": NONE, **PLAIN},
+    "randformer_s12": {"token_mixers": RANDOM, **PLAIN},
+    "convformer_s18": {"token_mixers": CONV, "head_fn": theirs.MlpHead},
+    "caformer_s18": {"token_mixers": [CONV, CONV, ATTEND, ATTEND], "head_fn": theirs.MlpHead},
+}
 SCALES = (
     Scale("*.res_scale?.scale", 1, 0.25),
     Scale("*.act*.scale", 1, 0.25),
-    Scale("*.random_matrix", 1, 0.5),  # `run` makes its rows sums to one, as those of a softmax are
+    Scale("*.act*.bias", -1, 0.25),
+    Scale("*.random_matrix", 1, 0.5),  # `run` makes the sum of each row one, as it is of a softmax
 )
-SIZES = ("s12", "s24", "s36", "m36", "m48"), ("s18", "s36", "m36", "b36")
-VARIANTS = [f"{family}former_{size}" for f, families in enumerate((("identity", "rand"), ("conv", "ca"))) for family in families for size in SIZES[f]]
 
 
 def run(model: Any, inputs: Tensors) -> Tensors:
     with torch.no_grad():
-        for key, matrix in model.named_parameters():
-            if key.endswith("random_matrix"):
-                matrix /= matrix.sum(dim=1, keepdim=True)
+        for matrix in (p for key, p in model.named_parameters() if key.endswith("random_matrix")):
+            matrix /= matrix.sum(dim=1, keepdim=True)
     return {"logits": model(inputs["image"])}
+
+
+def case(variant: str, model: torch.nn.Module, sizes: list[tuple[int, int]], *, small: bool) -> None:
+    sizes = [(224, 224)] * 2 if variant.startswith("rand") else sizes
+    write(
+        "vision/metaformer", f"{variant}-small" if small else variant, model, [{"image": Draw((n, 3, *s))} for n, s in enumerate(sizes, 1)],
+        run, reference="the authors' code", variant=variant, small=small, sweep=not small, scales=SCALES, unused=["*.random_matrix"],
+        macs_at=dict(zip("NHW", (1, *sizes[0]), strict=True)),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for variant, options in SMALL.items():
+        model = theirs.MetaFormer(depths=[1, 1, 2, 1], dims=[8, 16, 24, 32], num_classes=10, **options)
+        case(variant, model, [(64, 64), (96, 64), (32, 160)], small=True)
+    for variant in (f"{family}_{size}" for family, sizes in WHOLE.items() for size in sizes):
+        case(variant, getattr(theirs, variant)(), [(224, 224), (160, 224)], small=False)

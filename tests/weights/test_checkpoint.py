@@ -115,7 +115,15 @@ def test_an_attention_of_gpt2_and_of_pytorch(tmp_path: Path) -> None:
         "decay": torch.tensor([[1.0], [math.e]]),
     }
     wanted = parameters(
-        layers__0__q=(4, 4), layers__0__k=(4, 4), layers__0__v=(4, 4), gq=(4, 4), gk=(2, 4), gv=(2, 4), grid=(2, 2, 3), word=(3,), log_decay=(2,)
+        layers__0__q=(4, 4),
+        layers__0__k=(4, 4),
+        layers__0__v=(4, 4),
+        gq=(4, 4),
+        gk=(2, 4),
+        gv=(2, 4),
+        grid=(2, 2, 3),
+        word=(3,),
+        log_decay=(2,),
     )
     got = checkpoint(tmp_path, tensors, rules, wanted)
     q, k, v = (x @ conv1d).split(4, dim=1)

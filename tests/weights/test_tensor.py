@@ -65,7 +65,7 @@ def test_wrong_axes_and_sizes_are_refused() -> None:
     tensor = in_memory(Path())
     with pytest.raises(ValueError, match=r"\[0, 0, 1\] is not a permutation"):
         transposed(tensor, (0, 0, 1))
-    for shape in [(6, 71), (-1, -1), (-1, 11), (-2, 210), (0, 0, 0, 0), (7, 0, -1)]:
+    for shape in [(6, 71), (-1, -1), (-1, 11), (-2, 210), (0, 0, 0, 0), (0, 11, -1)]:
         with pytest.raises(ValueError, match="420 elements"):
             reshaped(tensor, shape)
 

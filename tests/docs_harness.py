@@ -13,6 +13,7 @@ A block's first word says what it is, and what follows how it is run:
     console                   each `$ command` runs, and prints what stands below it; a line or part of `...` stands for anything
     sh                        commands for a reader to type: the make targets and extras in them exist
     json manifest             a bundle's manifest
+    mermaid                   a flowchart: each arrow is between boxes that it has
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Run:
     def snippet(self, snippet: Snippet) -> None:
         """Run one block. Raises AssertionError, or whatever the block raises."""
         kinds: dict[str, Callable[[Snippet], None]] = {
-            "yaml": self._yaml, "python": self._python, "text": self._text, "console": self._console, "sh": _sh, "json": _json,
+            "yaml": self._yaml, "python": self._python, "text": self._text, "console": self._console, "sh": _sh, "json": _json, "mermaid": _mermaid,
         }  # fmt: skip
         assert snippet.kind in kinds, f"a block of kind {snippet.kind!r} is not run by anything"
         kinds[snippet.kind](snippet)
@@ -219,6 +220,13 @@ def _sh(snippet: Snippet) -> None:
                 pass
             case _:
                 raise AssertionError(f"nothing knows whether `{line}` works")
+
+
+def _mermaid(snippet: Snippet) -> None:
+    boxes = set(re.findall(r"^  (\w+)[\[(]", snippet.text, re.MULTILINE))
+    arrows = re.findall(r"^  (\w+) -->(?:\|[^|]*\|)? (\w+)$", snippet.text, re.MULTILINE)
+    assert boxes
+    assert {end for arrow in arrows for end in arrow} <= boxes
 
 
 def _json(snippet: Snippet) -> None:

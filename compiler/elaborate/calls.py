@@ -41,9 +41,12 @@ def _completed(partial: Partial, request: Request) -> Request:
 
 
 def _module(context: Context, module: Module, request: Request) -> Any:
-    """Every call starts from the same fresh scope, so it names, and so shares, the same weights."""
+    """Every call starts from the same fresh scope, so it names, and so shares, the same weights; what it is given is named outside."""
+    outside = context.scope
+    inputs, arguments = (tuple(replace(g, scope=outside) for g in given) for given in (request.inputs, request.arguments))
+    named = {name: replace(given, scope=outside) for name, given in request.named.items()}
     with context.within(Scope(module.path, shared=True)):
-        return call(context, module.callee, replace(request, label=HERE))
+        return call(context, module.callee, Request(request.span, inputs, arguments, named, HERE))
 
 
 def _labelled(context: Context, callee: Callee, request: Request) -> Request:

@@ -19,6 +19,13 @@ from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 
 def resolve(context: Context, given: Given, want: Want) -> Any:
     """An argument's value. Raises Fault or Poisoned."""
+    if given.scope is None:
+        return _resolved(context, given, want)
+    with context.within(given.scope):
+        return _resolved(context, given, want)
+
+
+def _resolved(context: Context, given: Given, want: Want) -> Any:
     source = given.source
     if source is None:
         if given.value is UNKNOWN:

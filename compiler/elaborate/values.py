@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lamina.compiler.elaborate.scope import Label
+from lamina.compiler.elaborate.scope import Label, Scope
 from lamina.compiler.op import Op
 from lamina.schema.diagnostics import Span
 from lamina.schema.expressions import Expression
@@ -62,6 +62,7 @@ class Given:
     expression: Expression | None = None
     value: Any = None
     key: Span | None = None  # where its name is written
+    scope: Scope | None = None  # where what it makes is named, if not in the scope of what it is given to
 
 
 @dataclass(frozen=True, slots=True)

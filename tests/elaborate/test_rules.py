@@ -177,6 +177,12 @@ def test_two_comprehensions_and_nested_ones_do_not_collide(rule: Rule) -> None:
     ]
 
 
+def test_what_a_module_is_given_is_named_where_it_is_written(rule: Rule) -> None:
+    blocks = "modules: {shared: {linear: 8}}"
+    weights = rule.weights("shared(linear(x, 8, bias=False)) + shared(linear(x, 8, bias=False))", blocks=blocks)
+    assert weights == ["linear.weight", "shared.weight", "shared.bias", "linear_2.weight"]
+
+
 def test_modules_are_shared_by_the_elements(rule: Rule) -> None:
     assert rule.weights("sum([shared(x) for i in range(3)])", blocks="modules: {shared: {linear: 8}}") == ["shared.weight", "shared.bias"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.resolve import resolve
 from lamina.compiler.elaborate.values import Frame, Given, Module
@@ -12,9 +14,9 @@ from lamina.schema.tree import Scalar
 
 
 def declare_modules(context: Context, modules: Modules | None, frame: Frame) -> None:
-    """Add modules to the frame; each has one path, whoever calls it."""
+    """Add modules to the frame; each has one path, whoever calls it, and sees the locals as they are here, wherever that is."""
     for key, node in modules.entries if modules is not None else ():
-        given = Given(node.span, frame, node)
+        given = Given(node.span, replace(frame, values=dict(frame.values)), node)
         callee = context.guard(lambda g=given: resolve(context, g, Want(block=True)), node.span)  # type: ignore[misc]
         path, found = context.scope.join(key.text), frame.modules.get(key.text)
         if found is not None and found.path == path:

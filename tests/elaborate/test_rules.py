@@ -81,6 +81,18 @@ def test_a_loop_runs_over_blocks_and_modules(rule: Rule) -> None:
     assert rule.weights('{for: "f in [double, shared, shared]", do: [f]}', **options) == ["shared.weight", "shared.bias"]
 
 
+def test_a_module_keeps_what_its_arguments_were_when_it_was_declared(rule: Rule) -> None:
+    body = """layers = []
+  - for: i in range(3)
+    do:
+      - modules: {fc: {linear: 4 * (i + 1)}}
+      - layers = layers + [fc]
+  - for: i in [2, 0, 1]
+    do: ["x = layers[i](x)"]"""
+    shapes = {name: tuple(p.shape) for name, p in rule.module(body).named_parameters() if name.endswith("weight")}
+    assert shapes == {"for.2.fc.weight": (12, 8), "for.0.fc.weight": (4, 12), "for.1.fc.weight": (8, 4)}
+
+
 def test_a_list_of_a_tensor_and_an_op_is_refused_in_words(rule: Rule) -> None:
     message, _ = rule.words("y = concat([x, relu], dim=0)")
     assert message == "element 1 of the list given to `concat` must be a tensor, but it is the block `relu`"

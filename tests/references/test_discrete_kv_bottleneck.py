@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from evidence import Record
 from fill import uniform
 
 import lamina
@@ -29,7 +30,7 @@ def test_a_step_changes_the_values_that_were_looked_up_and_no_other_weight() -> 
     assert torch.equal(touched, used)
 
 
-def test_the_values_of_a_compiled_model_can_be_exchanged(tmp_path: Path) -> None:
+def test_the_values_of_a_compiled_model_can_be_exchanged(tmp_path: Path, record: Record) -> None:
     session = lamina.Session(lamina.compile(lamina.load(SPEC, variant="updatable", small=True), tmp_path / "bundle"))
     features, table = uniform("features", (2, 5, 16)), uniform("table", (4, 6, 3))
     first = session(features=features, table=table)
@@ -38,6 +39,7 @@ def test_the_values_of_a_compiled_model_can_be_exchanged(tmp_path: Path) -> None
     second = session(features=features, table=table)
     assert np.array_equal(first["codes"], second["codes"])
     assert np.allclose(second["memories"], looked_up(table, first["codes"]), atol=1e-6)
+    record(SPEC, "updatable", "parity", "the look-up in NumPy to 1e-06, small")
     assert not np.allclose(first["memories"], second["memories"], atol=0.1)
 
 
@@ -45,10 +47,11 @@ def looked_up(table: Array, codes: Array) -> Array:
     return np.mean([table[head, codes[..., head]] for head in range(len(table))], axis=0)
 
 
-def test_sliced_codes_are_the_nearest_keys(tmp_path: Path) -> None:
+def test_sliced_codes_are_the_nearest_keys(tmp_path: Path, record: Record) -> None:
     spec = lamina.load(SPEC, variant="sliced", small=True)
     keys = lamina.to_torch(spec).state_dict()["keys"].numpy().astype(np.float64)
     features = uniform("features", (3, 7, 16))
     codes = lamina.Session(lamina.compile(spec, tmp_path / "bundle"))(features=features)["codes"]
     slices = features.reshape(3, 7, 4, 1, 4)
     assert np.array_equal(codes, ((slices - keys) ** 2).sum(-1).argmin(-1))
+    record(SPEC, "sliced", "parity", "the nearest keys in NumPy, exactly, small")

@@ -1,4 +1,4 @@
-"""The layers of CRATE as what they are derived from: a proximal step, a causal attention, an autoencoder that cannot see behind its mask."""
+"""CRATE's layers as what they are derived from: a proximal step, causal attention, and a decoder that cannot see behind the mask."""
 
 from __future__ import annotations
 

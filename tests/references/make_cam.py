@@ -1,4 +1,4 @@
-"""CAM by the authors' code (github.com/maincold2/CAM, commit a639d61): images, and radiance fields at rest and moving. Needs numpy and torch.
+"""CAM by the authors' code (github.com/maincold2/CAM, commit a639d61): images, radiance fields and video. Needs numpy and torch.
 
 python tests/references/make_cam.py --source CAM
 """
@@ -20,7 +20,7 @@ from making import write
 NAME = "CAM a639d61"
 UNUSED = {
     "imageio": (), "tqdm": ("tqdm",), "torch.utils.tensorboard": ("SummaryWriter",), "siren_pytorch": ("SirenNet",), "tinycudann": (),
-    "einops": ("rearrange",),
+    "einops": ("rearrange",), "PIL": ("Image",),
 }  # fmt: skip
 
 
@@ -47,6 +47,39 @@ def radiance(model: Any, v: Mapping[str, torch.Tensor]) -> dict[str, torch.Tenso
     return {"color": color, "density": density[:, 0]}
 
 
+def video(model: Any, v: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    flows, found = model(v["time"])
+    return {"frame": found[:, :3], "shares": found[:, 3:], "flows": flows}
+
+
+def generator(
+    module: Any, size: str, grids: list[int], strides: list[int], expansion: int, lowest: int, times: int, kind: str, neighbours: int
+) -> Any:
+    """With the options of their command lines, and weights that are not rounded."""
+    plain = {"reduction": 2, "num_blocks": 1, "norm": "none", "act": "gelu", "bias": True, "sin_res": False, "sigmoid": False, "wbit": 32}
+    return module.Generator(
+        fc_hw_dim=size, t_dim=grids, stride_list=strides, expansion=expansion, lower_width=lowest, mod_dim=times, conv_type=kind,
+        aggs=neighbours, **plain,
+    )  # fmt: skip
+
+
+def videos(module: Any) -> None:
+    """The authors' widths, on frames that are small."""
+
+    def case(variant: str, model: Any, **options: Any) -> None:
+        scales = [Scale("video_grid.*", 0, 1), Scale("*mod_grid.0", 1, 0.4), Scale("*mod_grid.1", 0, 0.4)]
+        points = [{"time": Draw((2,), low=0)}]
+        name = f"video_{variant}" + "_small" * ("small" in options)
+        write("field/cam_video", name, model, points, video, reference=NAME, variant=variant, scales=scales, **options)
+
+    strides = [5, 2, 2, 2]
+    crop = {"sweep": True, "config": {"rows": 1, "columns": 1, "strides": strides}}
+    case("representation", generator(module, "1_1_156", [64, 128, 256, 512], strides, 1, 96, 60, "conv", 4), **crop)
+    case("compression", generator(module, "1_1_48", [300, 600], strides, 8, 24, 30, "compact", 4), **crop)
+    for variant, kind in (("representation", "conv"), ("compression", "compact")):
+        case(variant, generator(module, "2_3_8", [3, 5], [2, 2, 2], 2, 8, 4, kind, 2), small=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True, type=Path)
@@ -62,6 +95,7 @@ def main() -> None:
         name = variant + "_small" * ("small" in options)
         write("field/cam", name, model, [inputs], run, reference=NAME, variant=variant, own=["*encoder.scales"], scales=scales, **options)
 
+    videos(load(source / "CAM_ffnerv/model.py"))
     case("image", images.CAM(out_features=3, scale=-1), sweep=True)
     case("nerf", fields.VanillaNeRFRadianceField(), sweep=True)
     case("dynamic_nerf", fields.TNeRFRadianceField(), sweep=True)

@@ -83,8 +83,8 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
     if not isinstance(node, Mapping):
         raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
     before = len(collector.diagnostics)
-    unit = node.get("multiple_of")
-    computed = {"multiple_of": parse_expression(unit)} if isinstance(unit, Scalar) and isinstance(unit.value, str) else {}
+    texts = {key: value for key in ("max", "multiple_of") if isinstance(value := node.get(key), Scalar) and isinstance(value.value, str)}
+    computed = {key: parse_expression(value) for key, value in texts.items()}
     found = validated(DimDecl, node, collector, {"span": key.span, **computed})
     if found is None or len(collector.diagnostics) > before:
         return None
@@ -103,11 +103,12 @@ def _nearest(dim: DimDecl, key: str) -> str:
 
 
 def _range_problem(name: str, dim: DimDecl) -> tuple[str, str]:
-    if dim.min > dim.max:
-        return f"the dim `{name}` has min {dim.min} above max {dim.max}", "min"
-    if not dim.min <= dim.opt <= dim.max:
-        return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {dim.max}", "opt"
+    most = dim.max if isinstance(dim.max, int) else max(dim.min, dim.opt)
+    if dim.min > most:
+        return f"the dim `{name}` has min {dim.min} above max {most}", "min"
+    if not dim.min <= dim.opt <= most:
+        return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {most}", "opt"
     for key, value in (("min", dim.min), ("opt", dim.opt), ("max", dim.max)):
-        if isinstance(dim.multiple_of, int) and value % dim.multiple_of and key in dim.model_fields_set:
+        if isinstance(dim.multiple_of, int) and isinstance(value, int) and value % dim.multiple_of and key in dim.model_fields_set:
             return f"the dim `{name}` is a multiple of {dim.multiple_of}, but its {key} is {value}", key
     return "", ""

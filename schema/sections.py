@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, InstanceOf, WithJsonSchema, model_validator
+from pydantic import Field, ValidatorFunctionWrapHandler, WithJsonSchema, WrapValidator, model_validator
 
 from lamina.schema.base import Located, Strict
 from lamina.schema.expressions import Expression
 
-Unit = Annotated[int, Field(ge=1)] | InstanceOf[Expression]
+
+def _expression_or(value: Any, number: ValidatorFunctionWrapHandler) -> int | Expression:
+    """A union would say of a wrong number, too, that it is no expression."""
+    return value if isinstance(value, Expression) else number(value)
+
+
+if TYPE_CHECKING:
+    Bound = int | Expression
+else:
+    Bound = Annotated[int, Field(ge=1), WrapValidator(_expression_or), WithJsonSchema({"type": ["integer", "string"]})]
 
 
 class DimDecl(Located):
-    """The range of a dynamic size, and what it is a multiple of: a number, or an expression over the config that narrows the range."""
+    """The range of a dynamic size, and what it is a multiple of; `max` and `multiple_of` may be expressions over the config."""
 
     min: int = Field(default=1, ge=0)
     opt: int = Field(default=0, ge=0)
-    max: int = Field(default=2**31 - 1, ge=1)
-    multiple_of: Annotated[Unit, WithJsonSchema({"type": ["integer", "string"], "default": 1})] = 1
+    max: Bound = 2**31 - 1
+    multiple_of: Bound = 1
 
     @model_validator(mode="before")
     @classmethod

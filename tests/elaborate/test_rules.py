@@ -354,3 +354,20 @@ outputs: {y: "float32[T // 2 ** levels * 2 ** levels, 8]"}
 """)
     found = elaborate(lamina.load(path, levels=levels)).dims["T"]
     assert (found.min, found.opt, found.max, found.multiple_of) == expected
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(64, (1, 32, 64)), (20, (1, 20, 20))])
+def test_a_largest_size_that_the_config_says_bounds_the_range(rows: int, expected: tuple[int, ...], tmp_path: Path) -> None:
+    """So that a table of as many rows may be cut to any length in it."""
+    path = tmp_path / "rule.yaml"
+    path.write_text("""\
+lamina: 1
+model: rule
+config: {rows: 2}
+inputs: {x: "float32[T, 8]"}
+dims: {T: {min: 1, opt: 32, max: rows}}
+body: ["x + parameter([rows, 8], name='table')[:T]"]
+outputs: {y: "float32[T, 8]"}
+""")
+    found = elaborate(lamina.load(path, rows=rows)).dims["T"]
+    assert (found.min, found.opt, found.max) == expected

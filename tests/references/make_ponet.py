@@ -23,7 +23,7 @@ from transformers.pytorch_utils import apply_chunking_to_forward
 
 FILE = "models/modeling_ponet.py"
 NAMES = ("segment_max", "get_token_type_mask", "get_win_max", "PoNetSelfAttention", "PoNetAttention", "PoNetLayer")
-LENGTHS = {"listops": 130, "image": 95, "pathfinder": 40, "retrieval": 64, "text": 50}  # not the tasks' own, for the size of the files
+LENGTHS = {"listops": 130, "image": 95, "pathfinder": 40, "retrieval": 64, "text": 50}  # shorter than the tasks', for the size of the files
 
 
 def scatter_max(source: torch.Tensor, index: torch.Tensor, dim: int) -> tuple[torch.Tensor, None]:
@@ -100,7 +100,7 @@ def main() -> None:
     for task, length in LENGTHS.items():
         model, vocabulary = arena(source, task)
         case = [points(1, length, vocabulary)]
-        write("sequence/ponet", task, model, case, run, reference=reference, variant=task, config={"length": length})
+        write("sequence/ponet", task, model, case, run, reference=reference, variant=task)
 
 
 if __name__ == "__main__":

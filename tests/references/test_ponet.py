@@ -18,8 +18,8 @@ SPEC = Path(__file__).parents[2] / "specs" / "sequence" / "ponet.yaml"
 @pytest.mark.parametrize("segments", [1, 3, 8])
 def test_equal_segments_are_those_ids(segments: int, tmp_path: Path) -> None:
     """From one compiled file each: fewer tokens than segments, a multiple, and a rest."""
-    equal = lamina.load(SPEC, "listops", small=True, length="T", segments=segments)
-    given = lamina.load(SPEC, "listops", small=True, length="T", segments="null")
+    equal = lamina.load(SPEC, "listops", small=True, segments=segments)
+    given = lamina.load(SPEC, "listops", small=True, segments="null")
     state = {p.name: fill(p.name, tuple(map(int, p.shape))) for p in elaborate(equal).graph.parameters()}
     save_file(state, tmp_path / "weights.safetensors")
     by_length, by_id = (

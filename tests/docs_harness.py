@@ -90,7 +90,8 @@ class Run:
     def snippet(self, snippet: Snippet) -> None:
         """Run one block. Raises AssertionError, or whatever the block raises."""
         kinds: dict[str, Callable[[Snippet], None]] = {
-            "yaml": self._yaml, "python": self._python, "text": self._text, "console": self._console, "sh": _sh, "json": _json, "mermaid": _mermaid,
+            "yaml": self._yaml, "python": self._python, "text": self._text, "console": self._console, "sh": _sh, "json": _json,
+            "mermaid": _mermaid,
         }  # fmt: skip
         assert snippet.kind in kinds, f"a block of kind {snippet.kind!r} is not run by anything"
         kinds[snippet.kind](snippet)

@@ -13,6 +13,7 @@ from zoo import SPECS, Case, files, model, variants
 import lamina
 from lamina.compiler.summary import parameter_count
 
+SESSIONS = (("model.onnx", "ORT_DISABLE_ALL"), ("model.ort.onnx", "ORT_ENABLE_ALL"))  # the small form is tried at every level
 pytestmark = pytest.mark.sweep
 each = pytest.mark.parametrize("case", [case for path in files() for case in variants(path)], ids=str)
 
@@ -31,7 +32,7 @@ def test_parameters(case: Case, record: Record) -> None:
 @each
 def test_onnx_runtime_agrees(case: Case, record: Record) -> None:
     with bundle(case) as folder:
-        worst = onnx_runtime(case, folder, ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"))
+        worst = onnx_runtime(case, folder, SESSIONS)
     record(case.path, case.variant, "onnxruntime", f"within {worst:.0e} of float64")
 
 

@@ -14,34 +14,27 @@ import lamina
 from lamina.compiler.summary import parameter_count
 
 SESSIONS = (("model.onnx", "ORT_DISABLE_ALL"), ("model.ort.onnx", "ORT_ENABLE_ALL"))  # the small form is tried at every level
-pytestmark = pytest.mark.sweep
-each = pytest.mark.parametrize("case", [case for path in files() for case in variants(path)], ids=str)
+CASES = [case for path in files() for case in variants(path)]
 
 
-@each
-def test_parameters(case: Case, record: Record) -> None:
+@pytest.mark.sweep
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_variant(case: Case, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is costly, the reference in float64, is computed once for all."""
+    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path))
+    record(case.path, case.variant, "parameters", _parameters(case))
+    record(case.path, case.variant, "torch", f"within {pytorch(case):.0e} of float64")
+    with bundle(case) as folder:
+        worst = onnx_runtime(case, folder, SESSIONS)
+    record(case.path, case.variant, "onnxruntime", f"within {worst:.0e} of float64")
+    record(case.path, case.variant, "tensorrt", f"builds whole with {tensorrt(case)}")
+
+
+def _parameters(case: Case) -> str:
+    """The number of parameters, what was published, and whose count it equals."""
     graph = model(case).graph
     assert all(isinstance(size, int) for p in graph.parameters() for size in p.shape)
     published = lamina.load(case.path).published.get(case.variant or "")
     stated = f", published {published.params}" if published and published.params else ""
     peers = {c.reference for c in references() if SPECS / f"{c.spec}.yaml" == case.path and c.variant == case.variant and c.whole}
-    stated += "".join(f", as {peer}" for peer in sorted(peers))
-    record(case.path, case.variant, "parameters", f"{parameter_count(graph)}{stated}")
-
-
-@each
-def test_onnx_runtime_agrees(case: Case, record: Record) -> None:
-    with bundle(case) as folder:
-        worst = onnx_runtime(case, folder, SESSIONS)
-    record(case.path, case.variant, "onnxruntime", f"within {worst:.0e} of float64")
-
-
-@each
-def test_pytorch_agrees(case: Case, record: Record) -> None:
-    record(case.path, case.variant, "torch", f"within {pytorch(case):.0e} of float64")
-
-
-@each
-def test_tensorrt_builds(case: Case, record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LAMINA_CACHE", str(tmp_path))
-    record(case.path, case.variant, "tensorrt", f"builds whole with {tensorrt(case)}")
+    return f"{parameter_count(graph)}{stated}" + "".join(f", as {peer}" for peer in sorted(peers))

@@ -156,4 +156,6 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {  # how many argume
     "log2": _on_number("log2", math.log2),
     "exp": _on_number("exp", math.exp),
     "log": _on_number("log", math.log),
+    "sin": _on_number("sin", math.sin),
+    "cos": _on_number("cos", math.cos),
 }

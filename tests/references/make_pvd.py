@@ -124,8 +124,8 @@ def main() -> None:
         write("field/pvd", name, model, points, run, reference=NAME, variant=kind, **given, **options)
 
     for kind in ("hash", "mlp", "vm", "tensors"):
-        # In float32 a point stands on the finest of 14 grids to 1e-4 of a cell.
-        tolerance = {"tolerance": 1e-4} if kind == "hash" else {}
+        # The kernel has a level's scale from exp2f: on the finest of 14 grids a point is up to 6e-4 of a cell off.
+        tolerance = {"tolerance": 3e-4} if kind == "hash" else {}
         case(kind, network.NeRFNetwork(model_type=kind, args=arguments()), sweep=True, **tolerance)
     encoder = network.get_encoder
 

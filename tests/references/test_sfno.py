@@ -6,30 +6,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from evidence import Record
 from fill import Draw, fill
-from safetensors.numpy import save_file
 
 import lamina
-from lamina.compiler.elaborate import elaborate
 
 SPEC = Path(__file__).parents[2] / "specs" / "operator" / "sfno.yaml"
-LATENT, STEPS = 8, 3
+LATENT = 10
 Array = np.ndarray[Any, Any]
 
 
-def test_twice_the_places_hold_every_other_one(tmp_path: Path) -> None:
-    """The period has latent + steps + 2 places, of which the last are given; the inverse transform divides by their number."""
-    many = 2 * (LATENT + STEPS + 2) - LATENT - 2
-    changes = []
+def change(variant: str, **config: str) -> Array:
+    """From the last step that is read to each that comes out, in all of which the transform divides by their number."""
+    layer = lamina.to_torch(lamina.load(SPEC, variant, small=True, modes="[4, 3, 2]", latent=LATENT, **config)).eval()
+    layer.load_state_dict({key: torch.from_numpy(fill(key, tuple(value.shape))) for key, value in layer.state_dict().items()})
     field = Draw((1, 64, 64, 10)).array("vorticity")
-    for count in (STEPS, many):
-        spec = lamina.load(SPEC, small=True, steps=count, latent=LATENT)
-        state = {p.name: fill(p.name, tuple(map(int, p.shape))) for p in elaborate(spec).graph.parameters()}
-        save_file(state, tmp_path / "weights.safetensors")
-        session = lamina.Session(lamina.compile(spec, tmp_path / f"of_{count}", weights=tmp_path / "weights.safetensors"))
-        prediction: Array = session(vorticity=field)["prediction"]
-        assert prediction.shape == (1, 64, 64, count)
-        changes.append(prediction - field[..., -1:])
-    few, more = changes
-    np.testing.assert_allclose(2 * more[..., -2 * STEPS :: 2], few, atol=1e-5 * np.abs(few).max() + 1e-6)
-    assert np.abs(few).max() > 0.1
+    with torch.no_grad():
+        prediction: Array = layer(torch.from_numpy(field)).numpy()
+    return (prediction - field[..., -1:]) * (LATENT + prediction.shape[-1] + 2)
+
+
+def test_fewer_steps_are_every_other_or_fourth_place(record: Record) -> None:
+    """The period has latent + steps + 2 places, of which the last are given: 52 for 40 steps, 26 for 14, 13 for 1."""
+    long = change("longer", steps="40")
+    assert long.shape == (1, 64, 64, 40)
+    for steps, apart in ((14, 2), (1, 4)):
+        found, wanted = long[..., -apart * steps :: apart], change("base", steps=str(steps))
+        error = np.abs(found - wanted).max() / np.abs(wanted).max()
+        assert found.shape == wanted.shape
+        assert error < 1e-5
+        assert np.abs(long[..., -1] - wanted[..., -1]).max() > 0.01 * np.abs(wanted).max()
+    record(SPEC, "longer", "parity", f"{error:.0e} of the one step that is checked against the authors' code, small")

@@ -40,7 +40,7 @@ def line(**settings: Any) -> nn.Module:
 def plane(modes: int, **settings: Any) -> nn.Module:
     from src.models.t1 import T1_2d
 
-    model: nn.Module = T1_2d(modes, modes, signal_resolution=(64, 64), act="gelu", **settings)
+    model: nn.Module = T1_2d(modes, modes, signal_resolution=(64, 64), **{"act": "gelu", **settings})
     return model
 
 
@@ -77,6 +77,8 @@ if __name__ == "__main__":
     points = [{"field": Draw((1, 1, size, size))} for size in (64, 75)]
     write("operator/t1_2d", "inverse_small", plane(**few), points, variant="navier_stokes_inverse", **ours, **common)
     write("operator/t1_2d", "spectrum_small", plane(**few, perform_inverse=False), points, variant="navier_stokes", **ours, **common)
+    all_modes = plane(**few, act="sin", residual=False, keep_high=True)
+    write("operator/t1_2d", "all_modes_small", all_modes, points, variant="all_modes", **ours, **common)
     published = {"modes": 24, "width": 48, "nlayers": 8, "perform_inverse": False}
     write(
         "operator/t1_2d", "navier_stokes", plane(**published), points, variant="navier_stokes", sweep=True, scales=scales(48, 24), **common

@@ -59,7 +59,7 @@ def case(name: str, variant: str, settings: dict[str, Any], batches: tuple[int, 
     points = [{"past": Draw((n, *shape), low=-3, high=5), "time": Draw((n, shape[0], 4), low=-0.5, high=0.5)} for n in batches]
     write(
         "series/timemixer", name, Model(config), points, run,
-        reference="the authors' code", variant=variant, own=never, unused=never, **how,
+        reference="the authors' code", variant=variant, unused=never, **how,
     )  # fmt: skip
 
 

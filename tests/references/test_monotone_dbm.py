@@ -46,6 +46,10 @@ class Layers:
         a = np.concatenate(columns, axis=1)
         return np.where(self.owners[:, None] == self.owners, 0, -(a.T @ a))
 
+    def bias(self, weights: dict[str, Array]) -> Array:
+        """Of each entry of the beliefs."""
+        return weights["bias"]
+
     def by_variable(self, log_q: Array) -> Array:
         """Softmax over the entries of each variable."""
         e = np.exp(log_q)
@@ -60,19 +64,78 @@ class Layers:
         return found
 
 
+# Of each connection of 8x8 pixels: the side of its grid, which is wide enough for every kernel over every pixel, and how the layers are
+# laid on it, by stride and padding.
+GRIDS: list[tuple[int, dict[int, tuple[int, int]]]] = [
+    (10, {0: (1, 2)}),
+    (6, {0: (2, 3), 1: (1, 2)}),
+    (4, {0: (4, 4), 1: (2, 3), 2: (1, 2)}),
+    (1, {2: (1, 0), 3: (1, 0)}),
+]
+
+
+class Images(Layers):
+    """Layers of 8x8, 4x4 and 2x2 places and the label: A is written out, entry by entry."""
+
+    def potentials(self, weights: dict[str, Array]) -> Array:
+        rows = []
+        for e, (grid, layers) in enumerate(GRIDS):
+            part = [np.zeros((0, 0))] * 4
+            outs = len(weights[f"kernels.{min(layers)}.weight.{e}"])
+            for layer in range(4):
+                part[layer] = np.zeros((outs, grid, grid, self.counts[layer] * self.states[layer]))
+                if layer in layers:
+                    self._lay(part[layer], self.limited(weights, layer)[e], layer, *layers[layer])
+            rows.append(np.concatenate(part, axis=3).reshape(outs * grid**2, -1))
+        a = np.concatenate(rows)
+        return np.where(self.owners[:, None] == self.owners, 0, -(a.T @ a))
+
+    def bias(self, weights: dict[str, Array]) -> Array:
+        images = [weights[f"bias.{layer}"][0] for layer in range(4)]
+        parts = [image.reshape(-1, k, *image.shape[1:]) for image, k in zip(images, self.states, strict=True)]
+        return np.concatenate([np.moveaxis(part, 1, -1).reshape(-1) for part in parts])
+
+    def limited(self, weights: dict[str, Array], layer: int) -> dict[int, Array]:
+        """The kernels of a layer by connection, so that no variable's column of A is longer than sqrt(0.9), wherever it stands."""
+        kernels = {e: weights[f"kernels.{layer}.weight.{e}"].copy() for e, (_, layers) in enumerate(GRIDS) if layer in layers}
+        states = self.states[layer]
+        for first in range(0, next(iter(kernels.values())).shape[1], states):
+            own = {e: (kernel[:, first : first + states] ** 2).sum((0, 1)) for e, kernel in kernels.items()}
+            length = np.sqrt(sum(square.max() if e == 3 else square.sum() for e, square in own.items()))
+            for kernel in kernels.values():
+                kernel[:, first : first + states] *= min(np.sqrt(0.9) / length, 1)
+        return kernels
+
+    def _lay(self, out: Array, kernel: Array, layer: int, stride: int, padding: int) -> None:
+        side, states = (8, 4, 2, 1)[layer], self.states[layer]
+        for y, x, dy, dx in np.ndindex(side, side, *kernel.shape[2:]):
+            (row, outside), (column, beside) = divmod(y + padding - dy, stride), divmod(x + padding - dx, stride)
+            if outside or beside or not (0 <= row < out.shape[1] and 0 <= column < out.shape[1]):
+                continue
+            for channel in range(kernel.shape[1]):
+                place = ((channel // states * side + y) * side + x) * states + channel % states
+                out[:, row, column, place] = kernel[:, channel, dy, dx]
+
+
 SHALLOW = Layers((6, 3, 1), (2, 2, 4), ((0, 1), (1, 2)))
+IMAGES = Images((64, 32, 8, 1), (2, 3, 3, 4), ())
 VARIANTS = {
     "shallow": SHALLOW,
     "started": SHALLOW,
     "deep": Layers((6, 3, 3, 1), (2, 2, 2, 4), ((0, 1), (1, 2), (2, 3))),
     "joint": Layers((6, 3, 1), (2, 2, 4), ((0, 1, 2),)),
+    "images": IMAGES,
+    "images_started": IMAGES,
 }
 
 
 def strong(variant: str) -> dict[str, Array]:
     """Weights whose potentials are about as large as they may be."""
     stored = lamina.to_torch(lamina.load(SPEC, variant=variant, small=True)).state_dict()
-    return {name: 2 * uniform(name, tuple(value.shape)) for name, value in stored.items()}
+    drawn = {name: 2 * uniform(name, tuple(value.shape)) for name, value in stored.items()}
+    for name in [name for name in drawn if name.startswith("kernels")]:  # alike everywhere, so that neighbours pull together
+        drawn[name] = np.abs(drawn[name]) * (1 - 2 * (np.arange(drawn[name].shape[1], dtype=np.float32) % 2))[:, None, None]
+    return drawn
 
 
 def session(folder: Path, variant: str, weights: dict[str, Array]) -> lamina.Session:
@@ -87,12 +150,12 @@ def asked(layers: Layers) -> dict[str, Array]:
     values = np.tile((np.arange(label + 1) * 5 % 7) % 2, (4, 1))
     values[:, label] = 3
     observed = np.zeros((4, label + 1), bool)
-    observed[1, :6] = observed[2, label] = observed[3, [0, 2, 7, label]] = True
+    observed[1, : layers.counts[0]] = observed[2, label] = observed[3, [0, 2, 7, label]] = True
     return {"values": values, "observed": observed}
 
 
 def started(request: dict[str, Array], variant: str, start: Array) -> dict[str, Array]:
-    return request | ({"start": start} if variant == "started" else {})
+    return request | ({"start": start} if variant.endswith("started") else {})
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -103,17 +166,18 @@ def test_beliefs_are_the_one_mean_field_of_what_is_observed(tmp_path: Path, reco
     assert np.abs(potentials).sum(1).max() > 2  # not a contraction by their mere size
     request = asked(layers)
     q = session(tmp_path, variant, weights)(**started(request, variant, np.zeros((4, size), np.float32)))["beliefs"].astype(np.float64)
-    wanted = layers.by_variable(q @ potentials + weights["bias"])
+    wanted = layers.by_variable(q @ potentials + layers.bias(weights))
     wanted = np.where(request["observed"][:, layers.owners], layers.one_hot(request["values"]), wanted)
     np.testing.assert_allclose(q, wanted, atol=1e-5)
     assert q[0].min() > 0.005  # the beliefs are not at a corner, where any potentials would do
     record(SPEC, variant, "parity", f"{np.abs(q - wanted).max():.0e} from the paper's fixed point, small")
 
 
-def test_the_start_does_not_matter(tmp_path: Path) -> None:
-    run = session(tmp_path, "started", strong("started"))
-    starts = [8 * uniform(f"start {i}", (4, 22)) for i in range(6)]
-    found = np.stack([run(**asked(SHALLOW), start=start)["beliefs"] for start in starts])
+@pytest.mark.parametrize("variant", ["started", "images_started"])
+def test_the_start_does_not_matter(tmp_path: Path, variant: str) -> None:
+    layers, run = VARIANTS[variant], session(tmp_path, variant, strong(variant))
+    starts = [8 * uniform(f"start {i}", (4, len(layers.owners))) for i in range(6)]
+    found = np.stack([run(**asked(layers), start=start)["beliefs"] for start in starts])
     assert np.ptp(found, axis=0).max() < 1e-5
 
 

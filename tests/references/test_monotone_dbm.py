@@ -91,7 +91,7 @@ class Images(Layers):
         return np.where(self.owners[:, None] == self.owners, 0, -(a.T @ a))
 
     def bias(self, weights: dict[str, Array]) -> Array:
-        images = [weights[f"bias.{layer}"][0] for layer in range(4)]
+        images = [weights[f"bias.{layer}"] for layer in range(4)]
         parts = [image.reshape(-1, k, *image.shape[1:]) for image, k in zip(images, self.states, strict=True)]
         return np.concatenate([np.moveaxis(part, 1, -1).reshape(-1) for part in parts])
 

@@ -48,10 +48,12 @@ def _used(text: str, blocks: Mapping[str, str]) -> set[str]:
 
 
 def status(spec: ModelSpec) -> dict[str, Checks] | None:
-    """By variant (`""` where there are none), each check with the figure it showed; None when there is no evidence of this very text."""
+    """By variant (`""` where there are none), each check with the figure it showed; None when what is known is of another text."""
     file = evidence_file(spec)
-    entry = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    if entry.get("sha256") != digest(spec):
+    if not file.is_file():
+        return {}
+    entry = json.loads(file.read_text(encoding="utf-8"))
+    if entry["sha256"] != digest(spec):
         return None
     found: dict[str, Checks] = entry["variants"]
     return found

@@ -14,4 +14,4 @@ class Hardshrink(Unary):
     examples = (Example({}, ["float32[b, 8]"]), Example({"threshold": 1.0}, ["float32[b, 3, h, w]"]))
 
     def define(self, g: Builder, x: Value) -> Value:
-        return g("Shrink", x, lambd=self.threshold, bias=0.0)
+        return g("Where", g("Greater", g("Abs", x), g.scalar(self.threshold, x)), x, g.scalar(0, x))

@@ -17,4 +17,4 @@ class Softshrink(Unary):
     examples = (Example({}, ["float32[b, 8]"]), Example({"threshold": 0.01}, ["float32[b, 3, h, w]"]))
 
     def define(self, g: Builder, x: Value) -> Value:
-        return g("Shrink", x, lambd=self.threshold, bias=self.threshold)
+        return g("Sub", x, g("Clip", x, g.scalar(-self.threshold, x), g.scalar(self.threshold, x)))

@@ -43,7 +43,7 @@ def _status(spec: ModelSpec) -> Iterator[list[str]]:
     found = status(spec)
     for variant in spec.variants or [""]:
         shown = (found or {}).get(variant, {})
-        missing = "not shown" if found else "changed since it was last tested"
+        missing = "changed since it was last tested" if found is None else "not shown"
         yield [f"{spec.path.stem} {variant}".strip(), *(shown.get(check, missing) for check in CHECKS)]
 
 

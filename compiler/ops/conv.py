@@ -39,6 +39,7 @@ class Conv(Op):
         Example({"out": 6, "kernel": [3, 5], "padding": [1, 2], "groups": 3, "bias": False}, ["float32[b, 3, h, w]"]),
         Example({"out": 4, "kernel": 4, "padding": "same"}, ["float32[b, 3, h, w]"]),
         Example({"out": 4, "kernel": 3, "padding": "same", "stride": 2}, ["float32[b, 3, h, w]"]),
+        Example({"out": 4, "kernel": 5, "padding": "same", "stride": 2}, ["float32[b, 3, h, t]"]),
         Example({"out": 4, "kernel": 3, "padding": [2, 0], "dilation": 1}, ["float32[b, 3, t]"]),
         Example({"out": 4, "kernel": 2, "padding": "valid"}, ["float32[b, 2, 4, h, w]"]),
         Example({"out": 4, "kernel": 3, "padding": 2, "dilation": 2, "padding_mode": "reflect"}, ["float32[b, 4, h, w]"]),
@@ -68,7 +69,8 @@ class Conv(Op):
         return need_fixed(x.shape[1], f"the number of channels, dim 1 of {x},")
 
     def _window(self, x: Any) -> Window:
-        return window(x, self.kernel, self.stride, self.padding, self.dilation)
+        automatic = self.padding_mode == "zeros"
+        return window(x, self.kernel, self.stride, self.padding, self.dilation, automatic=automatic)
 
     def define(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Value:
         found, zeros = self._window(x), self.padding_mode == "zeros"

@@ -16,12 +16,33 @@ def linear(x, weight, bias=None, *, out):
     return F.linear(x, weight, bias)
 
 
+def around(x, kernel, stride):
+    """TensorFlow's SAME for square windows, as torch.nn.functional.pad takes it."""
+    totals = [max((-(-s // stride) - 1) * stride + kernel - s, 0) for s in x.shape[2:]]
+    return [side for t in reversed(totals) for side in (t // 2, t - t // 2)]
+
+
+def avg_pool(x, kernel, stride=None, padding=0, **arguments):
+    """What is padded counts or not: then the mean is of what the ones under the window say is there."""
+    pool = AVG_POOL[x.ndim]
+    if padding != "same":
+        return pool(x, kernel, stride, padding, **arguments)
+    pads = around(x, kernel, stride)
+    means = pool(F.pad(x, pads), kernel, stride)
+    return means if arguments["count_include_pad"] else means / pool(F.pad(torch.ones_like(x), pads), kernel, stride)
+
+
+def max_pool(x, kernel, stride=None, padding=0, **arguments):
+    if padding == "same":
+        x, padding = F.pad(x, around(x, kernel, stride), value=-torch.inf), 0
+    return MAX_POOL[x.ndim](x, kernel, stride, padding, **arguments)
+
+
 def conv(x, weight, bias=None, *, out, kernel, stride, padding, dilation, groups, padding_mode):
     """Convolution as torch.nn.ConvNd does it: an explicit pad unless PyTorch's own padding says the same."""
     n = x.ndim - 2
     if padding == "same":  # TensorFlow's rule, from the sizes of the case at hand; with stride 1 it is PyTorch's
-        totals = [max((-(-s // stride) - 1) * stride + kernel - s, 0) for s in x.shape[2:]]
-        pads = [side for t in reversed(totals) for side in (t // 2, t - t // 2)]
+        pads = around(x, kernel, stride)
     elif isinstance(padding, list) and len(padding) == 2 * n:
         pads = [side for i in reversed(range(n)) for side in (padding[i], padding[n + i])]
     else:
@@ -102,8 +123,8 @@ REFERENCES = {
     "conv": conv,
     "conv_transpose": conv_transpose,
     "unfold": lambda x, kernel, **arguments: F.unfold(x, kernel, **arguments),
-    "avg_pool": lambda x, **arguments: AVG_POOL[x.ndim](x, arguments.pop("kernel"), **arguments),
-    "max_pool": lambda x, **arguments: MAX_POOL[x.ndim](x, arguments.pop("kernel"), **arguments),
+    "avg_pool": avg_pool,
+    "max_pool": max_pool,
     "adaptive_avg_pool": lambda x, out: ADAPTIVE[x.ndim](x, out),
     "interpolate": interpolate,
     "grid_sample": grid_sample,
@@ -114,6 +135,7 @@ REFERENCES = {
     "batch_norm": lambda x, running_mean, running_var, weight=None, bias=None, *, eps, momentum, affine: F.batch_norm(
         x, running_mean, running_var, weight, bias, eps=eps
     ),
+    "running_var": lambda x, weight, *, momentum: weight.reshape(1, -1, *[1] * (x.ndim - 2)),
     "local_response_norm": F.local_response_norm,
     "layer_scale": lambda x, weight, *, init, dim: (x.movedim(dim, -1) * weight).movedim(-1, dim),
     "dropout": lambda x, p: F.dropout(x, p, training=False),

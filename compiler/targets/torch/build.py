@@ -87,7 +87,7 @@ class _Emitter:
         """Add the calls that compute one node's outputs."""
         if node.body is not None:
             self._emit_loop(node, node.body)
-        elif node.domain == "torch":
+        elif node.domain == "torch" and registry.find(f"torch.{node.op_type}") is None:
             self._emit_torch(node)
         elif node.op_type == "Constant":
             self.constants[node.outputs[0]] = _constant_of(node)
@@ -219,7 +219,7 @@ class _Emitter:
             self.tensors[value] = self.call(operator.getitem, result, i) if several else result
 
     def _find(self, node: Node) -> Lowering:
-        lowering = registry.find(node.op_type) if node.domain == STANDARD else None
+        lowering = registry.find(f"{node.domain}.{node.op_type}".lstrip("."))
         if lowering is None:
             name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
             raise _unsupported(node, f"the PyTorch target has no lowering for the operator {name}")

@@ -1,7 +1,8 @@
 """How operators find their lowering.
 
-A lowering is one function under `lowerings/`. Its positional parameters are the operator's inputs, its keyword-only
-parameters are the attributes, with ONNX's defaults. The annotations say how a value is handed over:
+A lowering is one function under `lowerings/`, under the operator's name; `torch.NAME` is what `Builder.torch` calls where PyTorch has
+no such function. Its positional parameters are the operator's inputs, its keyword-only parameters are the attributes, with ONNX's
+defaults. The annotations say how a value is handed over:
 
 * `Tensor`         the tensor.
 * `Ints`           sizes, axes, pads: a tuple of integers (SymInts under torch.compile and torch.export), so that shape
@@ -102,7 +103,7 @@ def direct(functions: Mapping[str, Callable[..., Any]], inputs: int = 1) -> None
 
 
 def find(name: str) -> Lowering | None:
-    """The lowering of a standard operator, or None."""
+    """The lowering of an operator, or None."""
     return known().get(name)
 
 

@@ -35,6 +35,17 @@ def batch_normalization(
     return y, mean * momentum + now_mean * (1 - momentum), var * momentum + now_var * (1 - momentum)
 
 
+@lowering("torch.running_variance")
+def running_variance(x: Tensor, running: Tensor, *, momentum: float, training: bool) -> Tensor:
+    """The batch's variance in train mode, where `running` moves in place towards its unbiased form; `running` itself otherwise."""
+    if not training:
+        return running
+    variance, count = x.var((0, *range(2, x.dim())), unbiased=False), x.numel() // x.shape[1]
+    with torch.no_grad():
+        running.lerp_(variance * (count / max(count - 1, 1)), momentum)
+    return variance
+
+
 @lowering("InstanceNormalization")
 def instance_normalization(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     return F.instance_norm(x, None, None, scale, bias, True, 0.0, epsilon)

@@ -15,8 +15,10 @@ import timm
 import torch
 from fill import Draw, Scale
 from making import Tensors, write
+from timm.layers import EvoNorm2dS0
 from timm.models.metaformer import GroupNorm1, MetaFormer
 from timm.models.mlp_mixer import MlpMixer
+from timm.models.nasnet import NASNetALarge
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,41 @@ def small(spec: str, variant: str, model: str | Callable[..., torch.nn.Module], 
     return Model(spec, variant, model, {"num_classes": 10, **options}, **more)
 
 
+def short_inception_v4() -> torch.nn.Module:
+    """One cell of each kind, which timm has no option for."""
+    model = timm.create_model("inception_v4", num_classes=10)
+    model.features = torch.nn.Sequential(*(model.features[i] for i in (0, 1, 2, 3, 4, 5, 6, 10, 11, 18, 19)))
+    return model
+
+
+def short_inception_resnet_v2() -> torch.nn.Module:
+    """One cell of each kind, and the last."""
+    model = timm.create_model("inception_resnet_v2", num_classes=10)
+    model.repeat, model.repeat_1, model.repeat_2 = model.repeat[:1], model.repeat_1[:1], model.repeat_2[:1]
+    return model
+
+
+class NasnetMobile(NASNetALarge):
+    """timm's cells as the paper's small network has them: four to a stage, and after a reduction its own two last cells are read."""
+
+    def __init__(self) -> None:
+        super().__init__(stem_size=32, num_features=1056)
+        for i in (4, 5, 10, 11, 16, 17):
+            delattr(self, f"cell_{i}")
+
+    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+        start = self.conv0(x)
+        before = self.cell_stem_0(start)
+        x = self.cell_stem_1(start, before)
+        for name in (*self._cells(0), "reduction_cell_0", *self._cells(6), "reduction_cell_1", *self._cells(12)):
+            before, x = x, getattr(self, name)(x, before)
+        return self.act(x)
+
+    @staticmethod
+    def _cells(first: int) -> list[str]:
+        return [f"cell_{i}" for i in range(first, first + 4)]
+
+
 INERT_POOL = {"inert": ("*norm1.bias",)}  # pool(x + c) - (x + c) is pool(x) - x
 INERT_TOKENS = {"inert": ("*mlp_tokens.fc2.bias",)}  # a layer norm takes out what a token's channels share
 FIXED = {"sizes": ((224, 224), (224, 224))}
@@ -61,10 +98,17 @@ POOLFORMER = partial(
 )  # fmt: skip
 SLIM = {"stage_conv_chs": [64, 80, 96, 112], "stage_out_chs": [128, 256, 384, 512], "block_per_stage": [1, 1, 1, 1]}  # the authors'
 OSA = {
-    "stem_chs": [8, 8, 8], "stage_conv_chs": [4, 6, 8, 10], "stage_out_chs": [8, 12, 16, 20], "layer_per_block": 3,
+    "stem_chs": [8, 8, 8], "stage_conv_chs": [8] * 4, "stage_out_chs": [16] * 4, "layer_per_block": 2,
     "block_per_stage": [1, 1, 2, 1],
 }  # fmt: skip
+EITHER = (Scale("*.running_var", 0.5, 0.2), Scale("*.v", 2.0, 0.5))  # so that now the batch's deviation is the larger, now the image's
 ODD = {"sizes": ((64, 64), (71, 85))}
+LIVELY = (Scale("*.bn.weight", 1.5, 0.3), Scale("*.bn.bias", 0.0, 0.4))  # what the activations take away
+INCEPTION = {"sizes": ((299, 299), (203, 236)), "scales": LIVELY}
+SHORT = {"sizes": ((107, 107), (120, 107))}
+CALM = (Scale("*.bn3.weight", 0.3, 0.1),)  # else 139 units in a row make of a rounding error what they make of a signal
+RS = {"layers": [1, 2, 1, 1], "channels": [8, 16, 32, 64], "stem_width": 4}
+LIVELY_BN = (Scale("*bn*.weight", 1.2, 0.25), Scale("*bn*.bias", 0.0, 1.5))
 
 MODELS = (
     *(Model("vision/poolformer", v, f"poolformer_{v}", **INERT_POOL) for v in ("s12", "s24", "s36", "m36", "m48")),
@@ -80,13 +124,48 @@ MODELS = (
         small("vision/resnet", f"r{n}", f"resnet{n}", {"layers": [1] * 4}, small=False, config={"depths": [1] * 4, "classes": 10})
         for n in (18, 50)  # timm fixes the stem's width
     ),
+    *(
+        Model("vision/resnet_rs", str(n), f"resnetrs{n}", sizes=((size, size), (96, 121)), scales=CALM if n == 420 else ())
+        for n, size in ((50, 160), (101, 192), (152, 256), (200, 256), (270, 256), (350, 288), (420, 160))
+    ),
+    small("vision/resnet_rs", "50", "resnetrs50", RS, sizes=((64, 64), (71, 90))),
+    Model("vision/nasnet", "mobile", NasnetMobile, sizes=((224, 224), (96, 121)), scales=LIVELY_BN),
+    Model("vision/nasnet", "large", "nasnetalarge", sizes=((331, 331), (96, 121)), scales=LIVELY_BN),
+    Model(
+        "vision/nasnet",
+        "large",
+        "nasnetalarge",
+        {"num_features": 192, "stem_size": 8, "num_classes": 10},
+        config={"filters": 8, "stem": 8, "classes": 10},
+        name="narrow",
+        sizes=((64, 64), (83, 90)),
+        scales=LIVELY_BN,
+    ),
+    Model("vision/inception_v4", "v4", "inception_v4", **INCEPTION),
+    Model("vision/inception_resnet_v2", "v2", "inception_resnet_v2", **INCEPTION),
+    *(
+        Model(f"vision/inception_{name}", name[-2:], build, config={"depths": depths, "classes": 10}, name="short", scales=LIVELY, **SHORT)
+        for name, build, depths in (("v4", short_inception_v4, [1, 1, 1]), ("resnet_v2", short_inception_resnet_v2, [1, 1, 2]))
+    ),
     Model("vision/vovnet", "27-slim", "vovnet39a", SLIM),
     *(Model("vision/vovnet", n, f"vovnet{n}a") for n in ("39", "57")),
     *(
-        small("vision/vovnet", "39", "vovnet39a", OSA | options, config=config, name=name, features=True, **ODD)
+        small(
+            "vision/vovnet",
+            "39",
+            "vovnet39a",
+            OSA | options,
+            config=config,
+            name=name,
+            features="norm" not in config,
+            scales=EITHER if "norm" in config else (),
+            **ODD,
+        )
         for name, options, config in (
             ("39-small", {}, {}),
             ("shortcut", {"residual": True}, {"shortcut": True}),
+            ("evonorm_b0", {"norm_layer": "evonormb0"}, {"norm": "evonorm_b0", "act": "identity"}),
+            ("evonorm_s0", {"norm_layer": partial(EvoNorm2dS0, groups=8)}, {"norm": "evonorm_s0(groups=8)", "act": "identity"}),
         )
     ),
 )

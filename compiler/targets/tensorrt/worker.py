@@ -18,7 +18,8 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -39,7 +40,8 @@ def main() -> None:
         answer: dict[str, Any] = {"lacking": str(error)}
     else:
         try:
-            answer = Job(trt, request, lines).answer()
+            seen = _beside_the_model(request)
+            answer = _on_a_fresh_heap(lambda: Job(trt, seen, lines).answer())
         except OSError as error:
             answer = {"broken": error.strerror or str(error)}
     _send(lines, answer)
@@ -136,6 +138,7 @@ def _settle_addresses() -> None:
     """Start again without random addresses, where that is allowed.
 
     The library numbers its variables in an order that follows from addresses, so that one engine in three would differ in a few bytes.
+    What lies at an address also follows from what was freed before: see `_on_a_fresh_heap`.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -144,6 +147,22 @@ def _settle_addresses() -> None:
     now = personality(_PERSONALITY_UNCHANGED)
     if now >= 0 and not now & _ADDR_NO_RANDOMIZE and personality(now | _ADDR_NO_RANDOMIZE) >= 0:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _beside_the_model(request: dict[str, Any]) -> dict[str, Any]:
+    """The request seen from the model's folder: the library keeps the model's path, whose length must be the same everywhere."""
+    model, engine = Path(request["onnx"]).absolute(), request["engine"] and str(Path(request["engine"]).absolute())
+    os.chdir(model.parent)
+    return {**request, "onnx": model.name, "engine": engine}
+
+
+def _on_a_fresh_heap(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Run it in a thread, which the C library gives a heap of its own.
+
+    The main thread's has holes whose places follow from the environment and from the lengths of paths.
+    """
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(task).result()
 
 
 def _replace(graph: Any, node: Any) -> bool:

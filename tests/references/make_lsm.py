@@ -20,6 +20,8 @@ NAME = "LSM d5a0b40"
 SCALES = [
     Scale("*.latent", 0, 1), Scale("process?.weights", 0, 0.5), Scale("fftproject_in.weights?", 0, 0.02),
     Scale("fftproject_out.weights?", 0, 0.02),
+    Scale("fc0.bias", 0, 1),
+    Scale("iphi.fc4.weight", 0, 0.02),  # points move by a tenth: were it more, float32 would lose digits of the highest phases
 ]  # fmt: skip
 
 

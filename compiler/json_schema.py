@@ -94,7 +94,9 @@ def _model(model: type[Any], definitions: Json) -> Json:
 
 def _config() -> Json:
     plain = {"type": ["number", "string", "boolean"]}
-    return {"anyOf": [plain, {"type": "array", "items": _CONFIG}], "description": "A value, or a declaration such as `float = 4`."}
+    in_place = {"type": "object", "required": ["type", "default"], "properties": {"type": _TEXT, "default": _FLOW}}
+    forms = [plain, {"type": "array", "items": _CONFIG}, {**in_place, "additionalProperties": False}]
+    return {"anyOf": forms, "description": "A value, or a declaration such as `float = 4`."}
 
 
 def _flow() -> Json:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from lamina.schema.diagnostics import Collector
+from lamina.schema.dims import DTYPES
 from lamina.schema.spec import File, ModelSpec
 from lamina.schema.tree import Mapping, Node, Scalar, Sequence
-from lamina.schema.types import is_declaration
+from lamina.schema.types import TypeDecl, default_in_place, is_declaration, parse_type
 from lamina.schema.yaml_text import parse
 
 _CHOICES = ("variants", "small", "published")  # what chose the config, and figures that are listed by variant
@@ -65,17 +66,21 @@ def _tree(text: str) -> Mapping:
 
 def _overridden(declared: Node, value: Node) -> str:
     """The value in the place of the default, with the declared type kept."""
-    if isinstance(declared, Scalar) and is_declaration(declared.text):
-        return json.dumps(f"{declared.text.partition('=')[0].strip()} = {_expression(value)}", ensure_ascii=False)
+    kind = parse_type(declared) if isinstance(declared, Scalar) and is_declaration(declared.text) else default_in_place(declared)
+    if kind and kind.blocks and not isinstance(value, Scalar):
+        return f'{{type: "{kind}", default: {_flow(value)}}}'
+    if kind:
+        return json.dumps(f"{kind} = {_expression(value, kind)}", ensure_ascii=False)
     return _flow(value)
 
 
-def _expression(node: Node) -> str:
-    """The value as an expression of the language."""
-    if isinstance(node, Sequence):
-        return "[" + ", ".join(_expression(i) for i in node.items) + "]"
+def _expression(node: Node, kind: TypeDecl) -> str:
+    """The value as an expression of the language, in which a text where a text is due is quoted."""
+    if isinstance(node, Sequence) and kind.item:
+        return "[" + ", ".join(_expression(i, kind.item) for i in node.items) + "]"
     assert isinstance(node, Scalar)
-    return node.text or "null"
+    literal = kind.choices or (DTYPES if kind.kind == "dtype" else [node.text] if kind.kind == "str" else [])
+    return repr(node.text) if node.text in literal and isinstance(node.value, str) else node.text or "null"
 
 
 def _flow(node: Node) -> str:

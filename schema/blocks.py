@@ -9,7 +9,7 @@ from lamina.schema.root import check_keys
 from lamina.schema.spec import Argument, Block
 from lamina.schema.structures import modules
 from lamina.schema.tree import Mapping, Node, Scalar, Sequence
-from lamina.schema.types import literal_type, parse_type
+from lamina.schema.types import default_in_place, literal_type, parse_type
 
 _KEYS = ("summary", "args", "inputs", "state", "modules", "body", "result")
 
@@ -48,7 +48,7 @@ def _block(reading: Reading, key: Scalar, node: Mapping) -> Block:
 def _argument(key: Scalar, node: Node) -> Argument:
     if isinstance(node, Scalar) and isinstance(node.value, str):
         return Argument(span=key.span, name=key.text, type=parse_type(node))
-    return Argument(span=key.span, name=key.text, type=literal_type(node))
+    return Argument(span=key.span, name=key.text, type=default_in_place(node) or literal_type(node))
 
 
 def _inputs(node: Node) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -12,7 +12,7 @@ from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import formula, need, scalar
 from lamina.schema.sections import DimDecl
 from lamina.schema.tree import Mapping, Node, Scalar
-from lamina.schema.types import is_declaration, literal_type, parse_type
+from lamina.schema.types import default_in_place, is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated
 from lamina.schema.yaml_text import parse
 
@@ -50,7 +50,7 @@ def port_decl(key: Scalar, node: Node) -> s.TensorDecl:
 def config_entry(key: Scalar, node: Node) -> s.ConfigEntry:
     """A type with a default, or a literal default. Raises Fault."""
     declares = isinstance(node, Scalar) and isinstance(node.value, str) and is_declaration(node.text)
-    declared = parse_type(node) if declares and isinstance(node, Scalar) else literal_type(node)
+    declared = parse_type(node) if declares and isinstance(node, Scalar) else default_in_place(node) or literal_type(node)
     return s.ConfigEntry(span=key.span, name=key.text, type=declared)
 
 
@@ -83,7 +83,7 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
     if not isinstance(node, Mapping):
         raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
     before = len(collector.diagnostics)
-    texts = {key: value for key in ("max", "multiple_of") if isinstance(value := node.get(key), Scalar) and isinstance(value.value, str)}
+    texts = {k.text: v for k, v in node if k.text in DimDecl.model_fields and isinstance(v, Scalar) and isinstance(v.value, str)}
     computed = {key: parse_expression(value) for key, value in texts.items()}
     found = validated(DimDecl, node, collector, {"span": key.span, **computed})
     if found is None or len(collector.diagnostics) > before:
@@ -103,12 +103,14 @@ def _nearest(dim: DimDecl, key: str) -> str:
 
 
 def _range_problem(name: str, dim: DimDecl) -> tuple[str, str]:
-    most = dim.max if isinstance(dim.max, int) else max(dim.min, dim.opt)
-    if dim.min > most:
-        return f"the dim `{name}` has min {dim.min} above max {most}", "min"
-    if not dim.min <= dim.opt <= most:
-        return f"the dim `{name}` has opt {dim.opt} outside {dim.min} to {most}", "opt"
-    for key, value in (("min", dim.min), ("opt", dim.opt), ("max", dim.max)):
-        if isinstance(dim.multiple_of, int) and isinstance(value, int) and value % dim.multiple_of and key in dim.model_fields_set:
+    """What is wrong with those of its values that are numbers, and the key to change."""
+    known = {key: value for key in ("min", "opt", "max") if isinstance(value := getattr(dim, key), int)}
+    low, most = known.get("min", 0), known.get("max", max(known.values(), default=0))
+    if low > most:
+        return f"the dim `{name}` has min {low} above max {most}", "min"
+    if not low <= known.get("opt", low) <= most:
+        return f"the dim `{name}` has opt {known['opt']} outside {low} to {most}", "opt"
+    for key, value in known.items():
+        if isinstance(dim.multiple_of, int) and value % dim.multiple_of and key in dim.model_fields_set:
             return f"the dim `{name}` is a multiple of {dim.multiple_of}, but its {key} is {value}", key
     return "", ""

@@ -17,17 +17,25 @@ def _expression_or(value: Any, number: ValidatorFunctionWrapHandler) -> int | Ex
 
 if TYPE_CHECKING:
     Bound = int | Expression
+    Positive = int | Expression
 else:
-    Bound = Annotated[int, Field(ge=1), WrapValidator(_expression_or), WithJsonSchema({"type": ["integer", "string"]})]
+    _OR_TEXT = WrapValidator(_expression_or), WithJsonSchema({"type": ["integer", "string"]})
+    Bound = Annotated[int, Field(ge=0), *_OR_TEXT]
+    Positive = Annotated[int, Field(ge=1), *_OR_TEXT]
 
 
 class DimDecl(Located):
-    """The range of a dynamic size, and what it is a multiple of; `max` and `multiple_of` may be expressions over the config."""
+    """The range of a dynamic size, and what it is a multiple of: numbers, or expressions over the config."""
 
-    min: int = Field(default=1, ge=0)
-    opt: int = Field(default=0, ge=0)
-    max: Bound = 2**31 - 1
-    multiple_of: Bound = 1
+    min: Bound = 1
+    opt: Bound = 0
+    max: Positive = 2**31 - 1
+    multiple_of: Positive = 1
+
+    @property
+    def expressions(self) -> tuple[Expression, ...]:
+        """Those of its values that follow the config."""
+        return tuple(v for v in (self.multiple_of, self.max, self.min, self.opt) if isinstance(v, Expression))
 
     @model_validator(mode="before")
     @classmethod

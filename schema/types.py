@@ -1,30 +1,36 @@
-"""Types of config values and block arguments, as users write them: `int`, `list[block]`, `float = 4`, `int | None = None`."""
+"""Types of config values and block arguments, as users write them: `int`, `list[block]`, `float = 4`, `int | None = None`, `'a' | 'b'`."""
 
 from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lamina.schema.diagnostics import Fault, did_you_mean
 from lamina.schema.expressions import NOT_PYTHON, Expression, parse_expression, parse_python
-from lamina.schema.tree import Node, Scalar, Sequence
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 
 KINDS = ("int", "float", "bool", "str", "size", "dtype", "block", "list")
-_DECLARATION = re.compile(r"\s*(int|float|bool|str|size|dtype|block|list)\b[^=]*=(?!=)")
+_DECLARATION = re.compile(r"\s*((int|float|bool|str|size|dtype|block|list)\b|'\w+'\s*\|)[^=]*=(?!=)")
 
 
 @dataclass(frozen=True, slots=True)
 class TypeDecl:
-    """A type, and the default as an expression (declared) or as raw YAML (a literal)."""
+    """A type, and the default as an expression (declared) or as raw YAML (a literal). A `str` with `choices` is one of these texts."""
 
     kind: str
     item: TypeDecl | None = None
     optional: bool = False
     default: Expression | Node | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it is a block, or a list of blocks."""
+        return self.kind == "block" or (self.item is not None and self.item.blocks)
 
     def __str__(self) -> str:
-        text = f"list[{self.item}]" if self.item else self.kind
+        text = " | ".join(map(repr, self.choices)) or (f"list[{self.item}]" if self.item else self.kind)
         return f"{text} | None" if self.optional else text
 
 
@@ -39,8 +45,17 @@ def parse_type(source: Scalar) -> TypeDecl:
     expression = parse_type_expression(left, source)
     if not equals:
         return expression
-    default = parse_expression(source, len(left) + 1)
-    return TypeDecl(expression.kind, expression.item, expression.optional, default)
+    return replace(expression, default=parse_expression(source, len(left) + 1))
+
+
+def default_in_place(node: Node) -> TypeDecl | None:
+    """`{type: block, default: [steps]}`: a default that is no expression. None for any other node. Raises Fault."""
+    if not isinstance(node, Mapping) or {key.text for key, _ in node} != {"type", "default"}:
+        return None
+    kind = node.get("type")
+    if not isinstance(kind, Scalar) or not (declared := parse_type_expression(kind.text, kind)).blocks:
+        raise Fault("type", "only a block's default is written in place", node.span, 'declare others in one text, such as "int = 3"')
+    return replace(declared, default=node.get("default"))
 
 
 def parse_type_expression(text: str, source: Scalar) -> TypeDecl:
@@ -85,12 +100,18 @@ def _build(tree: ast.expr, text: str, source: Scalar) -> TypeDecl:
         return TypeDecl(tree.id)
     if isinstance(tree, ast.Subscript) and isinstance(tree.value, ast.Name) and tree.value.id == "list":
         return TypeDecl("list", _build(tree.slice, text, source))
-    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr) and isinstance(tree.right, ast.Constant) and tree.right.value is None:
-        inner = _build(tree.left, text, source)
-        return TypeDecl(inner.kind, inner.item, True)
+    if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
+        return TypeDecl("str", choices=(tree.value,))
+    if isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.BitOr):
+        left = _build(tree.left, text, source)
+        if isinstance(tree.right, ast.Constant) and tree.right.value is None:
+            return replace(left, optional=True)
+        right = _build(tree.right, text, source)
+        if left.choices and right.choices:
+            return replace(left, choices=left.choices + right.choices)
     raise _unknown(text, source)
 
 
 def _unknown(text: str, source: Scalar) -> Fault:
-    hint = did_you_mean(text, KINDS) or "types are int, float, bool, str, size, dtype, block, list[T], and T | None"
+    hint = did_you_mean(text, KINDS) or "types are int, float, bool, str, size, dtype, block, 'one' | 'other', list[T], and T | None"
     return Fault("type", f"`{text}` is not a type", source.span, hint)

@@ -7,6 +7,7 @@ from typing import Any
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.convert import convert
 from lamina.compiler.elaborate.defaults import default
+from lamina.compiler.elaborate.dims import computed_dims
 from lamina.compiler.elaborate.resolve import resolve
 from lamina.compiler.elaborate.values import UNKNOWN, Frame, Given
 from lamina.compiler.elaborate.wants import want_of_type
@@ -15,16 +16,19 @@ from lamina.schema.spec import ConfigEntry, Override
 
 
 def read_config(context: Context, frame: Frame) -> dict[str, Any]:
-    """Every entry's value, in order: each sees those above it. What is wrong is reported, and unknown from then on."""
+    """Every entry's value, in order: each sees those above it, and the dims that follow from them. What is wrong is reported, and
+    unknown from then on."""
     spec, config = context.spec, {}
     overrides = {o.name: o for o in (*spec.variants.get(spec.variant or "", ()), *spec.overrides)}
     for index, entry in enumerate(spec.config):
         context.later = {e.name for e in spec.config[index:]}
+        computed_dims(context, frame)
         value = context.guard(lambda e=entry: _entry(context, e, overrides.get(e.name), frame), entry.span)  # type: ignore[misc]
         context.globals[entry.name] = UNKNOWN if value is None and not entry.type.optional else value
         config[entry.name] = value
         _other_variants(context, entry, frame)
     context.later = set()
+    computed_dims(context, frame)
     return config
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from lamina.compiler.elaborate.values import CALLEES
 from lamina.compiler.elaborate.words import declared as type_words
 from lamina.compiler.elaborate.words import shown
-from lamina.schema.diagnostics import Fault, Span
+from lamina.schema.diagnostics import Fault, Span, did_you_mean
 from lamina.schema.dims import DTYPES, Dim
 from lamina.schema.types import TypeDecl
 
@@ -23,7 +23,7 @@ def convert(value: Any, declared: TypeDecl, what: str, span: Span) -> Any:
         return [convert(v, declared.item, f"element {i} of {what}", span) for i, v in enumerate(value)]
     if declared.kind == "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not _fits(value, declared.kind):
+    if not _fits(value, declared.kind) or (declared.choices and value not in declared.choices):
         raise _wrong(value, declared, what, span)
     return value
 
@@ -46,5 +46,5 @@ def _wrong(value: Any, declared: TypeDecl, what: str, span: Span) -> Fault:
             span,
             "declare it as `size` if any size will do",
         )
-    hint = "name an op or a block, or write steps in [ ]" if declared.kind == "block" else ""
+    hint = "name an op or a block, or write steps in [ ]" if declared.kind == "block" else did_you_mean(str(value), declared.choices)
     return Fault("type", f"{what} must be {type_words(declared)}, but it is {shown(value)}", span, hint)

@@ -6,8 +6,8 @@ from typing import Any
 
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.convert import convert
-from lamina.compiler.elaborate.resolve import formula
-from lamina.compiler.elaborate.values import Frame
+from lamina.compiler.elaborate.resolve import formula, resolve
+from lamina.compiler.elaborate.values import Frame, Given
 from lamina.compiler.elaborate.wants import want_of_type
 from lamina.schema.expressions import Expression
 from lamina.schema.tree import Node, plain
@@ -25,4 +25,4 @@ def default(context: Context, declared: TypeDecl, frame: Frame, name: str) -> An
 def _value(context: Context, declared: TypeDecl, written: Expression | Node, frame: Frame) -> Any:
     if isinstance(written, Expression):
         return formula(context, written, frame, want_of_type(declared))
-    return plain(written)
+    return resolve(context, Given(written.span, frame, written), want_of_type(declared)) if declared.blocks else plain(written)

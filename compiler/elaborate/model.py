@@ -9,7 +9,7 @@ from typing import Any, final
 from lamina.compiler.elaborate import calls, steps
 from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
-from lamina.compiler.elaborate.dims import computed_dims, fixed_dims
+from lamina.compiler.elaborate.dims import fixed_dims
 from lamina.compiler.elaborate.interface import chosen, input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.state import declare_state
@@ -60,7 +60,6 @@ def _model(context: Context) -> Elaborated | None:
     frame = Frame(spec.file, {}, globals=context.globals)
     fixed_dims(context)
     config = read_config(context, frame)
-    computed_dims(context, frame)
     inputs = _inputs(context, frame)
     declare_state(context, spec.state, frame)
     context.guard(lambda: _body(context, frame), spec.body.span)

@@ -41,6 +41,8 @@ def _variadic(op: type[Op], request: Request, ahead: Ahead) -> tuple[list[Any], 
 
 def _listed(op: type[Op], values: list[Any], given: Given) -> list[Any]:
     """Inputs given as a list."""
+    if not values:
+        raise Fault("value", f"the list given to `{op.name}` is empty, but it needs a tensor at least", given.span)
     for index, value in enumerate(values):
         if value is not UNKNOWN and not isinstance(value, Value | bool | int | float | Dim):
             message = f"element {index} of the list given to `{op.name}` must be a tensor, but it is {shown(value)}"

@@ -71,7 +71,9 @@ def _poison(step: s.Step, frame: Frame) -> None:
         for inner in _inside(step):
             frame.lost = frame.lost or isinstance(inner, s.Broken)
             for name in _assigned(inner):
-                frame.values.setdefault(name, UNKNOWN)
+                # What a loop or a choice that did not run would have changed is not what it was before.
+                kept = not isinstance(step, s.For | s.Repeat | s.If) and name in frame.values
+                frame.values[name] = frame.values[name] if kept else UNKNOWN
 
 
 def _inside(step: s.Step) -> Iterator[s.Step]:

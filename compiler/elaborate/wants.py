@@ -41,8 +41,8 @@ def want_of_field(op: type[Op], field: str) -> Want:
 def want_of_type(declared: TypeDecl) -> Want:
     """What a block's argument or a config value asks for."""
     return Want(
-        text=declared.kind == "str",
-        choices=frozenset(DTYPES) if declared.kind == "dtype" else frozenset(),
+        text=declared.kind == "str" and not declared.choices,
+        choices=frozenset(DTYPES if declared.kind == "dtype" else declared.choices),
         block=declared.kind == "block",
         item=want_of_type(declared.item) if declared.item else None,
     )

@@ -40,7 +40,8 @@ def shown(value: Any) -> str:
 
 def declared(kind: TypeDecl) -> str:
     """A declared type in words."""
-    text = f"a list, `{kind}`" if kind.item else _KINDS[kind.kind]
+    choices = "one of " + ", ".join(f"`{c}`" for c in kind.choices)
+    text = f"a list, `{kind}`" if kind.item else choices if kind.choices else _KINDS[kind.kind]
     return f"{text} or null" if kind.optional and not kind.item else text
 
 

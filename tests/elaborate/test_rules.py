@@ -372,3 +372,35 @@ outputs: {y: "float32[T, 8]"}
 """)
     found = elaborate(lamina.load(path, rows=rows)).dims["T"]
     assert (found.min, found.opt, found.max) == expected
+
+
+@pytest.mark.parametrize(("modes", "expected"), [(0, (0, 0, 64)), (4, (8, 12, 64)), (20, (40, 60, 64))])
+def test_a_smallest_and_a_usual_size_that_the_config_says(modes: int, expected: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    path.write_text("""\
+lamina: 1
+model: rule
+config: {modes: 2}
+inputs: {x: "float32[T, 8]"}
+dims: {T: {min: 2 * modes, opt: 3 * modes, max: 64}}
+body: [relu]
+outputs: {y: "float32[T, 8]"}
+""")
+    found = elaborate(lamina.load(path, modes=modes)).dims["T"]
+    assert (found.min, found.opt, found.max) == expected
+
+
+def test_a_size_may_default_to_a_dim_that_follows_from_entries_above_it(tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    path.write_text("""\
+lamina: 1
+model: rule
+config: {levels: 2, rows: "size = H"}
+variants: {free: {}, fixed: {rows: 12}}
+inputs: {x: "float32[rows, 8]"}
+dims: {H: {max: 64, multiple_of: 2 ** levels}}
+body: [relu]
+outputs: {y: "float32[rows // 4 * 4, 8]"}
+""")
+    assert elaborate(lamina.load(path, variant="free")).dims["H"].multiple_of == 4
+    assert elaborate(lamina.load(path, variant="fixed")).graph.outputs[0].shape[0] == 12

@@ -34,7 +34,7 @@ def describe(
         "parameters": parameter_count(graph),
         "weights": {"source": source},
         "targets": built,
-        "preprocess": {k: p.model_dump() for k, p in spec.preprocess.items() if k in names} or None,
+        "preprocess": {k: p.model_dump() for k, p in model.preprocess.items() if k in names} or None,
         "tokenizer": _tokenizer(spec, names, tokenizer),
         "files": files,
     }

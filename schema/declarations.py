@@ -10,7 +10,7 @@ from lamina.schema.diagnostics import Collector, Fault, did_you_mean
 from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import formula, need, scalar
-from lamina.schema.sections import DimDecl
+from lamina.schema.sections import DimDecl, ImagePreprocess
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.types import default_in_place, is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated
@@ -83,9 +83,7 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
     if not isinstance(node, Mapping):
         raise Fault("type", f"the dim `{key.text}` must be a mapping", node.span, f"write {key.text}: {{min: 1, opt: 8, max: 64}}")
     before = len(collector.diagnostics)
-    texts = {k.text: v for k, v in node if k.text in DimDecl.model_fields and isinstance(v, Scalar) and isinstance(v.value, str)}
-    computed = {key: parse_expression(value) for key, value in texts.items()}
-    found = validated(DimDecl, node, collector, {"span": key.span, **computed})
+    found = validated(DimDecl, node, collector, {"span": key.span, **_expressions(node, ("min", "opt", "max", "multiple_of"))})
     if found is None or len(collector.diagnostics) > before:
         return None
     problem, where = _range_problem(key.text, found)
@@ -93,6 +91,17 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
         place = node.get(where)
         raise Fault("dims", problem, place.span if place is not None else key.span, _nearest(found, where))
     return found
+
+
+def image(collector: Collector, key: Scalar, node: Node) -> ImagePreprocess | None:
+    """How a file becomes this input. Raises Fault."""
+    return validated(ImagePreprocess, node, collector, _expressions(node, ("resize", "crop")))
+
+
+def _expressions(node: Node, keys: tuple[str, ...]) -> dict[str, Expression]:
+    """The texts under these keys, where numbers are due. Raises Fault."""
+    items = [(k.text, v) for k, v in node if k.text in keys] if isinstance(node, Mapping) else []
+    return {key: parse_expression(value) for key, value in items if isinstance(value, Scalar) and isinstance(value.value, str)}
 
 
 def _nearest(dim: DimDecl, key: str) -> str:

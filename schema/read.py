@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from lamina.schema import spec as s
-from lamina.schema.declarations import command_line, config_entry, dim, port_decl, small_config, tensor_decl, variant
+from lamina.schema.declarations import command_line, config_entry, dim, image, port_decl, small_config, tensor_decl, variant
 from lamina.schema.diagnostics import Collector
 from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
 from lamina.schema.references import check_preprocess, check_references
 from lamina.schema.root import read_root
-from lamina.schema.sections import ImagePreprocess, Paper, Published, Tokenizer
+from lamina.schema.sections import Paper, Published, Tokenizer
 from lamina.schema.structures import modules
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.validation import validated
@@ -96,7 +96,7 @@ def _around(reading: Reading, root: Mapping) -> dict[str, Any]:
         "paper": validated(Paper, root.get("paper"), collector),
         "published": reading.each(root.get("published"), "published", lambda k, v: validated(Published, v, collector)),
         "weights": _weights(collector, root.get("weights")),
-        "preprocess": reading.each(root.get("preprocess"), "preprocess", lambda k, v: validated(ImagePreprocess, v, collector)),
+        "preprocess": reading.each(root.get("preprocess"), "preprocess", partial(image, collector)),
         "tokenizer": validated(Tokenizer, root.get("tokenizer"), collector),
     }
 

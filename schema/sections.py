@@ -63,10 +63,10 @@ class Published(Strict):
 
 
 class ImagePreprocess(Strict):
-    """Resize the shorter side, crop the centre, scale to 0..1, normalise."""
+    """Resize the shorter side, crop the centre, scale to 0..1, normalise; both sizes may be expressions over the config."""
 
-    resize: int | None = None
-    crop: int | None = None
+    resize: Positive | None = None
+    crop: Positive | None = None
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bicubic"
     mean: list[float] = Field(default_factory=lambda: [0.0, 0.0, 0.0])
     std: list[float] = Field(default_factory=lambda: [1.0, 1.0, 1.0])

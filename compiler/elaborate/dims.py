@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 
 from lamina.compiler.elaborate.context import Context
-from lamina.compiler.elaborate.resolve import formula
+from lamina.compiler.elaborate.numbers import whole_number
 from lamina.compiler.elaborate.values import UNKNOWN, Frame
-from lamina.compiler.elaborate.words import shown
-from lamina.schema.diagnostics import Fault, Span
+from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import Dim, Symbol
 from lamina.schema.expressions import Expression
 from lamina.schema.sections import DimDecl
@@ -49,25 +48,13 @@ def _declare(context: Context, symbol: Symbol) -> None:
 
 def _narrowed(context: Context, name: str, decl: DimDecl, frame: Frame) -> Symbol:
     """The dim within the multiples that lie in its range. Raises Fault or Poisoned."""
-    unit = _number(context, decl.multiple_of, frame, f"`{name}` must be a multiple of")
-    most = _number(context, decl.max, frame, f"the `max` of `{name}` must be")
-    least = _number(context, decl.min, frame, f"the `min` of `{name}` must be", least=0)
-    typical = _number(context, decl.opt, frame, f"the `opt` of `{name}` must be", least=0)
+    unit = whole_number(context, decl.multiple_of, frame, f"`{name}` must be a multiple of", "dims")
+    most = whole_number(context, decl.max, frame, f"the `max` of `{name}` must be", "dims")
+    least = whole_number(context, decl.min, frame, f"the `min` of `{name}` must be", "dims", least=0)
+    typical = whole_number(context, decl.opt, frame, f"the `opt` of `{name}` must be", "dims", least=0)
     low, high = -(-least // unit) * unit, most // unit * unit
     if low > high:
         what = f"no multiple of {unit} lies" if unit > 1 else "nothing lies"
-        raise Fault("dims", f"{what} within the range of `{name}`, {least} to {most}", _place(decl.expressions[0]))
+        first = decl.expressions[0]
+        raise Fault("dims", f"{what} within the range of `{name}`, {least} to {most}", first.place(first.tree))
     return Symbol(name, low, min(max(low, typical // unit * unit), high), high, unit)
-
-
-def _number(context: Context, given: int | Expression, frame: Frame, words: str, least: int = 1) -> int:
-    if isinstance(given, int):
-        return given
-    value = formula(context, given, frame)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise Fault("dims", f"{words} a whole number of at least {least}, but it is {shown(value)}", _place(given))
-    return value
-
-
-def _place(expression: Expression) -> Span:
-    return expression.place(expression.tree)

@@ -12,6 +12,7 @@ from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.dims import fixed_dims
 from lamina.compiler.elaborate.interface import chosen, input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
+from lamina.compiler.elaborate.preprocess import preprocessing
 from lamina.compiler.elaborate.state import declare_state
 from lamina.compiler.elaborate.uncalled import run_uncalled
 from lamina.compiler.elaborate.uninterrupted import uninterrupted
@@ -21,15 +22,17 @@ from lamina.compiler.graph import Graph, Value
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector
 from lamina.schema.dims import Dim, Symbol
+from lamina.schema.sections import ImagePreprocess
 
 
 @dataclass(frozen=True, slots=True)
 class Elaborated:
-    """The graph of ops, the config it was made with, and the dims by name."""
+    """The graph of ops, the config it was made with, the dims by name, and how files become inputs."""
 
     graph: Graph
     config: Mapping[str, Any]
     dims: Mapping[str, Symbol]
+    preprocess: Mapping[str, ImagePreprocess]
 
 
 @final
@@ -60,6 +63,7 @@ def _model(context: Context) -> Elaborated | None:
     frame = Frame(spec.file, {}, globals=context.globals)
     fixed_dims(context)
     config = read_config(context, frame)
+    preprocess = preprocessing(context, frame)
     inputs = _inputs(context, frame)
     declare_state(context, spec.state, frame)
     context.guard(lambda: _body(context, frame), spec.body.span)
@@ -73,7 +77,7 @@ def _model(context: Context) -> Elaborated | None:
         return None
     named = [renamed(context, value, decl) for value, decl in zip(outputs, declared, strict=True) if value is not None]
     graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named))
-    return Elaborated(graph, config, _dims(context, inputs))
+    return Elaborated(graph, config, _dims(context, inputs), preprocess)
 
 
 def _inputs(context: Context, frame: Frame) -> list[Value]:

@@ -404,3 +404,22 @@ outputs: {y: "float32[rows // 4 * 4, 8]"}
 """)
     assert elaborate(lamina.load(path, variant="free")).dims["H"].multiple_of == 4
     assert elaborate(lamina.load(path, variant="fixed")).graph.outputs[0].shape[0] == 12
+
+
+@pytest.mark.parametrize(("variant", "crop"), [("usual", 224), ("larger", 320)])
+def test_images_are_cropped_as_the_variant_was_trained(variant: str, crop: int, tmp_path: Path) -> None:
+    path = tmp_path / "rule.yaml"
+    path.write_text("""\
+lamina: 1
+model: rule
+config: {trained_at: 224}
+variants: {usual: {}, larger: {trained_at: 320}}
+inputs: {image: "float32[N, 3, H, H]"}
+dims: {N: {min: 1, max: 4}, H: {min: 32, opt: trained_at, max: 512}}
+body: [relu]
+outputs: {y: "float32[N, 3, H, H]"}
+preprocess: {image: {resize: trained_at + 32, crop: trained_at}}
+""")
+    model = elaborate(lamina.load(path, variant=variant))
+    assert model.dims["H"].opt == crop
+    assert (model.preprocess["image"].resize, model.preprocess["image"].crop) == (crop + 32, crop)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import op_harness as bench
 import pytest
 import torch
 
+import lamina
 from lamina.compiler.op import Example
 from lamina.schema.dims import value_of
 
@@ -134,3 +137,28 @@ def test_long_transforms_keep_their_digits(size: str) -> None:
     got = bench.session(bench.proto(model, case.outputs)).run(None, arrays)
     for part, want in zip(got, bench.expected(case, arrays, env), strict=True):
         assert np.abs(part - want).max() < 1e-6 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "model.ort.onnx"])
+def test_rows_that_meet_in_a_segment_from_several_threads_are_not_lost(file: str, tmp_path: Path) -> None:
+    """ONNX Runtime's ScatterND loses some in every other run of this size."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "lamina: 1\nmodel: sums\ninputs: {x: 'float32[n, 64]', index: 'int64[n]'}\ndims: {n: {min: 0, max: 50000}}\nbody:\n"
+        "  - total = segment_sum(x, index, count=2000)\n  - largest = segment_max(x, index, count=2000)\n"
+        "outputs: {total: 'float32[2000, 64]', largest: 'float32[2000, 64]'}\n"
+    )
+    folder = lamina.compile(lamina.load(spec), tmp_path / "bundle", targets=["onnx", "onnxruntime"])
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 4
+    opened = ort.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
+    rng = np.random.default_rng(0)
+    for rows in (20000, 1, 0):
+        x, index = rng.standard_normal((rows, 64)).astype(np.float32), rng.integers(0, 2000, rows)
+        total, largest = np.zeros((2000, 64)), np.full((2000, 64), -INF)
+        np.add.at(total, index, x.astype(np.float64))
+        np.maximum.at(largest, index, x)
+        for _ in range(20 if rows > 1 else 1):
+            got = opened.run(["total", "largest"], {"x": x, "index": index})
+            np.testing.assert_allclose(got[0], total, atol=1e-4)
+            np.testing.assert_array_equal(got[1], np.where(np.isinf(largest), 0, largest))

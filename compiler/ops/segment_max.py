@@ -3,9 +3,9 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
-from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
 from lamina.compiler.rules import integers_below, sizes
+from lamina.compiler.segments import by_column, by_row, rows_of
 from lamina.schema.dims import FLOATS, TensorType
 
 NOTHING = float("-inf")
@@ -36,20 +36,20 @@ class SegmentMax(Op):
         return x.with_shape(sizes([self.count, *x.shape[1:]]))
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
-        start = g("Expand", g.scalar(NOTHING, x), g.shape([self.count, *x.shape[1:]]))
-        return _found(g, x, g("ScatterND", start, g("Unsqueeze", _rows(g, index), g.ints(1)), x, reduction="max"))
+        return _found(g, x, by_row(g, x, index, self.count, NOTHING, "max"))
+
+    @fast_path("onnx", "onnxruntime")
+    def by_column(self, g: Builder, x: Value, index: Value) -> Value:
+        """No row is lost between threads."""
+        return _found(g, x, by_column(g, x, index, self.count, NOTHING, "max"))
 
     @fast_path("tensorrt")
     def by_mask(self, g: Builder, x: Value, index: Value) -> Value:
         """Every segment reduces over all of x, masked: there is no scatter that reduces."""
-        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), _rows(g, index))
+        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), rows_of(g, index))
         if x.rank > 1:
             hits = g("Unsqueeze", hits, g.ints(*range(2, x.rank + 1)))
         return _found(g, x, g("ReduceMax", g("Where", hits, x, g.scalar(NOTHING, x)), g.ints(1), keepdims=0))
-
-
-def _rows(g: Builder, index: Value) -> Value:
-    return index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
 
 
 def _found(g: Builder, x: Value, y: Value) -> Value:

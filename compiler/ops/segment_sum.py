@@ -6,6 +6,7 @@ from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
 from lamina.compiler.rules import integers_below, sizes
+from lamina.compiler.segments import by_column, by_row, rows_of
 from lamina.schema.dims import FLOATS, TensorType
 
 
@@ -34,15 +35,17 @@ class SegmentSum(Op):
         return x.with_shape(sizes([self.count, *x.shape[1:]]))
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
-        zeros = g("Expand", g.scalar(0, x), g.shape([self.count, *x.shape[1:]]))
-        rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
-        return g("ScatterND", zeros, g("Unsqueeze", rows, g.ints(1)), x, reduction="add")
+        return by_row(g, x, index, self.count, 0, "add")
+
+    @fast_path("onnx", "onnxruntime")
+    def by_column(self, g: Builder, x: Value, index: Value) -> Value:
+        """No row is lost between threads."""
+        return by_column(g, x, index, self.count, 0, "add")
 
     @fast_path("tensorrt")
     def as_product(self, g: Builder, x: Value, index: Value) -> Value:
         """A matrix of ones where row i goes to segment c, times x: there is no scatter that adds."""
-        rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
-        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), rows)
+        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), rows_of(g, index))
         flat = x if x.rank == 2 else g("Reshape", x, g.ints(0, -1))
         y = g("MatMul", g("Cast", hits, to=ONNX_DTYPE[x.dtype]), flat)
         return y if x.rank == 2 else g.reshape(y, [self.count, *x.shape[1:]])

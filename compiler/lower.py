@@ -11,6 +11,7 @@ from lamina.compiler.passes.deduplicate import deduplicate
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
+from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
 from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.separate_loops import separate_loops
@@ -23,6 +24,7 @@ def lower(graph: Graph, target: Target) -> Graph:
     operators = drop_identity(decompose(graph, target))
     if target == "torch":
         return operators
+    operators = hoist_products(operators)
     if target == "onnxruntime":
         operators = join_heads(operators)
     if target == "tensorrt":

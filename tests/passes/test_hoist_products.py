@@ -26,7 +26,7 @@ LSTM = """  - modules: {cell: {lstm_cell: 4}}
 outputs: {y: "float32[N, T, 4]"}
 """
 STAYS = {
-    "along the axis of the product": "map: {over: 2, values: {v: 'expand(x[:, :1], [N, 3, 4])'}, do: ['w = linear(v, 3) + v'], collect: {y: w}}",
+    "along its axis": "map: {over: 2, values: {v: 'expand(x[:, :1], [N, 3, 4])'}, do: ['w = linear(v, 3) + v'], collect: {y: w}}",
     "of what is carried": "scan: {over: 1, values: {v: x}, carry: {h: 'zeros([N, 4])'}, do: ['h = linear(h, 4) + v'], collect: {y: h}}",
     "of two slices": "map: {over: 1, values: {v: x}, do: ['w = v @ transpose(v, 0, 1) @ v'], collect: {y: w}}",
     "that is all": "map: {over: 1, values: {v: x}, do: ['w = linear(v, 4)'], collect: {y: w}}",

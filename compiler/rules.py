@@ -93,3 +93,15 @@ def sizes(shape: Sequence[Size]) -> tuple[Size, ...]:
 def shape_of(g: Builder, x: Value) -> Value:
     """The shape of an input: a constant when it is fixed, else read from the input itself."""
     return g("Shape", x) if any(isinstance(s, Dim) for s in x.shape) else g.shape(x.shape)
+
+
+def scattered_rows(g: Builder, start: Value, index: Value, x: Value, reduction: str) -> Value:
+    """`start` with each row x[i] reduced into its row index[i].
+
+    Element by element, since ONNX Runtime's ScatterND reduces rows from several threads without a lock, and loses some where indices are
+    equal.
+    """
+    rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
+    if x.rank > 1:
+        rows = g("Expand", g("Unsqueeze", rows, g.ints(*range(1, x.rank))), shape_of(g, x))
+    return g("ScatterElements", start, rows, x, axis=0, reduction=reduction)

@@ -134,3 +134,12 @@ def test_long_transforms_keep_their_digits(size: str) -> None:
     got = bench.session(bench.proto(model, case.outputs)).run(None, arrays)
     for part, want in zip(got, bench.expected(case, arrays, env), strict=True):
         assert np.abs(part - want).max() < 1e-6 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("name", bench.op_names())
+def test_no_row_is_lost_to_another_thread(name: str) -> None:
+    """ONNX Runtime's ScatterND reduces from several threads without a lock: some runs that add 512 rows of 4096 to 256 are wrong."""
+    for example in bench.op_class(name).examples:
+        model = bench.lower(bench.case(bench.op_class(name), example))
+        assert model is not None
+        assert not [n for n in model.nodes if n.op_type == "ScatterND" and n.attributes.get("reduction", "none") != "none"]

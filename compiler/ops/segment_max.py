@@ -5,7 +5,7 @@ from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
-from lamina.compiler.rules import integers_below, sizes
+from lamina.compiler.rules import integers_below, scattered_rows, sizes
 from lamina.schema.dims import FLOATS, TensorType
 
 NOTHING = float("-inf")
@@ -37,19 +37,16 @@ class SegmentMax(Op):
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
         start = g("Expand", g.scalar(NOTHING, x), g.shape([self.count, *x.shape[1:]]))
-        return _found(g, x, g("ScatterND", start, g("Unsqueeze", _rows(g, index), g.ints(1)), x, reduction="max"))
+        return _found(g, x, scattered_rows(g, start, index, x, "max"))
 
     @fast_path("tensorrt")
     def by_mask(self, g: Builder, x: Value, index: Value) -> Value:
         """Every segment reduces over all of x, masked: there is no scatter that reduces."""
-        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), _rows(g, index))
+        rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
+        hits = g("Equal", g("Unsqueeze", integers_below(g, self.count), g.ints(1)), rows)
         if x.rank > 1:
             hits = g("Unsqueeze", hits, g.ints(*range(2, x.rank + 1)))
         return _found(g, x, g("ReduceMax", g("Where", hits, x, g.scalar(NOTHING, x)), g.ints(1), keepdims=0))
-
-
-def _rows(g: Builder, index: Value) -> Value:
-    return index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
 
 
 def _found(g: Builder, x: Value, y: Value) -> Value:

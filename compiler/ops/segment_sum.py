@@ -5,7 +5,7 @@ from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
-from lamina.compiler.rules import integers_below, sizes
+from lamina.compiler.rules import integers_below, scattered_rows, sizes
 from lamina.schema.dims import FLOATS, TensorType
 
 
@@ -35,8 +35,7 @@ class SegmentSum(Op):
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
         zeros = g("Expand", g.scalar(0, x), g.shape([self.count, *x.shape[1:]]))
-        rows = index if index.dtype == "int64" else g("Cast", index, to=ONNX_DTYPE["int64"])
-        return g("ScatterND", zeros, g("Unsqueeze", rows, g.ints(1)), x, reduction="add")
+        return scattered_rows(g, zeros, index, x, "add")
 
     @fast_path("tensorrt")
     def as_product(self, g: Builder, x: Value, index: Value) -> Value:

@@ -89,7 +89,7 @@ def test_every_path_is_needed(tmp_path: Path) -> None:
     defined = [replace(e, model=bench.lower(e.case)) for e in examples]
     found = refusals(defined, tmp_path / "examples.onnx")
     assert found.keys() == {(e.name, e.number) for e in defined}
-    assert found["segment_sum", 0] == f"{find()} refuses `ScatterND`, which this step needs: ScatterND with reduction is not supported"
+    assert found["segment_sum", 0] == f"{find()} refuses `ScatterElements`, which this step needs: Unsupported reduction type"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

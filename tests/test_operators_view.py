@@ -25,7 +25,7 @@ outputs: {y: "float32[3]"}
 """
 MEAN = [("mean", "ReduceMean", 9, "mean")]
 ATTENTION = [("attention", op, 8, "attention") for op in ("Mul", "Transpose", "MatMul", "Softmax", "MatMul")]
-SCATTERED = [("segment_sum", op, 10, "segment_sum") for op in ("Unsqueeze", "ScatterND")]
+SCATTERED = [("segment_sum", "ScatterElements", 10, "segment_sum.by_column")]
 STEM = [("stem", "Conv", 6, "conv")]
 # The batch norm is in the convolution's weights, except in PyTorch, where it is trained.
 WANTED = {
@@ -47,8 +47,7 @@ WANTED = {
         ("batch_norm", "BatchNormalization", 7, "batch_norm"),
         ("attention", "torch.nn.functional.scaled_dot_product_attention", 8, "attention.functional"),
         *MEAN,
-        ("segment_sum", "Expand", 10, "segment_sum"),
-        *SCATTERED,
+        *(("segment_sum", op, 10, "segment_sum") for op in ("Expand", "Unsqueeze", "ScatterND")),
     ],
 }
 

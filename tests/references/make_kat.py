@@ -16,6 +16,7 @@ from fill import Draw, Scale
 from making import Tensors, write
 
 SCALES = (Scale("*.weight_numerator", 0, 0.4), Scale("*.weight_denominator", 1, 0.3))
+COUNTED: dict[str, Any] = {"macs_at": {"N": 1}}
 SMALL = {"img_size": 32, "embed_dim": 24, "depth": 2, "num_heads": 3, "num_classes": 10}
 
 
@@ -39,6 +40,9 @@ def main() -> None:
     parser.add_argument("--rational", type=Path, required=True)
     arguments = parser.parse_args()
     sys.path += [str(arguments.source), str(arguments.rational)]
+    from timm.layers import set_fused_attn
+
+    set_fused_attn(False)  # whose products PyTorch's counter would leave out
     import katransformer
     from kat_rational import rational_triton
 
@@ -49,10 +53,12 @@ def main() -> None:
         points = [{"image": Draw((1, 3, size, size), low=-2, high=2)}]
         write("vision/kat", name, model, points, run, reference="github.com/Adamdad/kat", scales=SCALES, **more)
 
-    case("small_sizes", katransformer.kat_tiny_patch16_224(**SMALL), 32, variant="tiny", small=True)
-    for variant in ("tiny", "small", "base"):
+    case("small_sizes", katransformer.kat_tiny_patch16_224(**SMALL), 32, variant="tiny", small=True, **COUNTED)
+    case("small_sizes_gelu", katransformer.kat_tiny_gelu_patch16_224(**SMALL), 32, variant="tiny_gelu", small=True, **COUNTED)
+    for variant in ("tiny", "small", "base", "tiny_gelu", "small_gelu", "base_gelu"):
         model = getattr(katransformer, f"kat_{variant}_patch16_224")()
-        case(variant, model, 224, variant=variant, sweep=variant != "tiny")
+        counted: dict[str, Any] = COUNTED if variant in ("tiny", "small") else {}  # the others are as these
+        case(variant, model, 224, variant=variant, sweep=variant != "tiny", **counted)
 
 
 if __name__ == "__main__":

@@ -84,8 +84,8 @@ def main() -> None:
         name = variant + "_small" * ("small" in options)
         write("operator/lsm", name, model, drawn, run, reference=NAME, variant=variant, scales=SCALES, **options)
 
-    def on_points(name: str, model: Any, shape: tuple[int, ...], **options: Any) -> None:
-        points = [{"points": Draw(shape, low=0.05, high=0.95), "geometry": Draw((shape[0], 42))}]
+    def on_points(name: str, model: Any, *shapes: tuple[int, ...], **options: Any) -> None:
+        points = [{"points": Draw(shape, low=0.05, high=0.95), "geometry": Draw((shape[0], 42))} for shape in shapes]
 
         def run(m: Any, v: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             return {"values": m(v["points"], code=v["geometry"], iphi=m.iphi)}
@@ -99,7 +99,7 @@ def main() -> None:
     little = space.Model(arguments(8, "1,1,1"))
     case(little, ((1, 20, 17, 18, 1), (14, 15, 12)), variant="plasticity", small=True, config=wide)
     little = on_a_mesh(mesh, arguments(8, "2,2", 2), 8, modes1=3, modes2=3, s1=32, s2=32)
-    on_points("elasticity_small", little, (2, 50, 2), small=True, config={**wide, "code": 42})
+    on_points("elasticity_small", little, (2, 50, 2), (1, 4, 2), (3, 73, 2), small=True, config={**wide, "code": 42})
     case(plane.Model(arguments(64, "6,6")), ((1, 85, 85, 1), (11, 11)), variant="darcy", sweep=True)
     case(plane.Model(arguments(64, "4,4", 10)), ((1, 64, 64, 10), (0, 0)), variant="navier_stokes", sweep=True)
     case(plane.Model(arguments(32, "14,4", 2)), ((1, 221, 51, 2), (13, 3)), variant="airfoil", sweep=True)

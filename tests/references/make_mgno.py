@@ -57,7 +57,8 @@ def main() -> None:
     whole = {"sweep": True}
     case("darcy", make("MgNO_DC", 4, 24, SIX), (1, 1, 64, 96), variant="darcy", **whole)
     odd = {"rows": 51, "columns": 83}
-    case("darcy_smooth", make("MgNO_DC_smooth", 5, 24, SIX), (1, 1, 51, 83), variant="darcy_smooth", config=odd, **whole)
+    case("darcy_smooth_51_83", make("MgNO_DC_smooth", 5, 24, SIX), (1, 1, 51, 83), variant="darcy_smooth", config=odd, **whole)
+    case("darcy_smooth", make("MgNO_DC_smooth", 5, 24, SIX), (1, 1, 211, 211), variant="darcy_smooth", **whole)
     pipe = [*[[1, 0]] * 4, [1, 1], [2, 0]]
     case("pipe", make("MgNO_DC", 5, 24, pipe, 2), (1, 2, 64, 64), variant="pipe", **whole)
     navier = [*[[1, 0]] * 3, [2, 0], [2, 0]]

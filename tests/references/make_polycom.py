@@ -50,8 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--source", type=Path, required=True)
     found = authors(parser.parse_args().source)
-    for variant, name in {"poly_norm": "PolyNorm", "poly_relu": "PolyReLU"}.items():
-        for size, (dim, hidden) in {"small": (8, 24), "whole": (2048, 8256)}.items():
+    for variant, name, width in (("poly_norm", "PolyNorm", 8256), ("poly_relu", "PolyReLU", 8256), ("expert", "PolyNorm", 1536)):
+        for size, (dim, hidden) in {"small": (8, 24), "whole": (2048, width)}.items():
             points = [{"x": Draw((n, t, dim), low=-3, high=3)} for n, t in ((1, 3), (2, 1))]
             write(
                 "layer/polycom", f"{variant}_{size}", FeedForward(dim, hidden, found[name]()), points, run,

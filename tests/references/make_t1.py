@@ -84,8 +84,13 @@ if __name__ == "__main__":
         **common,
     )
     points = [{"field": Draw((1, 1, 1024))}, {"field": Draw((2, 1, 333))}]
-    write("operator/t1_1d", "function", line(modes=16, width=64), points, variant="function", sweep=True, scales=scales(64, 16), **common)
+    whole: dict[str, Any] = {"sweep": True, "scales": scales(64, 16), **common}
+    write("operator/t1_1d", "function", line(modes=16, width=64), points, variant="function", **whole)
+    write("operator/t1_1d", "spectrum", line(modes=16, width=64, perform_inverse=False), points, variant="spectrum", **whole)
+    all_modes = line(modes=16, width=64, act="gelu", residual=False, keep_high=True)
+    write("operator/t1_1d", "all_modes", all_modes, points, variant="all_modes", **whole)
 
+    ours["config"] |= {"modes": [5, 5]}
     points = [{"field": Draw((1, 1, size, size))} for size in (64, 75)]
     write("operator/t1_2d", "inverse_small", plane(**few), points, variant="navier_stokes_inverse", **ours, **common)
     write("operator/t1_2d", "spectrum_small", plane(**few, perform_inverse=False), points, variant="navier_stokes", **ours, **common)
@@ -93,19 +98,12 @@ if __name__ == "__main__":
     put = {"reference": "the authors' code, its highest modes put back"}
     loud = [{"field": Draw((1, 1, size, size), low=-8, high=8)} for size in (64, 75)]  # or most modes are lost beside the coordinates'
     write("operator/t1_2d", "all_modes_small", all_modes, loud, variant="all_modes", **ours, **common | put)
-    published = {"modes": 24, "width": 48, "nlayers": 8, "perform_inverse": False}
-    write(
-        "operator/t1_2d", "navier_stokes", plane(**published), points, variant="navier_stokes", sweep=True, scales=scales(48, 24), **common
-    )
-    published = {"modes": 64, "width": 48, "nlayers": 6, "perform_inverse": False, "in_channels": 3, "out_channels": 3}
-    points = [{"field": Draw((1, 3, 72, 72))}]
-    write(
-        "operator/t1_2d",
-        "flow_past_airfoils",
-        plane(**published),
-        points,
-        variant="flow_past_airfoils",
-        sweep=True,
-        scales=scales(48, 64),
-        **common,
-    )
+    published: dict[str, Any] = {"modes": 24, "width": 48, "nlayers": 8}
+    whole = {"sweep": True, "scales": scales(48, 24), **common}
+    write("operator/t1_2d", "navier_stokes", plane(**published, perform_inverse=False), points, variant="navier_stokes", **whole)
+    write("operator/t1_2d", "navier_stokes_inverse", plane(**published), points, variant="navier_stokes_inverse", **whole)
+    for variant, modes, width, size in (("flow_past_airfoils", 64, 48, 72), ("flow_past_airfoils_100", 100, 24, 104)):
+        published = {"modes": modes, "width": width, "nlayers": 6, "perform_inverse": False, "in_channels": 3, "out_channels": 3}
+        points = [{"field": Draw((1, 3, size, size))}]
+        whole["scales"] = scales(width, modes)
+        write("operator/t1_2d", variant, plane(**published), points, variant=variant, **whole)

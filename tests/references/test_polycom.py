@@ -95,3 +95,30 @@ def test_stands_for_an_activation(act: str, tmp_path: Path) -> None:
     with torch.inference_mode():
         want = module.eval()(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(session(x=x)["y"], want, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("act", ["poly_norm", "rational"])
+def test_stands_for_an_activation_of_images(act: str, tmp_path: Path) -> None:
+    """In the zoo's convolution with a norm, at any size: the channels are told to it, and are its statistics' and its groups'."""
+    text = MODEL.replace("[N, T, 8]", "[N, 8, T, W]").replace("T: {", "W: {min: 1, opt: 3, max: 8}, T: {").replace("ffn", "conv")
+    text = text.replace("mlp: {hidden: 16, act: ACT}", f"conv_norm_act: {{out: 8, kernel: 1, norm: identity, act: {act}(dim=1)}}")
+    (tmp_path / "model.yaml").write_text(text, encoding="utf-8")
+    module = lamina.to_torch(lamina.load(tmp_path / "model.yaml")).eval()
+    state = filled(module)
+    save_file(state, tmp_path / "weights.safetensors")
+    session = lamina.Session(
+        lamina.compile(lamina.load(tmp_path / "model.yaml"), tmp_path / "bundle", weights=tmp_path / "weights.safetensors")
+    )
+    for rows, columns in ((3, 4), (1, 7)):
+        x = uniform("x", (2, 8, rows, columns))
+        wide = {k.removeprefix("conv_norm_act.").removeprefix("act."): v.double() for k, v in state.items()}
+        y = torch.einsum("nchw,oc->nhwo", torch.from_numpy(x).double(), wide["conv.weight"][:, :, 0, 0])
+        if act == "poly_norm":
+            want = activation(act, y, wide["weight"], wide["bias"])
+        else:  # as many groups as channels
+            above = sum(wide["numerator"][i] * y**i for i in range(6))
+            want = above / (1 + sum(wide["denominator"][:, i].abs() * y.abs() ** (i + 1) for i in range(4)))
+        want = want.permute(0, 3, 1, 2).numpy()
+        with torch.inference_mode():
+            np.testing.assert_allclose(module(torch.from_numpy(x)).numpy(), want, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(session(x=x)["y"], want, rtol=1e-5, atol=1e-5)

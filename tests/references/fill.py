@@ -35,17 +35,17 @@ class Scale:
 
 @dataclass(frozen=True)
 class Draw:
-    """An input: floats from `low` to `high`, or whole numbers from `low` up to and without `high`."""
+    """An input: floats from `low` to `high`, or whole numbers from `low` up to and without `high`, which may be one for each column."""
 
     shape: tuple[int, ...]
     dtype: str = "float32"
     low: float = -1.0
-    high: float = 1.0
+    high: float | Sequence[float] = 1.0
 
     def array(self, name: str) -> Array:
         """The values, which follow from the name and the shape."""
         unit = (uniform(name, tuple(self.shape)) + np.float32(1)) / np.float32(2)
-        values = np.float32(self.low) + np.float32(self.high - self.low) * unit
+        values = np.float32(self.low) + (np.asarray(self.high, np.float64) - self.low).astype(np.float32) * unit
         return values.astype(self.dtype) if self.dtype.startswith("float") else np.floor(values).astype(self.dtype)
 
 

@@ -51,3 +51,4 @@ if __name__ == "__main__":
     write(SPEC, "few", bottleneck(value_width=10, **few), POINTS, variant="values", config=few, **common)
     write(SPEC, "few_linear", Decoded(**few), POINTS, variant="linear", config=few, **common)
     write(SPEC, "values", bottleneck(256, 4096, 10), POINTS[:1], variant="values", sweep=True, **common)
+    write(SPEC, "linear", Decoded(256, 4096), POINTS[:1], variant="linear", sweep=True, **common)

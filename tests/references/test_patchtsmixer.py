@@ -64,11 +64,13 @@ def across_levels(forecast: Array, w: dict[str, Array], patch: int = 6) -> Array
         "common_channel_cc": [across_channels],
         "common_channel_h": [across_levels],
         "common_channel_cc_h": [across_channels, across_levels],
+        "mix_channel_cc": [across_channels],
+        "mix_channel_cc_h": [across_channels, across_levels],
     }.items(),
 )
 def test_heads(tmp_path: Path, variant: str, heads: list, record: Record) -> None:
-    past = 2 * uniform("past", (2, 26, 3)) + np.float32(1)
-    base, _ = forecasts(tmp_path, "common_channel", past)
+    past = 2 * uniform("past", (2, 26, 7)) + np.float32(1)
+    base, _ = forecasts(tmp_path, variant.split("_channel")[0] + "_channel", past)
     got, weights = forecasts(tmp_path, variant, past)
     center, scale = past.mean(1, keepdims=True), np.sqrt(past.var(1, keepdims=True) + 1e-5)  # the heads see the scaled forecast
     want = (base - center) / scale
@@ -83,15 +85,24 @@ def test_heads(tmp_path: Path, variant: str, heads: list, record: Record) -> Non
 
 def test_a_channel_stays_apart_without_channel_mixing(tmp_path: Path) -> None:
     """In the common-channel mode the forecast of one channel does not see the others; in the other mode it does."""
-    past = uniform("past", (1, 26, 3))
+    past = uniform("past", (1, 26, 7))
     changed = past.copy()
-    changed[:, :, 2] = uniform("other", (1, 26))
+    changed[:, :, 6] = uniform("other", (1, 26))
     for variant, apart in {"common_channel": True, "mix_channel": False}.items():
         one, other = (forecasts(tmp_path / str(i), variant, x)[0] for i, x in enumerate(folders(tmp_path, past, changed)))
-        assert np.array_equal(one[..., :2], other[..., :2]) == apart
+        assert np.array_equal(one[..., :6], other[..., :6]) == apart
 
 
 def folders(root: Path, *arrays: Array) -> tuple[Array, ...]:
     for i in range(len(arrays)):
         (root / str(i)).mkdir(exist_ok=True)
     return arrays
+
+
+@pytest.mark.parametrize("variant", ["common_channel", "common_channel_h", "common_channel_ungated"])
+def test_one_file_takes_any_number_of_channels(tmp_path: Path, variant: str) -> None:
+    session = lamina.Session(lamina.compile(lamina.load(SPEC, variant=variant, small=True), tmp_path / "bundle"))
+    past = uniform("past", (2, 26, 9))
+    whole = session(past=past)["forecast"]
+    for channels in (1, 2, 5):
+        np.testing.assert_allclose(session(past=past[..., :channels])["forecast"], whole[..., :channels], atol=1e-6)

@@ -22,6 +22,8 @@ WIDE = [Scale("*in_proj_weight", 0, 0.4)]
 NORMS = ["*norm_state_pattern.*", "*norm_stored_pattern.*"]  # once a head has settled, where it started is forgotten
 STATES, STORED = Draw((2, 3, 512)), Draw((2, 7, 512))
 HALF = {"width": 64}
+# At beta 8: patterns so near each other that states come to rest among them or still move after the last step, and ones far apart.
+REACHES = (0.05, 0.058, 0.075, 0.1)
 
 
 def hopfield(model: nn.Module, inputs: Tensors) -> Tensors:
@@ -35,6 +37,14 @@ def pooling(model: nn.Module, inputs: Tensors) -> Tensors:
 
 def lookup(model: nn.Module, inputs: Tensors) -> Tensors:
     return {"x": model(inputs["state"])}
+
+
+def retrieval(core: Any) -> nn.Module:
+    """Nothing but the rule: no norms and no projections."""
+    names = ("stored_pattern", "state_pattern", "pattern_projection")
+    plain = {f"normalize_{name}{end}": False for name in names for end in ("", "_affine")} | {f"{name}_as_static": True for name in names}
+    model: nn.Module = core(scaling=8.0, update_steps_max=20, update_steps_eps=1e-6, disable_out_projection=True, **plain)
+    return model
 
 
 def narrow(**draws: Draw) -> list[dict[str, Draw]]:
@@ -72,3 +82,5 @@ if __name__ == "__main__":
         inert=NORMS,
         **{**common, "scales": WIDE},
     )
+    near = [{name: Draw(draw.shape, low=-reach, high=reach) for name, draw in association[0].items()} for reach in REACHES]
+    write(SPEC, "retrieval", retrieval(Hopfield), near, hopfield, variant="retrieval", reference=REFERENCE)

@@ -22,16 +22,21 @@ SCALES = (
     Scale("layers.*.[03].bias", 0, 0.6),
 )  # what comes up from the coarsest level passes many others
 SMALL = {"final_dim": 16, "ff_channel": 16, "depth": 2}
+STRIDED = {"level": 1, "initial_conv": "strided", "stride": 1}
 CLASSIFIERS = {
     "imagenet_192_16_1": {"level": 1},
     "imagenet_192_16_3": {},
     "imagenet_256_16_3": {"final_dim": 256, "ff_channel": 256},
     "imagenet_256_16_4": {"final_dim": 256, "ff_channel": 256, "level": 4, "initial_conv": "strided"},
     "places365_256_12_2": {"final_dim": 256, "ff_channel": 256, "depth": 12, "level": 2, "patch_size": 8, "num_classes": 365},
-    "cifar10_144_7_1": {
-        "final_dim": 144, "ff_channel": 144, "depth": 7, "level": 1, "initial_conv": "strided", "stride": 1, "num_classes": 10,
-    },
-}  # fmt: skip
+    "tinyimagenet_256_12_1": {**STRIDED, "final_dim": 256, "ff_channel": 256, "depth": 12, "num_classes": 200},
+    "cifar10_144_7_1": {**STRIDED, "final_dim": 144, "ff_channel": 144, "depth": 7, "num_classes": 10},
+    "cifar10_320_8_1": {**STRIDED, "final_dim": 320, "ff_channel": 320, "depth": 8, "num_classes": 10},
+    "cifar100_256_8_1": {**STRIDED, "final_dim": 256, "ff_channel": 256, "depth": 8, "num_classes": 100},
+    "cifar100_256_10_1": {**STRIDED, "final_dim": 256, "ff_channel": 256, "depth": 10, "num_classes": 100},
+}
+# Small, each of these is as another.
+WHOLE_ONLY = ("imagenet_256_16_3", "tinyimagenet_256_12_1", "cifar10_320_8_1", "cifar100_256_8_1", "cifar100_256_10_1")
 
 
 def load(source: Path) -> Any:
@@ -70,7 +75,7 @@ def main() -> None:
     for variant, settings in CLASSIFIERS.items():
         unit = 64 if settings.get("patch_size") != 8 else 32
         case(variant, classifier(**settings), "logits", (unit, 2 * unit), small=False)
-        if variant != "imagenet_256_16_3":  # which is the same when it is small
+        if variant not in WHOLE_ONLY:
             case(variant, classifier(**{**settings, **SMALL, "num_classes": 5}), "logits", (unit, 2 * unit), small=True)
     case("cityscapes_192_16_3", cityscapes(classifier, 3), "classes_at", (32, 32), small=False, config={"classes": 3})
     case("segmentation", segmenter(num_classes=3), "classes_at", (64, 64), small=False, config={"classes": 3})

@@ -65,58 +65,65 @@ def layer(x: Array, state: dict[str, Array], selection: str) -> Array:
     return sum(s * t for s, t in zip(shares, terms, strict=True))
 
 
-def module_of(path: Path, **config: Any) -> torch.nn.Module:
-    """With scores far enough apart that no rounding decides a choice."""
-    module = lamina.to_torch(lamina.load(path, small=True, **config)).eval()
-    for name, weight in module.state_dict().items():
-        if name.endswith("selection"):
-            weight.copy_(torch.from_numpy(3 * uniform(name, tuple(weight.shape))))
-    return module
+def network(x: Array, state: dict[str, Array], selection: str) -> Array:
+    """The layers one after the other; of an image, on each window of 3 x 3 at every second place, and then their mean and the head."""
+    for i in range(2):
+        own = {k.split(".kan.")[1]: v for k, v in state.items() if k.startswith(f"layers.{i}.")}
+        x = layer(x, own, selection) if x.ndim == 2 else convolution(x, own, selection)
+    return x if x.ndim == 2 else x.mean((2, 3)) @ state["head.weight"].T + state["head.bias"]
 
 
-def state_of(module: torch.nn.Module, i: int) -> dict[str, Array]:
-    """The i-th layer's weights, by their names in it."""
-    found = {k: v.double().numpy() for k, v in module.state_dict().items() if k.startswith(f"layers.{i}.")}
-    return {k.split(".kan.")[1]: v for k, v in found.items()}
+def convolution(x: Array, own: dict[str, Array], selection: str) -> Array:
+    n, _, h, w = x.shape
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = [layer(padded[:, :, i : i + 3, j : j + 3].reshape(n, -1), own, selection) for i, j in product(range(0, h, 2), range(0, w, 2))]
+    return np.stack(windows, -1).reshape(n, -1, h // 2, w // 2)
 
 
-@pytest.mark.parametrize("selection", ["all", "soft", "hard"])
-def test_is_the_sum_over_edges_and_bases(selection: str) -> None:
-    module = module_of(SPECS[0], selection=selection)
-    x = (2.4 * uniform("x", (40, 5))).astype(np.float32)
-    want = layer(layer(x.astype(np.float64), state_of(module, 0), selection), state_of(module, 1), selection)
-    with torch.inference_mode():
-        got = module(torch.from_numpy(x)).numpy()
-    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+def inputs_of(path: Path, *, small: bool = False) -> dict[str, Array]:
+    """Over all of the splines' grid, and beyond its ends."""
+    name, shape = ("x", (40, 5 if small else 784)) if path == SPECS[0] else ("image", (2, 2 if small else 3, 8, 12))
+    return {name: (2.4 * uniform(name, shape)).astype(np.float32)}
 
 
-def test_a_convolution_is_the_layer_on_every_window() -> None:
-    module = module_of(SPECS[1], widths="[2, 5]", stride=1)
-    image = uniform("image", (2, 2, 4, 8)).astype(np.float64)
-    padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = [padded[:, :, i : i + 3, j : j + 3].reshape(2, -1) for i, j in product(range(4), range(8))]
-    pooled = np.mean([layer(window, state_of(module, 0), "soft") for window in windows], axis=0)
-    want = pooled @ module.state_dict()["head.weight"].double().numpy().T + module.state_dict()["head.bias"].double().numpy()
-    with torch.inference_mode():
-        got = module(torch.from_numpy(image.astype(np.float32))).numpy()
-    assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
+def state_of(path: Path, **config: Any) -> dict[str, torch.Tensor]:
+    """A checkpoint, with widths that differ and scores far enough apart that no rounding decides a choice."""
+    state = lamina.to_torch(lamina.load(path, **config)).state_dict()
+    for name, value in state.items():
+        drawn = torch.from_numpy(uniform(name, tuple(value.shape)))
+        state[name] = 3 * drawn if name.endswith("selection") else 1 + drawn / 4 if name.endswith("width") else value
+    return state
+
+
+@pytest.mark.parametrize(("variant", "selection"), [("full", "all"), ("soft", "soft"), ("hard", "hard")])
+@pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+def test_is_the_sum_over_edges_and_bases(path: Path, variant: str, selection: str, tmp_path: Path, record: Record) -> None:
+    state = state_of(path, variant=variant)
+    save_file(state, tmp_path / "state.safetensors")
+    spec = lamina.load(path, variant=variant)
+    session = lamina.Session(lamina.compile(spec, tmp_path / "bundle", weights=tmp_path / "state.safetensors"))
+    feeds = inputs_of(path)
+    (got,) = session(**feeds).values()
+    (x,) = feeds.values()
+    want = network(x.astype(np.float64), {k: v.double().numpy() for k, v in state.items()}, selection)
+    worst = float(np.abs(got - want).max() / np.abs(want).max())
+    assert worst <= 1e-5
+    record(path, variant, "parity", f"{worst:.0e} of the sum over edges in NumPy")
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_a_choice_drops_the_other_bases_and_changes_nothing(path: Path, tmp_path: Path, record: Record) -> None:
     """From the checkpoint of the unpruned network: fewer nodes, fewer weights, the same numbers."""
-    module = module_of(path, selection="hard")
-    scores = [v for k, v in module.state_dict().items() if k.endswith("selection")]
+    state = state_of(path, small=True, selection="hard")
+    scores = [v for k, v in state.items() if k.endswith("selection")]
     choice = [score.argmax(0).tolist() for score in scores]
     assert any(len(set(nodes)) < len(BASES) for nodes in choice)  # some basis is dropped whole
-    save_file(module.state_dict(), tmp_path / "all.safetensors")
+    save_file(state, tmp_path / "all.safetensors")
     bundles = {
         name: lamina.compile(lamina.load(path, small=True, **config), tmp_path / name, weights=tmp_path / "all.safetensors")
         for name, config in {"hard": {"selection": "hard"}, "chosen": {"choice": choice}}.items()
     }
-    shape = (7, 5) if path == SPECS[0] else (2, 2, 8, 12)
-    x = (1.5 * uniform("x", shape)).astype(np.float32)
-    outputs = [next(iter(lamina.Session(bundle)(**{"x" if path == SPECS[0] else "image": x}).values())) for bundle in bundles.values()]
+    outputs = [next(iter(lamina.Session(bundle)(**inputs_of(path, small=True)).values())) for bundle in bundles.values()]
     worst = float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max())
     assert worst <= 1e-6
     kept = [(bundle / "weights.bin").stat().st_size for bundle in bundles.values()]

@@ -62,7 +62,7 @@ def classifier(variant: str, *, small: bool, **options: Any) -> None:
 
 
 def autoencoder(variant: str, *, small: bool, **options: Any) -> None:
-    """They see small images, so that what they make of them is a small file. The authors' positions are of the size that they are built for."""
+    """They see small images, so that what they make of them is a small file; the authors' are built for one size."""
     size = 32 if small else 64
     make = (
         partial(mae.MaskedAutoencoderViT, mae.CRATEEncoderBlock, mae.CRATEDecoderBlock) if small else getattr(mae, f"mae_crate_{variant}")

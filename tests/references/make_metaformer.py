@@ -1,4 +1,7 @@
-"""The authors' Identity-, Rand-, Conv- and CAFormer and second PoolFormer. Needs timm, and `--source`, a checkout of github.com/sail-sg/metaformer."""
+"""The authors' Identity-, Rand-, Conv- and CAFormer and second PoolFormer.
+
+Needs timm, and `--source`, a checkout of github.com/sail-sg/metaformer.
+"""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ MODELS = (
         name="paper-short",
         scales=LIVELY,
         **SHORT,
-    ),  # fmt: skip
+    ),
     *(
         Model(f"vision/inception_{name}", name[-2:], build, config={"depths": depths, "classes": 10}, name="short", scales=LIVELY, **SHORT)
         for name, build, depths in (("v4", short_inception_v4, [1, 1, 1]), ("resnet_v2", short_inception_resnet_v2, [1, 1, 2]))

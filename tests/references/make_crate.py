@@ -75,12 +75,13 @@ def autoencoder(variant: str, *, small: bool, **options: Any) -> None:
     )  # fmt: skip
 
 
-def language(name: str, *, small: bool, **options: Any) -> None:
+def language(variant: str, *, small: bool, **options: Any) -> None:
     """A whole one with fewer words than it has, of which it then gives a small file."""
     model = gpt.CRATE(gpt.CRATEConfig(**options))
     points = [{"tokens": Draw((n, t), "int64", 0, options["vocab_size"])} for n, t in ((1, 12), (2, 5))]
     write(
-        "sequence/crate_gpt", name, model, points, continue_, reference="the authors' code", variant="base", small=small,
+        "sequence/crate_gpt", f"{variant}-small" if small else variant, model, points, continue_, reference="the authors' code",
+        variant=variant, small=small,
         config={} if small else {"vocabulary": options["vocab_size"]}, sweep=not small, scales=scales(small, "*.c_attn.weight"),
         own=["transformer.wte.weight", "*.attn.bias"],
     )  # fmt: skip
@@ -95,5 +96,6 @@ if __name__ == "__main__":
     for variant in SIZES:
         classifier(variant, small=False)
         autoencoder(variant, small=False)
-    language("base-small", small=True, vocab_size=50, block_size=16, n_embd=48, n_layer=2, n_head=6)
+    for variant in ("base", "medium", "large", "xl"):
+        language(variant, small=True, vocab_size=50, block_size=16, n_embd=48, n_layer=2, n_head=6)
     language("base", small=False, vocab_size=2000, block_size=1024)

@@ -42,7 +42,7 @@ if __name__ == "__main__":
     sys.path.insert(0, parser.parse_args().source)
     torch.manual_seed(0)
     common = {"run": run, "reference": "the authors' code", "scales": SCALES}
-    points = [{"image": Draw((2, 3, 64, 96))}]
+    points = [{"image": Draw((2, 3, 64, 96))}, {"image": Draw((1, 3, 71, 93))}]
     write("vision/affnet", "et_ten", network("xx_small", 10), points, variant="et", config={"classes": 10}, **common)
     at = {"H": 256, "W": 256}
     for variant, mode in {"base": "small", "t": "x_small", "et": "xx_small"}.items():

@@ -1,4 +1,7 @@
-"""The authors' CRATE and CRATE-MAE. Needs timm and einops, and `--source`, a checkout of github.com/Ma-Lab-Berkeley/CRATE."""
+"""The authors' CRATE, CRATE-MAE and CRATE-GPT. Needs timm and einops, and `--source`, a checkout of github.com/Ma-Lab-Berkeley/CRATE.
+
+Into it put `model/crate_gpt.py` of commit f33d737, which is on none of its branches.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from making import Tensors, write
 
 crate = imported("model.crate", __doc__)
 mae = imported("model.crate_ae.crate_ae", __doc__)
+gpt = imported("model.crate_gpt", __doc__)
 SIZES = ("tiny", "small", "base", "large")
 UNREAD = ("pos_embed", "decoder_pos_embed", "decoder_embed.*")
 
 
-def scales(small: bool) -> tuple[Scale, ...]:
+def scales(small: bool, key: str = "*fn.qkv.weight") -> tuple[Scale, ...]:
     """So that tokens attend to themselves, but not only: a token's product with itself is the largest."""
-    return (Scale("*fn.qkv.weight", 0, 0.4 if small else 0.05),)
+    return (Scale(key, 0, 0.4 if small else 0.05),)
 
 
 def classify(model: Any, inputs: Tensors) -> Tensors:
@@ -28,6 +32,11 @@ def classify(model: Any, inputs: Tensors) -> Tensors:
 def complete(model: Any, inputs: Tensors) -> Tensors:
     rows = zip(inputs["image"], inputs["mask"], strict=True)
     return {"patches": torch.cat([_complete(model, image[None], mask[None]) for image, mask in rows])}
+
+
+def continue_(model: Any, inputs: Tensors) -> Tensors:
+    """With targets, whatever they are, it gives the logits of every place."""
+    return {"logits": model(inputs["tokens"], inputs["tokens"])[0]}
 
 
 def _complete(model: Any, image: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -53,16 +62,28 @@ def classifier(variant: str, *, small: bool, **options: Any) -> None:
 
 
 def autoencoder(variant: str, *, small: bool, **options: Any) -> None:
-    """Whole ones see a smaller image, so that what they make of it is a small file."""
+    """They see small images, so that what they make of them is a small file; the authors' are built for one size."""
     size = 32 if small else 64
     make = (
         partial(mae.MaskedAutoencoderViT, mae.CRATEEncoderBlock, mae.CRATEDecoderBlock) if small else getattr(mae, f"mae_crate_{variant}")
     )
-    image, mask = Draw((1, 3, size, size)), Draw((1, (size // 16) ** 2), "bool", 0, 2)
+    points = [{"image": Draw((n, 3, size, size)), "mask": Draw((n, (size // 16) ** 2), "bool", 0, 2)} for n in (1, 2)]
     write(
-        "vision/crate_mae", f"{variant}-small" if small else variant, make(img_size=size, **options), [{"image": image, "mask": mask}],
-        complete, reference="the authors' code", variant=variant, small=small, config={} if small else {"size": size}, sweep=not small,
+        "vision/crate_mae", f"{variant}-small" if small else variant, make(img_size=size, **options), points,
+        complete, reference="the authors' code", variant=variant, small=small, sweep=not small,
         scales=scales(small), own=UNREAD[:2], unused=UNREAD,
+    )  # fmt: skip
+
+
+def language(variant: str, *, small: bool, **options: Any) -> None:
+    """A whole one with fewer words than it has, of which it then gives a small file."""
+    model = gpt.CRATE(gpt.CRATEConfig(**options))
+    points = [{"tokens": Draw((n, t), "int64", 0, options["vocab_size"])} for n, t in ((1, 12), (2, 5))]
+    write(
+        "sequence/crate_gpt", f"{variant}-small" if small else variant, model, points, continue_, reference="the authors' code",
+        variant=variant, small=small,
+        config={} if small else {"vocabulary": options["vocab_size"]}, sweep=not small, scales=scales(small, "*.c_attn.weight"),
+        own=["transformer.wte.weight", "*.attn.bias"],
     )  # fmt: skip
 
 
@@ -75,3 +96,6 @@ if __name__ == "__main__":
     for variant in SIZES:
         classifier(variant, small=False)
         autoencoder(variant, small=False)
+    for variant in ("base", "medium", "large", "xl"):
+        language(variant, small=True, vocab_size=50, block_size=16, n_embd=48, n_layer=2, n_head=6)
+    language("base", small=False, vocab_size=2000, block_size=1024)

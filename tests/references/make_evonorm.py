@@ -31,7 +31,7 @@ def write_training(variant: str, layer: Any) -> None:
 
 
 if __name__ == "__main__":
-    for variant in ("b0", "b1", "b2", "s0", "s1", "s2"):
-        layer = getattr(evo_norm, f"EvoNorm2d{variant.upper()}")(CHANNELS)
+    for variant in ("b0", "b1", "b2", "s0", "s0a", "s1", "s1a", "s2", "s2a"):
+        layer = getattr(evo_norm, f"EvoNorm2d{variant[0].upper()}{variant[1:]}")(CHANNELS)
         write("layer/evonorm", variant, layer, POINTS, run, reference=f"timm {timm.__version__}", variant=variant, small=True)
         write_training(variant, layer)

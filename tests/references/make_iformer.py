@@ -30,7 +30,7 @@ if __name__ == "__main__":
         img_size=64, embed_dims=[8, 16, 24, 32], depths=[1, 1, 2, 1], num_heads=[2, 4, 6, 8], attention_heads=[1, 2, 3, 4, 6],
         use_layer_scale=True, num_classes=10,
     )  # fmt: skip
-    case("small", tiny, [64, 96, 32], small=True)
+    case("small", tiny, [64, 96, 32, 48], small=True)
     for variant in ("small", "base", "large"):
         case(variant, getattr(theirs, f"iformer_{variant}")(), [224, 160], small=False)
         case(f"{variant}_384", getattr(theirs, f"iformer_{variant}_384")(), [384], small=False)

@@ -1,4 +1,7 @@
-"""The authors' Identity-, Rand-, Conv- and CAFormer. Needs timm, and `--source`, a checkout of github.com/sail-sg/metaformer."""
+"""The authors' Identity-, Rand-, Conv- and CAFormer and second PoolFormer.
+
+Needs timm, and `--source`, a checkout of github.com/sail-sg/metaformer.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from making import Tensors, write
 
 theirs = imported("metaformer_baselines", __doc__)
 WHOLE = {
-    **dict.fromkeys(("identityformer", "randformer"), ("s12", "s24", "s36", "m36", "m48")),
+    **dict.fromkeys(("identityformer", "randformer", "poolformerv2"), ("s12", "s24", "s36", "m36", "m48")),
     **dict.fromkeys(("convformer", "caformer"), ("s18", "s36", "m36", "b36")),
 }
 NONE, CONV, ATTEND = torch.nn.Identity, theirs.SepConv, partial(theirs.Attention, head_dim=8)
@@ -21,6 +24,7 @@ PLAIN = {"norm_layers": partial(theirs.LayerNormGeneral, normalized_dim=(1, 2, 3
 SMALL = {
     "identityformer_s12": {"token_mixers": NONE, **PLAIN},
     "randformer_s12": {"token_mixers": RANDOM, **PLAIN},
+    "poolformerv2_s12": {"token_mixers": theirs.Pooling, **PLAIN},
     "convformer_s18": {"token_mixers": CONV, "head_fn": theirs.MlpHead},
     "caformer_s18": {"token_mixers": [CONV, CONV, ATTEND, ATTEND], "head_fn": theirs.MlpHead},
 }
@@ -40,11 +44,12 @@ def run(model: Any, inputs: Tensors) -> Tensors:
 
 
 def case(variant: str, model: torch.nn.Module, sizes: list[tuple[int, int]], *, small: bool) -> None:
+    """ONNX Runtime's norm of 300,000 numbers is 2e-6 off, and differences of neighbours carry that from block to block."""
     sizes = [(224, 224)] * 2 if variant.startswith("rand") else sizes
     write(
         "vision/metaformer", f"{variant}-small" if small else variant, model, [{"image": Draw((n, 3, *s))} for n, s in enumerate(sizes, 1)],
         run, reference="the authors' code", variant=variant, small=small, sweep=not small, scales=SCALES, unused=["*.random_matrix"],
-        macs_at=dict(zip("NHW", (1, *sizes[0]), strict=True)),
+        macs_at=dict(zip("NHW", (1, *sizes[0]), strict=True)), tolerance=2e-5 if variant.startswith("pool") else 1e-5,
     )  # fmt: skip
 
 
@@ -52,6 +57,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     for variant, options in SMALL.items():
         model = theirs.MetaFormer(depths=[1, 1, 2, 1], dims=[8, 16, 24, 32], num_classes=10, **options)
-        case(variant, model, [(64, 64), (96, 64), (32, 160)], small=True)
+        case(variant, model, [(64, 64), (96, 64), (33, 159)], small=True)
     for variant in (f"{family}_{size}" for family, sizes in WHOLE.items() for size in sizes):
         case(variant, getattr(theirs, variant)(), [(224, 224), (160, 224)], small=False)

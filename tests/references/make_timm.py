@@ -6,6 +6,7 @@ python tests/references/make_timm.py [vision/resnet ...]
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -64,6 +65,31 @@ def short_inception_resnet_v2() -> torch.nn.Module:
     model = timm.create_model("inception_resnet_v2", num_classes=10)
     model.repeat, model.repeat_1, model.repeat_2 = model.repeat[:1], model.repeat_1[:1], model.repeat_2[:1]
     return model
+
+
+def printed_inception_resnet_v2(depths: Sequence[int] = (5, 10, 5), classes: int = 1000) -> torch.nn.Module:
+    """timm's cells as often as the paper prints them, behind the stem of its Inception-v4, which leaves 64 more channels, and no tail."""
+    model = timm.create_model("inception_resnet_v2")
+    wider = {320: 384, 1088: 1152, 2080: 2144}
+    parts = {
+        "stem": timm.create_model("inception_v4").features[:6],
+        "repeat": model.repeat[: depths[0]],
+        "mixed_6a": model.mixed_6a,
+        "repeat_1": model.repeat_1[: depths[1]],
+        "mixed_7a": model.mixed_7a,
+        "repeat_2": model.repeat_2[: depths[2]],
+        "pool": model.global_pool,
+        "classif": torch.nn.Linear(2144, classes),
+    }
+    for name, part in parts.items():
+        for key, conv in list(part.named_modules()):
+            if isinstance(conv, torch.nn.Conv2d) and name != "stem":
+                inner = wider.get(conv.in_channels, conv.in_channels)
+                out = wider.get(conv.out_channels, conv.out_channels) if key.endswith("conv2d") else conv.out_channels
+                wide = torch.nn.Conv2d(inner, out, conv.kernel_size, conv.stride, conv.padding, bias=conv.bias is not None)
+                parent, _, last = key.rpartition(".")
+                setattr(part.get_submodule(parent), last, wide)
+    return torch.nn.Sequential(OrderedDict(parts))
 
 
 class NasnetMobile(NASNetALarge):
@@ -143,6 +169,17 @@ MODELS = (
     ),
     Model("vision/inception_v4", "v4", "inception_v4", **INCEPTION),
     Model("vision/inception_resnet_v2", "v2", "inception_resnet_v2", **INCEPTION),
+    Model("vision/inception_resnet_v2", "paper", printed_inception_resnet_v2, **INCEPTION),
+    Model(
+        "vision/inception_resnet_v2",
+        "paper",
+        printed_inception_resnet_v2,
+        {"depths": (1, 1, 1), "classes": 10},
+        config={"depths": [1, 1, 1], "classes": 10},
+        name="paper-short",
+        scales=LIVELY,
+        **SHORT,
+    ),
     *(
         Model(f"vision/inception_{name}", name[-2:], build, config={"depths": depths, "classes": 10}, name="short", scales=LIVELY, **SHORT)
         for name, build, depths in (("v4", short_inception_v4, [1, 1, 1]), ("resnet_v2", short_inception_resnet_v2, [1, 1, 2]))

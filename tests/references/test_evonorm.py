@@ -1,4 +1,4 @@
-"""EvoNorm in training, against timm (make_evonorm.py), and in half precision."""
+"""EvoNorm in training, against timm (make_evonorm.py), in half precision, and in networks."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ import pytest
 import torch
 from cases import EXPECTED
 from fill import Draw, fill
+from safetensors.numpy import save_file
+from zoo import Lively, assert_agree, run_values
 
 import lamina
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.lower import lower
+from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.targets.torch import LaminaModule, to_module
 
-SPEC = Path(__file__).parents[2] / "specs" / "layer" / "evonorm.yaml"
-VARIANTS = ("b0", "b1", "b2", "s0", "s1", "s2")
+SPECS = Path(__file__).parents[2] / "specs"
+SPEC = SPECS / "layer" / "evonorm.yaml"
+VARIANTS = ("b0", "b1", "b2", "s0", "s0a", "s1", "s1a", "s2", "s2a")
+NETWORKS = {"resnet": 32, "resnet_rs": 64, "vovnet": 64, "inception_v4": 75, "inception_resnet_v2": 75}
 
 
 def filled(variant: str) -> LaminaModule:
@@ -37,3 +42,31 @@ def test_a_step_of_training(variant: str) -> None:
         assert set(want) == {"y", "gradient"} | ({"running_var"} if variant.startswith("b") else set())
         for name in want:
             torch.testing.assert_close(got[name], torch.from_numpy(want[name]), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_half_precision(variant: str, dtype: torch.dtype, bound: float) -> None:
+    """Of what float32 gives for the same rounded image, at most a few of the format's steps away."""
+    image = torch.from_numpy(Draw((2, 64, 9, 7), low=-4.0, high=8.0).array("image")).to(dtype)
+    with torch.inference_mode():
+        half, full = filled(variant).eval().to(dtype)(image), filled(variant).eval()(image.float())
+    assert half.dtype == dtype
+    assert (half.float() - full).abs().max() <= bound * full.abs().max()
+
+
+@pytest.mark.parametrize("norm", ["evonorm_b0", "evonorm_b1", "evonorm_s0(groups=1)", "evonorm_s2(groups=1)"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_network_takes_it_for_its_norms_and_activations(network: str, norm: str, tmp_path: Path) -> None:
+    """And computes what its definition says in float64."""
+    size = NETWORKS[network]
+    plain = {"plain_norm": "affine"} if network.startswith("resnet") else {}  # the others activate after every norm
+    spec = lamina.load(SPECS / "vision" / f"{network}.yaml", small=True, norm=norm, act="identity", **plain)
+    spec = spec.model_copy(update={"weights": None})
+    graph = elaborate(spec).graph
+    assert "BatchNorm" not in {type(node.op).__name__ for node in graph.nodes}
+    save_file({p.name: np.ascontiguousarray(Lively().get(p).numpy()) for p in graph.parameters()}, tmp_path / "lively.safetensors")
+    session = lamina.Session(lamina.compile(spec, tmp_path / "bundle", weights=tmp_path / "lively.safetensors"))
+    feeds = {"image": Draw((2, 3, size, size + 32)).array("image")}
+    names = [value.name for value in graph.outputs]
+    assert_agree(session(**feeds), run_values(decompose(graph, "definition"), Lively(), feeds, names, wide=True), f"{network}, {norm}")

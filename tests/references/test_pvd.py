@@ -1,4 +1,4 @@
-"""One field distilled into another: from a hash grid to a perceptron, on random points of a procedural scene; its bundle renders as it does."""
+"""One field distilled into another: from a hash grid to a perceptron, on points of a procedural scene; its bundle renders as it does."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ class Reference:
     state: Mapping[str, tuple[int, ...]]
     points: tuple[Mapping[str, Draw], ...]
     scales: tuple[Scale, ...] = field(default=())
+    every: int = 1  # of an image's rows and columns, those that are stored
 
     def __str__(self) -> str:
         return f"{self.spec.split('/')[1]}-{self.name}"
@@ -57,6 +58,11 @@ class Reference:
                 run, _, name = key.partition(".")
                 found[int(run)][name] = stored[key]
         return found
+
+    def thin(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        """What is stored of outputs: of images every so many rows and columns."""
+        step = self.every
+        return {k: v[..., ::step, ::step] if v.ndim == 4 and min(v.shape[2:]) > step else v for k, v in outputs.items()}
 
     def write(self, outputs: list[dict[str, Array]]) -> None:
         """Store the case and its outputs."""

@@ -1,4 +1,4 @@
-"""CAM by the authors' code (github.com/maincold2/CAM, commit a639d61): images, radiance fields and video. Needs numpy and torch.
+"""CAM by the authors' code (github.com/maincold2/CAM, commit a639d61): lines, images, radiance fields and video. Needs numpy and torch.
 
 python tests/references/make_cam.py --source CAM
 """
@@ -52,11 +52,25 @@ def video(model: Any, v: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {"frame": found[:, :3], "shares": found[:, 3:], "flows": flows}
 
 
+def line(model: Any, v: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    found = model(v["position"])  # [1, P, 1], or [P, 1]
+    return {"value": found.reshape(-1, 1)}
+
+
 def generator(
-    module: Any, size: str, grids: list[int], strides: list[int], expansion: int, lowest: int, times: int, kind: str, neighbours: int
+    module: Any,
+    size: str,
+    grids: list[int],
+    strides: list[int],
+    expansion: int,
+    lowest: int,
+    times: int,
+    kind: str,
+    neighbours: int,
+    bits: int = 32,
 ) -> Any:
-    """With the options of their command lines, and weights that are not rounded."""
-    plain = {"reduction": 2, "num_blocks": 1, "norm": "none", "act": "gelu", "bias": True, "sin_res": False, "sigmoid": False, "wbit": 32}
+    """With the options of their command lines."""
+    plain = {"reduction": 2, "num_blocks": 1, "norm": "none", "act": "gelu", "bias": True, "sin_res": False, "sigmoid": False, "wbit": bits}
     return module.Generator(
         fc_hw_dim=size, t_dim=grids, stride_list=strides, expansion=expansion, lower_width=lowest, mod_dim=times, conv_type=kind,
         aggs=neighbours, **plain,
@@ -68,6 +82,8 @@ def videos(module: Any) -> None:
 
     def case(variant: str, model: Any, **options: Any) -> None:
         scales = [Scale("video_grid.*", 0, 1), Scale("*mod_grid.0", 1, 0.4), Scale("*mod_grid.1", 0, 0.4)]
+        if "bits" in options.get("config", {}):  # at 31 levels from 0 to 1, weights of the usual size would be nothing
+            scales.append(Scale("layers.*.weight", 0, 1))
         points = [{"time": Draw((2,), low=0)}]
         name = f"video_{variant}" + "_small" * ("small" in options)
         write("field/cam_video", name, model, points, video, reference=NAME, variant=variant, scales=scales, **options)
@@ -77,26 +93,32 @@ def videos(module: Any) -> None:
     case("representation", generator(module, "1_1_156", [64, 128, 256, 512], strides, 1, 96, 60, "conv", 4), **crop)
     case("compression", generator(module, "1_1_48", [300, 600], strides, 8, 24, 30, "compact", 4), **crop)
     for variant, kind in (("representation", "conv"), ("compression", "compact")):
-        case(variant, generator(module, "2_3_8", [3, 5], [2, 2, 2], 2, 8, 4, kind, 2), small=True)
+        bits = 6 if kind == "compact" else 32  # not above: in the last digit of 5 of a million tanh the rounding differs
+        rounded = {"config": {"bits": bits}} if bits < 32 else {}
+        case(variant, generator(module, "2_3_8", [3, 5], [2, 2, 2], 2, 8, 4, kind, 2, bits), small=True, **rounded)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", required=True, type=Path)
     source = parser.parse_args().source
+    lines = load(source / "CAM_1D/network.py")
     images, fields = load(source / "CAM_image.py"), load(source / "CAM_nerfacc/examples/radiance_fields/mlp.py")
 
     def case(variant: str, model: torch.nn.Module, **options: Any) -> None:
         inputs = {"place": Draw((200, 2), low=0)} if variant == "image" else {"point": Draw((200, 3)), "direction": Draw((200, 3))}
+        inputs = {"position": Draw((200, 1), low=0)} if variant.startswith("line") else inputs
         inputs |= {"time": Draw((200, 1), low=0)} if variant == "dynamic_nerf" else {}
         # Of three planes, the products are read: shifts around 0 would hide one another.
         scales = [Scale("*affine*", 1, 0.4), Scale("pos_enc.proj", 0, 6), Scale("*sigma_layer.output_layer.bias", 1, 0.2)]
-        run = picture if variant == "image" else radiance
+        run = {"image": picture, "line": line, "line_plain": line}.get(variant, radiance)
         name = variant + "_small" * ("small" in options)
         write("field/cam", name, model, [inputs], run, reference=NAME, variant=variant, own=["*encoder.scales"], scales=scales, **options)
 
     videos(load(source / "CAM_ffnerv/model.py"))
     case("image", images.CAM(out_features=3, scale=-1), sweep=True)
+    for variant, kind in (("line", lines.CAM_PE), ("line_plain", lines.CAM)):  # as their notebook makes them
+        case(variant, kind(in_feats=1, hidden_feats=64, n_hidden_layers=3, out_feats=1))
     case("nerf", fields.VanillaNeRFRadianceField(), sweep=True)
     case("dynamic_nerf", fields.TNeRFRadianceField(), sweep=True)
     rows = {"rows": 32, "columns": 32}

@@ -20,7 +20,11 @@ from fill import Draw, Scale
 from making import Tensors, write
 
 SCALES = (Scale("encoder.*.gamma", 0.8, 0.2), Scale("decoder.*.bias", 0, 0.5))
-PUBLISHED = {"bunny_350k": 3.5e5, "bunny_750k": 7.5e5, "bunny_1500k": 1.5e6, "bunny_3m": 3e6}
+BUNNY = (5, 4, 4, 2, 2), 640, 1280, 132
+UVG = (5, 4, 4, 3, 2), 960, 1920, 600
+PUBLISHED = {"bunny_350k": (3.5e5, *BUNNY), "bunny_750k": (7.5e5, *BUNNY), "bunny_1500k": (1.5e6, *BUNNY), "bunny_3m": (3e6, *BUNNY)} | {
+    f"uvg_960x1920_{n}m": (n * 1e6, *UVG) for n in (2, 3, 5, 10)
+}
 
 
 def load(source: Path) -> Any:
@@ -35,7 +39,7 @@ def load(source: Path) -> Any:
     for name in (
         "decord", "decord.bridge", "matplotlib", "matplotlib.path", "pytorchvideo", "pytorchvideo.data", "pytorchvideo.data.encoded_video",
         "torchvision", "torchvision.io", "torchvision.transforms", "torchvision.transforms.functional", "timm", "timm.models",
-        "timm.models.layers",
+        "timm.models.layers", "torchvision.utils", "tqdm", "pandas",
     ):  # fmt: skip
         sys.modules[name] = Anything(name)
     sys.modules["timm.models.layers"].trunc_normal_ = torch.nn.init.trunc_normal_  # type: ignore[attr-defined]
@@ -66,12 +70,13 @@ def run(model: Any, inputs: Tensors) -> Tensors:
     return {"codes": embedded[0], "decoded": decoded}
 
 
-def codes(model: Any, inputs: Tensors) -> Tensors:
-    return {"codes": run(model, inputs)["codes"]}
-
-
 def decode(model: Any, inputs: Tensors) -> Tensors:
     return {"decoded": model(inputs["embedding"])}
+
+
+def decode_stored(model: Any, inputs: Tensors) -> Tensors:
+    levels = {"quant": inputs["bytes"], "min": inputs["low"], "scale": inputs["step"]}
+    return {"decoded": model(importlib.import_module("efficient_nvloader").dequant_tensor(levels))}
 
 
 def main() -> None:
@@ -79,23 +84,21 @@ def main() -> None:
     parser.add_argument("--source", type=Path, required=True)
     modules = load(parser.parse_args().source)
     title = "the authors' code"
-    for variant, size in PUBLISHED.items():  # a frame is too large to be stored: codes, and the number of the decoder's weights
-        strides = (5, 4, 4, 2, 2)
-        whole = model(modules, strides, strides, "64_16", first_width(size, 640 * 1280, 132, strides, strides, 16), 12)
-        points = [{"image": Draw((1, 3, 320, 640), low=0.0)}]
-        outside = ("decoder.*", "head_layer.*")
-        write(
-            "field/hnerv",
-            f"{variant}_codes",
-            whole,
-            points,
-            codes,
-            reference=title,
-            variant=variant,
-            sweep=True,
-            scales=SCALES,
-            inert=outside,
-        )
+    published = {"reference": title, "scales": SCALES, "sweep": True, "every": 7}
+    for variant, (size, strides, height, width, frames) in PUBLISHED.items():
+        whole = model(modules, strides, strides, "64_16", first_width(size, height * width, frames, strides, strides, 16), 12)
+        unit = math.prod(strides)
+        points = [{"image": Draw((1, 3, unit, 2 * unit), low=0.0)}]
+        write("field/hnerv", variant, whole, points, run, variant=variant, **published)
+        alone, code = modules.HNeRVDecoder(whole), (1, 16, 1, 2)
+        kept = sum(p.numel() for p in alone.parameters()) + 16 * frames * height * width // unit**2
+        print(f"{variant}: decoder and codes take {kept}")
+        if variant == "bunny_1500k":
+            write(
+                "field/hnerv", f"{variant}_decoder", alone, [{"embedding": Draw(code)}], decode, variant=f"{variant}_decoder", **published
+            )
+            levels = {"bytes": Draw(code, "uint8", 0, 64), "low": Draw(code, low=-8, high=3), "step": Draw(code, low=0.02, high=0.25)}
+            write("field/hnerv", f"{variant}_stored", alone, [levels], decode_stored, variant=f"{variant}_stored", **published)
     for name, (encoder, decoder, out) in {
         "tanh": ((3, 2), (3, 2), "tanh"), "unfolded": ((3, 2), (3,), "tanh"), "sigmoid": ((5, 2, 2), (5, 2, 2), "sigmoid"),
     }.items():  # fmt: skip

@@ -36,6 +36,7 @@ def write(
     own: Sequence[str] = (),
     unused: Sequence[str] = (),
     inert: Sequence[str] = (),
+    every: int = 1,
 ) -> None:
     """Fill the model's checkpoint, run it in eval mode at each point and store the case.
 
@@ -43,6 +44,7 @@ def write(
     macs_at: the dims of the first point, when its multiply-adds (convolutions and matrix products) are to be compared too.
     own: patterns of keys that keep the model's own values and are no part of the checkpoint (tables, indices).
     unused: of keys that the model holds and never reads. inert: of parameters without effect by the nature of the network.
+    every: of images too large to be stored, the step between rows and columns; without a common factor with the network's strides.
     """
     model = model.eval()
     state = {k: tuple(v.shape) for k, v in model.state_dict().items() if not _any(k, own)}
@@ -53,12 +55,12 @@ def write(
         spec, name, reference, variant, small, dict(config or {}), sweep, tolerance,
         sum(p.numel() for k, p in model.named_parameters() if not _any(k, unused)),
         None if macs_at is None else _macs(model, points[0], run), dict(macs_at or {}),
-        state, tuple(points), tuple(scales),
+        state, tuple(points), tuple(scales), every,
     )  # fmt: skip
     inputs = [{k: torch.from_numpy(v) for k, v in arrays.items()} for arrays in case.inputs()]
     _check_sensitive(f"{spec} {name}", model, run, inputs, (*unused, *inert))
     with torch.no_grad():
-        outputs = [{k: v.numpy() for k, v in run(model, tensors).items()} for tensors in inputs]
+        outputs = [case.thin({k: v.numpy() for k, v in run(model, tensors).items()}) for tensors in inputs]
     assert sum(v.nbytes for arrays in outputs for v in arrays.values()) <= LARGEST_FILE, "use smaller inputs"
     case.write(outputs)
 

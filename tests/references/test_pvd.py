@@ -1,4 +1,4 @@
-"""One field distilled into another: from a hash grid to a perceptron, on random points of a procedural scene."""
+"""One field distilled into another: from a hash grid to a perceptron, on points of a procedural scene; its bundle renders as it does."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 import lamina
 
@@ -21,14 +23,33 @@ def scene(point: torch.Tensor, direction: torch.Tensor) -> tuple[torch.Tensor, t
     return log_density.clamp(-2, 7).exp(), torch.sigmoid(3 * point + 0.5 * direction)
 
 
+def small(variant: str, **config: object) -> Any:
+    return lamina.load(SPEC, variant, small=True, width=32, **config)
+
+
 def field(variant: str, **config: object) -> Field:
-    module = lamina.to_torch(lamina.load(SPEC, variant, small=True, width=32, **config))
+    module = lamina.to_torch(small(variant, **config))
 
     def run(point: torch.Tensor, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         found = module(point, direction)
         return found["density"], found["color"]
 
     run.parameters = module.parameters  # type: ignore[attr-defined]
+    run.state_dict = module.state_dict  # type: ignore[attr-defined]
+    return run
+
+
+def compiled(spec: Any, field: Field, folder: Path) -> Field:
+    """The bundle of a spec, with the weights of a field."""
+    save_file(field.state_dict(), folder / "weights.safetensors")  # type: ignore[attr-defined]
+    session = lamina.Session(
+        lamina.compile(spec.model_copy(update={"weights": None}), folder / "bundle", weights=folder / "weights.safetensors")
+    )
+
+    def run(point: torch.Tensor, direction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = session(point=point.numpy(), direction=direction.numpy())
+        return torch.from_numpy(found["density"]), torch.from_numpy(found["color"])
+
     return run
 
 
@@ -65,16 +86,18 @@ def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
     return -10 * math.log10((a - b).square().mean().item())
 
 
-def test_a_hash_grid_is_distilled_into_a_perceptron() -> None:
+def test_a_hash_grid_is_distilled_into_a_perceptron(tmp_path: Path) -> None:
     torch.manual_seed(0)
     truth = rendered(scene)
     teacher = field("hash", levels=4, finest=16, table_bits=12)
     distil(scene, teacher, 160, 0.03)
     taught = rendered(teacher)
     assert psnr(taught, truth) > 25
-    student = field("mlp", levels=4, mlp_width=64, waves=4)
+    sizes = {"levels": 4, "mlp_width": 64, "waves": 4}
+    student = field("mlp", **sizes)
     before = psnr(rendered(student), taught)
     distil(teacher, student, 150, 0.006)
     after = psnr(rendered(student), taught)
     assert before < 18
     assert after > 25
+    torch.testing.assert_close(rendered(compiled(small("mlp", **sizes), student, tmp_path)), rendered(student), rtol=0, atol=1e-5)

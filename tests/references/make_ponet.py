@@ -10,6 +10,7 @@ import argparse
 import ast
 import math
 import sys
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,13 +23,15 @@ from transformers.models.bert import modeling_bert as bert
 from transformers.pytorch_utils import apply_chunking_to_forward
 
 FILE = "models/modeling_ponet.py"
-NAMES = ("segment_max", "get_token_type_mask", "get_win_max", "PoNetSelfAttention", "PoNetAttention", "PoNetLayer")
-LENGTHS = {"listops": 130, "image": 95, "pathfinder": 40, "retrieval": 64, "text": 50}  # shorter than the tasks', for the size of the files
+NAMES = ("segment_max", "get_segment_index", "get_token_type_mask", "get_win_max", "PoNetSelfAttention", "PoNetAttention", "PoNetLayer")
+# Shorter than the tasks', for the size of the files: a few whole segments and a rest, and about as many tokens as segments.
+LENGTHS = {"listops": (130, 63), "image": (95, 32), "pathfinder": (40, 3), "retrieval": (129, 64), "text": (50, 7)}
 
 
 def scatter_max(source: torch.Tensor, index: torch.Tensor, dim: int) -> tuple[torch.Tensor, None]:
     index = index[..., None].expand_as(source)
-    return torch.zeros_like(source).scatter_reduce(dim, index, source, "amax", include_self=False), None
+    found = source.new_zeros(len(source), int(index.max()) + 1, source.shape[2])
+    return found.scatter_reduce(dim, index, source, "amax", include_self=False), None
 
 
 class Encoder(torch.nn.Module):
@@ -41,9 +44,18 @@ class Encoder(torch.nn.Module):
         layers = [found["PoNetLayer"](config) for _ in range(config.num_hidden_layers)]
         self.encoder = torch.nn.ModuleDict({"layer": torch.nn.ModuleList(layers)})
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, segment_ids: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        segment_ids: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         mask = (1.0 - attention_mask[:, None, None, :].float()) * -10000.0
-        x = self.embeddings(input_ids)
+        x = self.embeddings(input_ids, token_type_ids)
+        if segment_ids is None:  # the first is 0 there, for a text begins with a separator, as here it need not
+            segment_ids = self.found["get_segment_index"](input_ids)
+            segment_ids = segment_ids - segment_ids[:, :1]
         for layer in self.encoder["layer"]:
             x = layer(x, segment_ids, self.found["get_token_type_mask"](input_ids), mask)[0]
         return x
@@ -62,15 +74,16 @@ def pretrained(source: Path) -> dict[str, Any]:
     return found
 
 
-def arena(source: Path, task: str) -> tuple[torch.nn.Module, int]:
-    """Their Model for a task, and its vocabulary."""
+def arena(source: Path, task: str, **sizes: int) -> tuple[torch.nn.Module, int]:
+    """Their Model for a task, and its vocabulary. As in their run_tasks.py, the positions are a power of two."""
     sys.modules["torch_scatter"] = SimpleNamespace(scatter_max=scatter_max)  # type: ignore[assignment]
     sys.path.insert(0, str(source / "examples" / "LRA" / "code"))
     from lra_config import config
     from model import Model
 
     chosen = config["pathfinder32" if task == "pathfinder" else task]
-    model = chosen["model"] | chosen["extra_attn_config"]["ponet"] | {"attn_type": "ponet"}
+    model = chosen["model"] | chosen["extra_attn_config"]["ponet"] | {"attn_type": "ponet"} | sizes
+    model["max_seq_len"] = 2 ** math.ceil(math.log2(model["max_seq_len"]))
     return Model(model), model["vocab_size"]
 
 
@@ -90,17 +103,27 @@ def main() -> None:
     found, reference = pretrained(source), "github.com/lxchtan/PoNet"
     bert_like = {"position_embedding_type": "absolute", "hidden_act": "gelu"}
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 12}
-    for name, sizes in {"base_small": small, "base": {}}.items():
-        ids = [points(n, t, 0, segment_ids=Draw((n, t), "int64", 0, 4)) for n, t in ((1, 4), (2, 7))]
-        cases = [p | {"input_ids": Draw(p["input_ids"].shape, "int64", 99, 105)} for p in ids]
+    for variant, sizes in product(("base", "base_given"), (small, {})):
+        cases = []
+        for shape in ((1, 4), (2, 17 if sizes else 7)):
+            ids = {"segment_ids": Draw(shape, "int64", 0, 4), "token_type_ids": Draw(shape, "int64", 0, 2)}
+            point = points(*shape, 0, **(ids if variant == "base_given" else {}))
+            cases.append(point | {"input_ids": Draw(shape, "int64", 99, 105)})  # the separators are 101 and 102
         write(
-            "sequence/ponet", name, Encoder(found, BertConfig(**bert_like, **sizes)), cases, run, reference=reference, variant="base",
-            small=name == "base_small", sweep=name == "base", own=("embeddings.position_ids", "embeddings.token_type_ids"),
+            "sequence/ponet", variant + ("_small" if sizes else ""), Encoder(found, BertConfig(**bert_like, **sizes)), cases, run,
+            reference=reference, variant=variant, small=bool(sizes), sweep=not sizes,
+            own=("embeddings.position_ids", "embeddings.token_type_ids"),
         )  # fmt: skip
-    for task, length in LENGTHS.items():
+    for task, lengths in LENGTHS.items():
         model, vocabulary = arena(source, task)
-        case = [points(1, length, vocabulary)]
-        write("sequence/ponet", task, model, case, run, reference=reference, variant=task)
+        cases = [points(1, length, vocabulary) for length in lengths]
+        write("sequence/ponet", task, model, cases, run, reference=reference, variant=task)
+    # At its full length the text's segments are of two tokens, at any other of one.
+    narrow = {"embedding_dim": 4, "transformer_dim": 4, "transformer_hidden_dim": 12, "head_dim": 2, "num_layers": 1}
+    model, vocabulary = arena(source, "text", **narrow)
+    cases = [points(1, 4096, vocabulary)]
+    config = {"dim": 4, "depth": 1, "hidden": 12}
+    write("sequence/ponet", "text_long", model, cases, run, reference=reference, variant="text", config=config)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import lamina
 from lamina.compiler.elaborate import elaborate
 
 SPEC = Path(__file__).parents[2] / "specs" / "sequence" / "axial_transformer.yaml"
-H, W, LEVELS = 3, 4, 6
+SIZES, LEVELS = [(3, 4), (1, 5), (4, 2)], 6  # all from the same sessions
 SCALES = (Scale("*position*", 0, 1), Scale("embed.*", 0, 1), Scale("*.weight", 0, 0.7))  # so that every pixel matters
 
 
@@ -36,31 +36,35 @@ def logits_of(sessions: dict[str, lamina.Session], image: np.ndarray, plane: int
     return sessions["all"](image=image, plane=np.full(len(image), plane))["logits"]
 
 
+@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("plane", range(3))
-def test_a_pixel_changes_only_the_logits_after_it(sessions: dict[str, lamina.Session], plane: int) -> None:
+def test_a_pixel_changes_only_the_logits_after_it(sessions: dict[str, lamina.Session], plane: int, size: tuple[int, int]) -> None:
     """And, in an earlier plane, all of them; in a later one, none."""
-    image = Draw((1, H, W, 3), "int64", 0, LEVELS).array("image")
+    h, w = size
+    image = Draw((1, h, w, 3), "int64", 0, LEVELS).array("image")
     before = logits_of(sessions, image, plane)
-    for row, column, other in product(range(H), range(W), range(3)):
+    for row, column, other in product(range(h), range(w), range(3)):
         changed = image.copy()
         changed[0, row, column, other] = (image[0, row, column, other] + 3) % LEVELS
         moved = np.abs(logits_of(sessions, changed, plane) - before)[0].max(-1) > 0
-        order = np.arange(H * W).reshape(H, W) > row * W + column
-        assert (moved == (order if other == plane else np.full((H, W), other < plane))).all()
+        order = np.arange(h * w).reshape(h, w) > row * w + column
+        assert (moved == (order if other == plane else np.full((h, w), other < plane))).all()
 
 
-def test_sampling_by_rows_and_pixels_gives_the_same_image(sessions: dict[str, lamina.Session]) -> None:
+@pytest.mark.parametrize("size", SIZES)
+def test_sampling_by_rows_and_pixels_gives_the_same_image(sessions: dict[str, lamina.Session], size: tuple[int, int]) -> None:
     """The exterior runs once for a plane, the outer layers for a row, the inner ones for a pixel; the largest noisy logit is drawn."""
-    noise = 3 * Draw((2, H, W, 3, LEVELS)).array("noise")
-    naive, parts = (np.zeros((2, H, W, 3), np.int64) for _ in range(2))
+    h, w = size
+    noise = 3 * Draw((2, h, w, 3, LEVELS)).array("noise")
+    naive, parts = (np.zeros((2, h, w, 3), np.int64) for _ in range(2))
     for plane in range(3):
-        for row, column in product(range(H), range(W)):
+        for row, column in product(range(h), range(w)):
             logits = logits_of(sessions, naive, plane)[:, row, column]
             naive[:, row, column, plane] = (logits + noise[:, row, column, plane]).argmax(-1)
         before = sessions["exterior"](image=parts, plane=np.full(2, plane))["before"]
-        for row in range(H):
+        for row in range(h):
             above = sessions["outer"](pixels=parts[..., plane], before=before)["above"][:, row : row + 1]
-            for column in range(W):
+            for column in range(w):
                 logits = sessions["inner"](pixels=parts[:, row : row + 1, :, plane], above=above)["logits"][:, 0, column]
                 parts[:, row, column, plane] = (logits + noise[:, row, column, plane]).argmax(-1)
     np.testing.assert_array_equal(parts, naive)

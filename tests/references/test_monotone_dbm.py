@@ -25,6 +25,8 @@ class Layers:
     counts: tuple[int, ...]
     states: tuple[int, ...]
     connections: tuple[tuple[int, ...], ...]
+    rank: int = 4
+    monotone: float = 0.1
 
     @property
     def owners(self) -> Array:
@@ -38,10 +40,10 @@ class Layers:
             rows = [e for e, layers in enumerate(self.connections) if layer in layers]
             for variable in range(count):
                 block = weights[f"factors.{layer}.weight"][:, variable]
-                block = block * min(np.sqrt(1 - 0.1) / np.linalg.norm(block), 1)
-                column = np.zeros((4 * len(self.connections), states))
+                block = block * min(np.sqrt(1 - self.monotone) / np.linalg.norm(block), 1)
+                column = np.zeros((self.rank * len(self.connections), states))
                 for place, row in enumerate(rows):
-                    column[4 * row : 4 * row + 4] = block[4 * place : 4 * place + 4]
+                    column[self.rank * row :][: self.rank] = block[self.rank * place :][: self.rank]
                 columns.append(column)
         a = np.concatenate(columns, axis=1)
         return np.where(self.owners[:, None] == self.owners, 0, -(a.T @ a))
@@ -96,14 +98,14 @@ class Images(Layers):
         return np.concatenate([np.moveaxis(part, 1, -1).reshape(-1) for part in parts])
 
     def limited(self, weights: dict[str, Array], layer: int) -> dict[int, Array]:
-        """The kernels of a layer by connection, so that no variable's column of A is longer than sqrt(0.9), wherever it stands."""
+        """The kernels of a layer by connection, so that no variable's column of A is too long, wherever it stands."""
         kernels = {e: weights[f"kernels.{layer}.weight.{e}"].copy() for e, (_, layers) in enumerate(GRIDS) if layer in layers}
         states = self.states[layer]
         for first in range(0, next(iter(kernels.values())).shape[1], states):
             own = {e: (kernel[:, first : first + states] ** 2).sum((0, 1)) for e, kernel in kernels.items()}
             length = np.sqrt(sum(square.max() if e == 3 else square.sum() for e, square in own.items()))
             for kernel in kernels.values():
-                kernel[:, first : first + states] *= min(np.sqrt(0.9) / length, 1)
+                kernel[:, first : first + states] *= min(np.sqrt(1 - self.monotone) / length, 1)
         return kernels
 
     def _lay(self, out: Array, kernel: Array, layer: int, stride: int, padding: int) -> None:
@@ -118,7 +120,7 @@ class Images(Layers):
 
 
 SHALLOW = Layers((6, 3, 1), (2, 2, 4), ((0, 1), (1, 2)))
-IMAGES = Images((64, 32, 8, 1), (2, 3, 3, 4), ())
+IMAGES = Images((64, 32, 8, 1), (2, 3, 3, 4), (), monotone=0.01)
 VARIANTS = {
     "shallow": SHALLOW,
     "started": SHALLOW,
@@ -129,18 +131,18 @@ VARIANTS = {
 }
 
 
-def strong(variant: str) -> dict[str, Array]:
+def strong(variant: str, small: bool = True) -> dict[str, Array]:
     """Weights whose potentials are about as large as they may be."""
-    stored = lamina.to_torch(lamina.load(SPEC, variant=variant, small=True)).state_dict()
+    stored = lamina.to_torch(lamina.load(SPEC, variant=variant, small=small)).state_dict()
     drawn = {name: 2 * uniform(name, tuple(value.shape)) for name, value in stored.items()}
     for name in [name for name in drawn if name.startswith("kernels")]:  # alike everywhere, so that neighbours pull together
         drawn[name] = np.abs(drawn[name]) * (1 - 2 * (np.arange(drawn[name].shape[1], dtype=np.float32) % 2))[:, None, None]
     return drawn
 
 
-def session(folder: Path, variant: str, weights: dict[str, Array]) -> lamina.Session:
+def session(folder: Path, variant: str, weights: dict[str, Array], small: bool = True) -> lamina.Session:
     save_file(weights, folder / "weights.safetensors")
-    spec = lamina.load(SPEC, variant=variant, small=True)
+    spec = lamina.load(SPEC, variant=variant, small=small)
     return lamina.Session(lamina.compile(spec, folder / "bundle", weights=folder / "weights.safetensors"))
 
 
@@ -162,7 +164,7 @@ def started(request: dict[str, Array], variant: str, start: Array) -> dict[str, 
 def test_beliefs_are_the_one_mean_field_of_what_is_observed(tmp_path: Path, record: Record, variant: str) -> None:
     layers, weights = VARIANTS[variant], strong(variant)
     potentials, size = layers.potentials(weights), len(layers.owners)
-    assert np.linalg.eigvalsh(np.eye(size) - potentials).min() >= 0.1 - 1e-6
+    assert np.linalg.eigvalsh(np.eye(size) - potentials).min() >= layers.monotone - 1e-6
     assert np.abs(potentials).sum(1).max() > 2  # not a contraction by their mere size
     request = asked(layers)
     q = session(tmp_path, variant, weights)(**started(request, variant, np.zeros((4, size), np.float32)))["beliefs"].astype(np.float64)
@@ -170,7 +172,42 @@ def test_beliefs_are_the_one_mean_field_of_what_is_observed(tmp_path: Path, reco
     wanted = np.where(request["observed"][:, layers.owners], layers.one_hot(request["values"]), wanted)
     np.testing.assert_allclose(q, wanted, atol=1e-5)
     assert q[0].min() > 0.005  # the beliefs are not at a corner, where any potentials would do
-    record(SPEC, variant, "parity", f"{np.abs(q - wanted).max():.0e} from the paper's fixed point, small")
+    check = "fixed point" if variant == "images" else "parity"  # the authors' code is the parity of images
+    record(SPEC, variant, check, f"{np.abs(q - wanted).max():.0e} from the paper's fixed point, small")
+
+
+WHOLE = {
+    "shallow": Layers((784, 200, 1), (2, 2, 10), ((0, 1), (1, 2)), rank=64),
+    "deep": Layers((784, 200, 200, 1), (2, 2, 2, 10), ((0, 1), (1, 2), (2, 3)), rank=64),
+    "joint": Layers((784, 200, 1), (2, 2, 10), ((0, 1, 2),), rank=64),
+}
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("variant", WHOLE)
+def test_whole_variants_end_at_the_mean_field(tmp_path: Path, record: Record, variant: str) -> None:
+    layers, weights = WHOLE[variant], strong(variant, small=False)
+    potentials = layers.potentials(weights)
+    values = np.arange(2 * sum(layers.counts)).reshape(2, -1) % 2
+    observed = np.zeros(values.shape, bool)
+    observed[1, :400] = True
+    q = session(tmp_path, variant, weights, small=False)(values=values, observed=observed)["beliefs"].astype(np.float64)
+    wanted = layers.by_variable(q @ potentials + layers.bias(weights))
+    wanted = np.where(observed[:, layers.owners], layers.one_hot(values), wanted)
+    np.testing.assert_allclose(q, wanted, atol=1e-5)
+    record(SPEC, variant, "parity", f"{np.abs(q - wanted).max():.0e} from the paper's fixed point")
+
+
+@pytest.mark.sweep
+def test_whole_images_have_one_mean_field(tmp_path: Path) -> None:
+    """Wherever the search begins, with and without pixels that are observed."""
+    run = session(tmp_path, "images_started", strong("images_started", small=False), small=False)
+    variables, size = 784 + 10 * 14**2 + 20 * 7**2 + 1, 784 * 20 + 4 * (10 * 14**2 + 20 * 7**2) + 10
+    values = np.arange(2 * variables).reshape(2, -1) % 10 % 4
+    observed = np.zeros(values.shape, bool)
+    observed[1, :300] = True
+    found = [run(values=values, observed=observed, start=8 * uniform(f"start {i}", (2, size)))["beliefs"] for i in range(2)]
+    assert np.ptp(np.stack(found), axis=0).max() < 1e-4
 
 
 @pytest.mark.parametrize("variant", ["started", "images_started"])
@@ -179,6 +216,22 @@ def test_the_start_does_not_matter(tmp_path: Path, variant: str) -> None:
     starts = [8 * uniform(f"start {i}", (4, len(layers.owners))) for i in range(6)]
     found = np.stack([run(**asked(layers), start=start)["beliefs"] for start in starts])
     assert np.ptp(found, axis=0).max() < 1e-5
+
+
+def test_one_compiled_file_of_images_completes_and_classifies(tmp_path: Path) -> None:
+    """The kernel of one place of the last image and the label, which pull two of their states together, is all that has potentials."""
+    weights = {name: np.zeros_like(value) for name, value in strong("images").items()}
+    weights["kernels.2.weight.3"][:, :3, 0, 0] = [[0, 0, 0], [5, -5, 0], [0, 0, 0], [-5, 5, 0]]
+    weights["kernels.3.weight.3"][:, :, 0, 0] = np.eye(4)
+    place, label = 64 + 32, 104
+    values, observed = np.zeros((2, 105), np.int64), np.zeros((2, 105), bool)
+    values[1, label] = 3
+    observed[0, place] = observed[1, label] = True
+    beliefs = session(tmp_path, "images", weights)(values=values, observed=observed)["beliefs"]
+    high, low = np.exp(0.99 / 4), np.exp(-0.99 / 4)  # as large as the norm lets the four numbers of each side be
+    np.testing.assert_allclose(beliefs[0, -4:], np.array([1, low, 1, high]) / (2 + high + low), atol=1e-5)
+    first = 2 * 64 + 3 * 32
+    np.testing.assert_allclose(beliefs[1, first : first + 3], np.array([high, low, 1]) / (1 + high + low), atol=1e-5)
 
 
 def test_one_compiled_file_completes_and_classifies(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 import lamina
 from lamina.compiler.elaborate import elaborate
+from lamina.runtime import InputError
 
 SPEC = Path(__file__).parents[2] / "specs" / "sequence" / "orchid.yaml"
 Array = np.ndarray[Any, Any]
@@ -45,9 +46,10 @@ def test_a_padded_text_and_cosines_know_where_they_are(variant: str, tmp_path: P
     assert change(session(tmp_path, variant), 24, 3) > 1e-3
 
 
-def test_a_convolution_around_the_end_makes_any_shift_an_equal_kernel(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kernel", ["magnitude", "correlation"])
+def test_a_convolution_around_the_end_makes_any_shift_an_equal_kernel(kernel: str, tmp_path: Path) -> None:
     """Only the short causal convolution, here of one tap, and the edges of the kernel's would see where the text begins."""
-    layer = session(tmp_path, "magnitude", edges="circular", short="1")
+    layer = session(tmp_path, kernel, edges="circular", short="1")
     for length, shift in ((2, 1), (19, 8), (128, 64)):
         text = Draw((2, length, 6)).array("tokens")
         result = layer(tokens=text)["mixed"]
@@ -63,3 +65,24 @@ def test_places_start_as_waves(variant: str, features: int) -> None:
     bands = (features - 1) // 2
     waves = np.exp(-2j * np.pi * np.outer(np.arange(128) / 128, np.linspace(1e-4, bands - 1, bands)))
     np.testing.assert_allclose(start, np.hstack([np.linspace(0, 1, 128)[:, None], waves.real, waves.imag]), atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [40, 300])
+def test_a_text_is_as_long_as_the_length_allows(length: int, tmp_path: Path) -> None:
+    layer = session(tmp_path, "magnitude", length=str(length))
+    for size in (2, length):
+        assert np.isfinite(layer(tokens=Draw((1, size, 6)).array("tokens"))["mixed"]).all()
+    with pytest.raises(InputError, match=f"{length}"):
+        layer(tokens=Draw((1, length + 1, 6)).array("tokens"))
+
+
+def test_fixed_places_are_those_that_learnt_ones_start_from(tmp_path: Path) -> None:
+    """And have no bound but the memory's."""
+    learnt, fixed = (
+        lamina.Session(lamina.compile(lamina.load(SPEC, "example", fixed=fixed, cosines=False), tmp_path / str(fixed)))
+        for fixed in (False, True)
+    )
+    tokens = Draw((2, 50, 8)).array("tokens")
+    np.testing.assert_allclose(fixed(tokens=tokens)["mixed"], learnt(tokens=tokens)["mixed"], rtol=1e-5, atol=1e-6)
+    long = lamina.Session(lamina.compile(lamina.load(SPEC, small=True, length=32768, fixed=True, variant="magnitude"), tmp_path / "long"))
+    assert long(tokens=np.ones((1, 9, 6), np.float32))["mixed"].shape == (1, 9, 6)

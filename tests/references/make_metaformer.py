@@ -44,12 +44,15 @@ def run(model: Any, inputs: Tensors) -> Tensors:
 
 
 def case(variant: str, model: torch.nn.Module, sizes: list[tuple[int, int]], *, small: bool) -> None:
-    """ONNX Runtime's norm of 300,000 numbers is 2e-6 off, and differences of neighbours carry that from block to block."""
-    sizes = [(224, 224)] * 2 if variant.startswith("rand") else sizes
+    """Random sums are of one size. A pool's differences of neighbours enlarge what ONNX Runtime's norms of 200,000 numbers lose."""
+    if not small:
+        sizes = {"randformer": [(224, 224)] * 2, "poolformerv2": [(96, 96), (64, 96)]}.get(variant.split("_")[0], sizes)
+    elif variant.startswith("rand"):
+        sizes = [(224, 224)] * 2
     write(
         "vision/metaformer", f"{variant}-small" if small else variant, model, [{"image": Draw((n, 3, *s))} for n, s in enumerate(sizes, 1)],
         run, reference="the authors' code", variant=variant, small=small, sweep=not small, scales=SCALES, unused=["*.random_matrix"],
-        macs_at=dict(zip("NHW", (1, *sizes[0]), strict=True)), tolerance=2e-5 if variant.startswith("pool") else 1e-5,
+        macs_at=dict(zip("NHW", (1, *sizes[0]), strict=True)),
     )  # fmt: skip
 
 

@@ -47,46 +47,51 @@ JOINED = {"mdm": "010", "dmd": "101", "dma": "102", "mam": "020", "amd": "201", 
 class Net(nn.Module):
     """Their embedder and classifier."""
 
-    def __init__(self, features: int, dim: int, nodes: tuple[int, ...]) -> None:
+    def __init__(self, features: int, dim: int, nodes: tuple[int, ...], layers: int, attended: bool) -> None:
         super().__init__()
         types = [str(i) for i in range(len(nodes))]
         built = LATTE(
-            n_layers=2, embedding_dim=dim, in_channels_dict=dict.fromkeys(types, features),
+            n_layers=layers, embedding_dim=dim, in_channels_dict=dict.fromkeys(types, features),
             num_nodes_dict=dict(zip(types, nodes, strict=True)), metapaths=[tuple(r) for r in RELATIONS.values()],
             attn_heads=2, use_proximity=False, layer_pooling="concat",
             hparams=Namespace(edge_threshold=0.5, batchnorm=False, layernorm=False, dropout=0.2, nb_cls_dense_size=0),
         )  # fmt: skip
-        assert built.layers[1].metapaths == [tuple(r) for r in JOINED.values()]
+        assert layers == 1 or built.layers[1].metapaths == [tuple(r) for r in JOINED.values()]
+        self.attended = attended
         self.feature_projection, self.layers = built.feature_projection, built.layers
         self.fc_classifier = nn.Sequential()
-        self.fc_classifier.add_module("linear", nn.Linear(2 * dim, 3))
+        self.fc_classifier.add_module("linear", nn.Linear(layers * dim, 3))
 
     def forward(self, **inputs: torch.Tensor) -> Tensors:
         features = {str(i): inputs[name] for i, name in enumerate(("movie", "director", "actor"))}
         which = {t: torch.arange(len(x)) for t, x in features.items()}
         h = {t: torch.relu(self.feature_projection[t](x)) for t, x in features.items()}
-        outputs = []
-        for conv, relations in zip(self.layers, (RELATIONS, JOINED), strict=True):
+        outputs, attention = [], {}
+        for conv, relations in zip(self.layers, (RELATIONS, JOINED), strict=False):
             edges = {tuple(r): inputs[name] for name, r in relations.items()}
-            h, _, _ = conv(x_l=h, x_r=h, edge_index_dict=edges, global_node_idx=which)
+            h, _, found = conv(x_l=h, x_r=h, edge_index_dict=edges, global_node_idx=which, return_attention_weights=True)
+            attention |= {f"attention_{name}": found[tuple(r)][1] for name, r in relations.items()} if not outputs and self.attended else {}
             outputs.append(h)
         movies, directors, actors = (torch.cat([layer[t] for layer in outputs], dim=1) for t in "012")
-        return {"movies": movies, "directors": directors, "actors": actors, "logits": self.fc_classifier(movies)}
+        return {"movies": movies, "directors": directors, "actors": actors, "logits": self.fc_classifier(movies), **attention}
 
 
 def main() -> None:
-    for name, features, dim in (("small", 5, 6), ("whole", 1256, 128)):
-        points = []
-        for nodes, edges in (((6, 4, 5), 9), ((9, 7, 3), 14)):
-            sizes = dict(zip(("movie", "director", "actor"), nodes, strict=True))
-            point = {name: Draw((n, features)) for name, n in sizes.items()}
-            point |= {name: Draw((2, edges + i), "int64", 0, min(nodes)) for i, name in enumerate(RELATIONS | JOINED)}
-            points.append(point)
-        write(
-            "graph/latte", name, Net(features, dim, nodes), points, lambda model, inputs: model(**inputs),
-            reference=f"the authors' code over torch_geometric {torch_geometric.__version__}", small=name == "small", sweep=name == "whole",
-            scales=(Scale("*.attn_?", 0, 2), Scale("*.alpha_activation", 1.5, 0.5)),
-        )  # fmt: skip
+    for variant, layers, attended in (("imdb_1", 1, False), ("imdb_2", 2, False), ("imdb_2_attended", 2, True)):
+        for size, features, dim in (("small", 5, 6), ("whole", 1256, 128)):
+            points = []
+            for nodes, edges in (((6, 4, 5), 9), ((9, 7, 3), 14)):
+                sizes = dict(zip(("movie", "director", "actor"), nodes, strict=True))
+                point = {name: Draw((n, features)) for name, n in sizes.items()}
+                relations = RELATIONS | (JOINED if layers == 2 else {})
+                point |= {name: Draw((2, edges + i), "int64", 0, min(nodes)) for i, name in enumerate(relations)}
+                points.append(point)
+            write(
+                "graph/latte", f"{variant}_{size}", Net(features, dim, nodes, layers, attended), points,
+                lambda model, inputs: model(**inputs), variant=variant, small=size == "small", sweep=size == "whole",
+                reference=f"the authors' code over torch_geometric {torch_geometric.__version__}",
+                scales=(Scale("*.attn_?", 0, 2), Scale("*.alpha_activation", 1.5, 0.5)),
+            )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -73,10 +73,11 @@ def test_a_rectangle_of_modes_in_closed_form() -> None:
     assert not found[:, :, :, 3:].any()
 
 
-@pytest.mark.parametrize(("name", "modes", "points"), [("t1_1d", 16, 1024), ("t1_2d", [24, 12], 64 * 64)])
-def test_weights_start_so_that_a_layer_keeps_the_variance(name: str, modes: int | list[int], points: int) -> None:
+@pytest.mark.parametrize(("name", "modes", "resolution"), [("t1_1d", 16, 1024), ("t1_2d", [24, 12], [64, 64])])
+def test_weights_start_so_that_a_layer_keeps_the_variance(name: str, modes: int | list[int], resolution: int | list[int]) -> None:
     """The paper's rule for channels, sqrt(N / (m fan_in)): N points have one m-th of their variance in the m modes that are kept."""
-    module = lamina.to_torch(lamina.load(SPECS / f"{name}.yaml", modes=modes, layers=1))
+    module = lamina.to_torch(lamina.load(SPECS / f"{name}.yaml", modes=modes, layers=1, resolution=resolution))
+    points = np.prod(resolution)
     channels = module.get_parameter("layers.0.mix.channels").detach()
     kept = math.prod(channels.shape[2:])
     assert abs(float(channels.std()) / (points / (kept * channels.shape[0])) ** 0.5 - 1) < 0.01

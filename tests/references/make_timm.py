@@ -95,8 +95,8 @@ def printed_inception_resnet_v2(depths: Sequence[int] = (5, 10, 5), classes: int
 class NasnetMobile(NASNetALarge):
     """timm's cells as the paper's small network has them: four to a stage, and after a reduction its own two last cells are read."""
 
-    def __init__(self) -> None:
-        super().__init__(stem_size=32, num_features=1056)
+    def __init__(self, **options: int) -> None:
+        super().__init__(**options)
         for i in (4, 5, 10, 11, 16, 17):
             delattr(self, f"cell_{i}")
 
@@ -155,17 +155,22 @@ MODELS = (
         for n, size in ((50, 160), (101, 192), (152, 256), (200, 256), (270, 256), (350, 288), (420, 160))
     ),
     small("vision/resnet_rs", "50", "resnetrs50", RS, sizes=((64, 64), (71, 90))),
-    Model("vision/nasnet", "mobile", NasnetMobile, sizes=((224, 224), (96, 121)), scales=LIVELY_BN),
     Model("vision/nasnet", "large", "nasnetalarge", sizes=((331, 331), (96, 121)), scales=LIVELY_BN),
-    Model(
-        "vision/nasnet",
-        "large",
-        "nasnetalarge",
-        {"num_features": 192, "stem_size": 8, "num_classes": 10},
-        config={"filters": 8, "stem": 8, "classes": 10},
-        name="narrow",
-        sizes=((64, 64), (83, 90)),
-        scales=LIVELY_BN,
+    *(
+        Model(
+            "vision/nasnet",
+            variant,
+            build,
+            {"num_features": 192, "stem_size": 8, "num_classes": 10},
+            config={"filters": 8, "stem": 8, "classes": 10} | config,
+            name=name,
+            sizes=((64, 64), (83, 90)),
+            scales=LIVELY_BN,
+        )
+        for variant, build, name, config in (
+            ("large", "nasnetalarge", "narrow", {}),
+            ("mobile", NasnetMobile, "mobile-cells", {"count_pads": True}),
+        )
     ),
     Model("vision/inception_v4", "v4", "inception_v4", **INCEPTION),
     Model("vision/inception_resnet_v2", "v2", "inception_resnet_v2", **INCEPTION),

@@ -42,7 +42,7 @@ def test_prototypes(tmp_path: Path, record: Record) -> None:
     record(SPEC, "rbf", "parity", f"{worst:.0e} of loops over prototypes and places, small")
 
 
-@pytest.mark.parametrize("variant", ["pip", "pip_projected", "rbf"])
+@pytest.mark.parametrize("variant", ["pip", "pip_projected", "rbfnet", "rbf"])
 def test_every_score_is_a_probability(tmp_path: Path, variant: str) -> None:
     """Also where everything or nothing is detected; and each class's evidence sums to one."""
     bundle, _ = compiled(tmp_path, variant)
@@ -52,14 +52,15 @@ def test_every_score_is_a_probability(tmp_path: Path, variant: str) -> None:
         for scores in (got["probabilities"], got["detections"]):
             assert scores.min() >= -1e-6
             assert scores.max() <= 1 + 1e-6
-    np.testing.assert_allclose((got["positive"] + got["negative"]).sum(0), 1, rtol=1e-6)
+    np.testing.assert_allclose((got["positive"] + got.get("negative", 0)).sum(0), 1, rtol=1e-6)
 
 
-def test_the_head_is_one_affine_map(tmp_path: Path) -> None:
-    """The softmax of the reasoning is computed once, when it is compiled."""
-    bundle, _ = compiled(tmp_path, "pip")
+@pytest.mark.parametrize("variant", ["pip", "rbfnet", "pipnet"])
+def test_the_head_is_one_affine_map(tmp_path: Path, variant: str) -> None:
+    """The softmax of the reasoning, or what keeps weights from being negative, is computed once, when it is compiled."""
+    bundle, _ = compiled(tmp_path, variant)
     graph = onnx.load(bundle / "model.onnx").graph
     operators = [node.op_type for node in graph.node]
     assert operators.count("MatMul") + operators.count("Gemm") == 1
     assert operators.count("Softmax") == 1  # of the features
-    assert "Sub" not in operators
+    assert not {"Sub", "Relu", "Transpose"} & set(operators)

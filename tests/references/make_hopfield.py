@@ -11,6 +11,7 @@ import argparse
 import sys
 from typing import Any
 
+import torch
 from fill import Draw, Scale
 from making import Tensors, write
 from torch import nn
@@ -37,6 +38,13 @@ def pooling(model: nn.Module, inputs: Tensors) -> Tensors:
 
 def lookup(model: nn.Module, inputs: Tensors) -> Tensors:
     return {"x": model(inputs["state"])}
+
+
+# Of three inputs the first is left as it is, the second normalised alone, the third also scaled and shifted.
+MIXED = {"normalize_state_pattern": False, "normalize_state_pattern_affine": False, "normalize_stored_pattern_affine": False}
+BARE = {"prepare_state": "identity", "prepare_stored": "layer_norm(affine=false)"}
+# Heads that would go on, were they not stopped each in its own way: by its limit, or by its threshold after 4, 2, 3 and 1 steps.
+LIMITS, THRESHOLDS = [1, 2, 0, 30, 30, 30, 2, 30], [1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.01, 1e-4, 1.0]
 
 
 def retrieval(core: Any) -> nn.Module:
@@ -84,3 +92,10 @@ if __name__ == "__main__":
     )
     near = [{name: Draw(draw.shape, low=-reach, high=reach) for name, draw in association[0].items()} for reach in REACHES]
     write(SPEC, "retrieval", retrieval(Hopfield), near, hopfield, variant="retrieval", reference=REFERENCE)
+    mixed = Hopfield(64, num_heads=8, **MIXED)
+    write(SPEC, "mixed", mixed, narrow(**association[0]), hopfield, variant="hopfield", config={**HALF, **BARE}, **common)
+    limits, thresholds = torch.tensor(LIMITS), torch.tensor(THRESHOLDS)
+    each = Hopfield(64, num_heads=8, scaling=0.5, update_steps_max=limits, update_steps_eps=thresholds)
+    config = {**HALF, "limits": LIMITS, "thresholds": THRESHOLDS, "betas": [0.5] * 8}
+    wide = {**common, "scales": WIDE}
+    write(SPEC, "each_head", each, narrow(**association[0]), hopfield, variant="hopfield_steps", config=config, **wide)

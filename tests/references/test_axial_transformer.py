@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evidence import Record
 from fill import Draw, Scale, fill
 from safetensors.numpy import save_file
 
@@ -52,7 +53,9 @@ def test_a_pixel_changes_only_the_logits_after_it(sessions: dict[str, lamina.Ses
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_sampling_by_rows_and_pixels_gives_the_same_image(sessions: dict[str, lamina.Session], size: tuple[int, int]) -> None:
+def test_sampling_by_rows_and_pixels_gives_the_same_image(
+    sessions: dict[str, lamina.Session], size: tuple[int, int], record: Record
+) -> None:
     """The exterior runs once for a plane, the outer layers for a row, the inner ones for a pixel; the largest noisy logit is drawn."""
     h, w = size
     noise = 3 * Draw((2, h, w, 3, LEVELS)).array("noise")
@@ -69,3 +72,13 @@ def test_sampling_by_rows_and_pixels_gives_the_same_image(sessions: dict[str, la
                 parts[:, row, column, plane] = (logits + noise[:, row, column, plane]).argmax(-1)
     np.testing.assert_array_equal(parts, naive)
     assert len(np.unique(naive)) == LEVELS
+    for image, part in product(("imagenet32", "imagenet64"), ("exterior", "outer", "inner")):
+        record(SPEC, f"{image}_{part}", "parity", "the pixels that the whole gives, exactly, small")
+
+
+def test_the_larger_model_is_the_smaller_one_in_other_sizes(record: Record) -> None:
+    """Small, both are one graph: what the authors' code shows of one it shows of the other."""
+    graphs = [elaborate(lamina.load(SPEC, variant, small=True, size=8, dim=8)).graph for variant in ("imagenet32", "imagenet64")]
+    nodes = [[(node.op, node.origin.path, [str(v.type) for v in node.outputs]) for node in graph.nodes] for graph in graphs]
+    assert nodes[0] == nodes[1]
+    record(SPEC, "imagenet64", "parity", "the graph of imagenet32, small")

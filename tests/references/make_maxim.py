@@ -8,9 +8,11 @@ Needs `pip install flax einops torch`, and a checkout of github.com/google-resea
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,13 @@ from fill import Draw, Scale
 from making import Tensors, write
 
 DEPTH = 3
-SCALES = (Scale("*.attention.fc1.bias", 0.8, 0.4), Scale("*.attention.fc1.weight", 0, 0.3))  # so that its few rectified units live
+SCALES = (  # so that the few rectified units of the attention live, and every bias matters
+    Scale("*.attention.fc1.bias", 0.8, 0.4), Scale("*.attention.fc1.weight", 0, 0.3), Scale("*.out.bias", 0.8, 0.4),
+    Scale("*.axes.*.bias", 0, 0.8), Scale("*.bias", 0, 0.3),
+)  # fmt: skip
+CALM = (  # what leads into the levels and the gates, and what ends their branches
+    "*.level.conv.weight", "*.fuse.conv_?.weight", "*.fc2.weight", "*.fc2_?.weight", "*.conv2.weight",
+)  # fmt: skip
 SMALL = {
     "features": 8, "num_groups": 1, "num_bottleneck_blocks": 1, "high_res_stages": 1, "block_size_hr": (4, 4), "grid_size_hr": (4, 4),
     "block_size_lr": (2, 2), "grid_size_lr": (2, 2),
@@ -143,6 +151,12 @@ def _place(module: torch.nn.Module, name: str, value: torch.Tensor) -> None:
     module.register_parameter(last, torch.nn.Parameter(value))
 
 
+def calm(model: torch.nn.Module) -> list[Scale]:
+    """Smaller weights there: else each stage multiplies the features tenfold, so that its biases do not matter, and rounding errors too."""
+    weights = ((k, p.shape) for k, p in model.named_parameters() if any(fnmatchcase(k, pattern) for pattern in CALM))
+    return [Scale(k, 0, round(0.7 * math.sqrt(3 / math.prod(shape[1:])), 3)) for k, shape in weights]
+
+
 def outputs(stages: list[list[torch.Tensor]], supervised: bool) -> Mapping[str, torch.Tensor]:
     """By our names."""
     found = dict(zip(("restored", "half", "quarter"), reversed(stages[-1]), strict=False))
@@ -167,7 +181,7 @@ def main() -> None:
         points = [{"image": Draw((n, 3, h, w), low=0.0)} for n, h, w in shapes]
         write(
             "restoration/maxim", f"{variant}_{'small' if small else 'whole'}", model, points, run, reference="the authors' code in Flax",
-            variant=variant, small=small, sweep=not small, scales=SCALES,
+            variant=variant, small=small, sweep=not small, scales=(*SCALES, *calm(model)),
         )  # fmt: skip
 
     for variant, official, scales in (("s1", "S-1", 1), ("s2", "S-2", 1), ("s2_3", "S-2", 3), ("s3_3_supervised", "S-3", 3)):

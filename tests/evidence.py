@@ -6,4 +6,3 @@ from collections.abc import Callable
 from pathlib import Path
 
 Record = Callable[[Path, str | None, str, str], None]
-LARGEST = 10**9  # parameters of a variant that is run whole: the reference takes 8 bytes for each, the files and sessions 4 again and again

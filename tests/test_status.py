@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import lamina
-from lamina.status import digest, status
+from lamina.status import CHECKS, digest, status
 
 SPECS = Path(__file__).parents[1] / "specs"
 FILES = [p for p in sorted(SPECS.glob("*/*.yaml")) if p.parent.name != "blocks"]
@@ -20,6 +20,7 @@ def test_evidence_is_of_this_text(path: Path) -> None:
     found = status(spec)
     assert found is not None, f"{path.name} or a block that it uses has changed: run `make evidence`"
     assert set(found) <= set(spec.variants or [""]), "of a variant that is no more"
+    assert all(set(checks) <= set(CHECKS) for checks in found.values())
 
 
 def test_evidence_is_of_one_text_only(tmp_path: Path) -> None:

@@ -209,7 +209,7 @@ def sorting(count: int, length: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.sweep
-def test_it_learns_to_sort(tmp_path: Path, record: Record) -> None:
+def test_it_learns_to_sort(tmp_path: Path) -> None:
     """Trained on numbers of three lengths; then its compiled parts and the loop on the host sort most others, every place and the end."""
     torch.manual_seed(0)
     config = {"features": 1, "width": 64}
@@ -233,7 +233,4 @@ def test_it_learns_to_sort(tmp_path: Path, record: Record) -> None:
         numbers, answer = sorting(1000, length)
         places, _ = HOST["greedy"](encode, step_once, numbers.numpy(), length + 1)
         right.append(float((places == answer.numpy()).all(1).mean()))
-    print(right)
-    assert min(right) > 0.9
-    for variant in ("teach", "encode", "step"):
-        record(SPEC, variant, "learns", f"sorts {min(right):.0%} of 1,000 sets of {LENGTHS[0]} to {LENGTHS[-1]} numbers exactly, 64 wide")
+    assert min(right) > 0.9, right

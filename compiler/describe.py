@@ -31,6 +31,7 @@ def describe(
         "inputs": [_tensor(v) | {"below": bounds.get(v.name)} for v in graph.inputs],
         "outputs": [_tensor(v) for v in graph.outputs],
         "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in model.dims.items()},
+        "states": [{"name": s.name, "initial": s.initial} for s in graph.states],
         "parameters": parameter_count(graph),
         "weights": {"source": source},
         "targets": built,

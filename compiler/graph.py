@@ -112,14 +112,37 @@ class Node:
         return replace(self, inputs=inputs, outputs=self.outputs if outputs is None else outputs, body=body)
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """A tensor that is carried from call to call: the input `past` is what the call before left in the output `present`.
+
+    The first call starts from `initial` in every place, along a size that grows from as few places as its dim allows.
+    """
+
+    name: str
+    initial: float | int | bool
+
+    @property
+    def past(self) -> str:
+        return f"past.{self.name}"
+
+    @property
+    def present(self) -> str:
+        return f"present.{self.name}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Graph:
-    """Nodes in topological order. Parameters, constants and derived tensors are found through the nodes that use them."""
+    """Nodes in topological order. Parameters, constants and derived tensors are found through the nodes that use them.
+
+    What `states` says of stands among the inputs and outputs, after those that the model declares.
+    """
 
     name: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
+    states: tuple[State, ...] = ()
 
     def parameters(self) -> tuple[Parameter, ...]:
         """Every weight that the graph depends on, each once, in order of first use."""

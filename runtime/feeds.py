@@ -11,28 +11,37 @@ from lamina.runtime import shapes
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import InputError
 from lamina.runtime.manifest import Input, Manifest
+from lamina.runtime.states import first_sizes, initial
 from lamina.schema.diagnostics import did_you_mean
 
 
 def checked(manifest: Manifest, given: Mapping[str, Any]) -> dict[str, Array]:
-    """The inputs as contiguous arrays (copied only if they were not), in the manifest's order. InputError if they are not as declared."""
-    if given.keys() != {spec.name for spec in manifest.inputs}:
+    """The inputs as contiguous arrays (copied only if they were not), in the manifest's order. InputError if they are not as declared.
+
+    States that are not given start from their initial values.
+    """
+    states = {state.past: state for state in manifest.states if state.past not in given}
+    if given.keys() | states.keys() != {spec.name for spec in manifest.inputs}:
         raise InputError(_names(manifest, given))
     feeds: dict[str, Array] = {}
-    bound: dict[str, tuple[int, str]] = {}
-    for spec in manifest.inputs:
+    bound = {dim: (size, "the states' start") for dim, size in first_sizes(manifest, given).items()}
+    for spec in sorted(manifest.inputs, key=lambda spec: spec.name in states):
+        if spec.name in states:
+            feeds[spec.name] = initial(spec, states[spec.name], {dim: size for dim, (size, _) in bound.items()})
+            continue
         array = np.asarray(given[spec.name])
         _check_dtype(spec, array)
         _check_shape(spec, array, manifest, bound)
         _check_values(spec, array)
         feeds[spec.name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    return feeds
+    return {spec.name: feeds[spec.name] for spec in manifest.inputs}
 
 
 def _names(manifest: Manifest, given: Mapping[str, Any]) -> str:
-    declared = {spec.name: spec for spec in manifest.inputs}
+    carried = {state.past for state in manifest.states}
+    declared = {spec.name: spec for spec in manifest.inputs if spec.name not in carried}
     everything = "; the inputs are " + ", ".join(f"{name}: {spec}" for name, spec in declared.items())
-    for name in given.keys() - declared.keys():
+    for name in given.keys() - declared.keys() - carried:
         hint = did_you_mean(name, declared)
         return f"`{name}` is not an input{everything}" + (f"; {hint}" if hint else "")
     missing = ", ".join(f"`{name}`" for name in declared if name not in given)

@@ -21,6 +21,7 @@ from lamina.runtime.parts import (
     OnnxTarget,
     Provenance,
     Range,
+    State,
     Strict,
     Targets,
     Tensor,
@@ -37,6 +38,7 @@ __all__ = [
     "OnnxTarget",
     "Provenance",
     "Range",
+    "State",
     "Targets",
     "Tensor",
     "TensorRTTarget",
@@ -62,7 +64,7 @@ class Manifest(Strict):
     inputs: Annotated[tuple[Input, ...], Field(min_length=1)]
     outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
     dims: dict[str, Range] = Field(default_factory=dict)
-    states: tuple[Tensor, ...] = ()
+    states: tuple[State, ...] = ()
     parameters: Count = 0
     weights: Provenance
     targets: Targets
@@ -80,13 +82,17 @@ class Manifest(Strict):
         inputs = [tensor.name for tensor in self.inputs]
         for group in (inputs, [tensor.name for tensor in self.outputs]):
             yield from (f"`{name}` stands twice" for name in sorted({name for name in group if group.count(name) > 1}))
+        outputs = [tensor.name for tensor in self.outputs]
+        for state in self.states:
+            if state.past not in inputs or state.present not in outputs:
+                yield f"the state `{state.name}` has no input `{state.past}` or no output `{state.present}`"
         fed = (self.tokenizer.ids, self.tokenizer.mask, self.tokenizer.types) if self.tokenizer else ()
         for name in (*(self.preprocess or ()), *fed):
             if name is not None and name not in inputs:
                 yield f"`{name}` has preprocessing or a tokenizer but is not an input"
 
     def _size_problems(self) -> Iterator[str]:
-        for tensor in (*self.inputs, *self.outputs, *self.states):
+        for tensor in (*self.inputs, *self.outputs):
             used: frozenset[str] = frozenset().union(*map(shapes.names, tensor.shape))
             yield from (f"`{tensor.name}: {tensor}` uses `{dim}`, which is not in dims" for dim in sorted(used - self.dims.keys()))
 

@@ -54,6 +54,24 @@ class Input(Tensor):
     below: Positive | None = None
 
 
+class State(Strict):
+    """A tensor that is carried from call to call: the input `past` is what the call before left in the output `present`.
+
+    The first call finds `initial` in every place.
+    """
+
+    name: Name
+    initial: float | int | bool = 0
+
+    @property
+    def past(self) -> str:
+        return f"past.{self.name}"
+
+    @property
+    def present(self) -> str:
+        return f"present.{self.name}"
+
+
 class Range(Strict):
     """The sizes that a dim may take: multiples of `multiple_of` from `min` to `max`, tuned for `opt`."""
 

@@ -34,7 +34,7 @@ _SIZE = re.compile(
     r"|(?:Equality|Unequality|(?:Strict)?(?:Less|Greater)Than)\(|[), ]|true|false)*"
 )
 _TREE = re.compile(
-    r'(?:[\[\]{}:, \d]|null|"(?:type|context|children_spec|null|\[\]|builtins\.(?:tuple|list|dict))"|"\[(?:\\"\w+\\"(?:, )?)*\]")*',
+    r'(?:[\[\]{}:, \d]|null|"(?:type|context|children_spec|null|\[\]|builtins\.(?:tuple|list|dict))"|"\[(?:\\"[\w.]+\\"(?:, )?)*\]")*',
     re.ASCII,
 )
 # Torch counts up to the number of an unbacked symbol (u7, zuf7).

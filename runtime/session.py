@@ -13,6 +13,7 @@ from lamina.runtime.errors import BundleError
 from lamina.runtime.feeds import checked
 from lamina.runtime.integrity import check_hashes
 from lamina.runtime.manifest import Input, Manifest, OnnxTarget, Tensor, TensorRTTarget, TorchTarget, read_manifest
+from lamina.runtime.states import Stream
 
 BackendName = Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"]
 _TARGETS = {
@@ -64,7 +65,10 @@ class Session:
         return self.manifest.outputs
 
     def __call__(self, /, **inputs: Any) -> dict[str, Array]:
-        """The outputs for these inputs, which must have the declared names, dtypes and shapes: InputError otherwise."""
+        """The outputs for these inputs, which must have the declared names, dtypes and shapes: InputError otherwise.
+
+        States (`past.*`) that are not given start from their initial values; what the call leaves of them is in `present.*`.
+        """
         return self.run(inputs)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
@@ -72,6 +76,12 @@ class Session:
         if self._backend is None:
             raise ValueError("the session is closed")
         return self._backend.run(checked(self.manifest, inputs))
+
+    def stream(self) -> Stream:
+        """Calls that carry the model's states from one to the next. BundleError if it has none."""
+        if not self.manifest.states:
+            raise BundleError(f"{self.folder} holds a model without states: every call stands by itself")
+        return Stream(self)
 
     def close(self) -> None:
         """Give the memory back. Calls fail from here on."""

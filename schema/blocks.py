@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lamina.schema.declarations import tensor_decl
+from lamina.schema.declarations import state_decl
 from lamina.schema.diagnostics import Fault
 from lamina.schema.reading import Reading
 from lamina.schema.root import check_keys
@@ -39,7 +39,7 @@ def _block(reading: Reading, key: Scalar, node: Mapping) -> Block:
         args=tuple(reading.each(node.get("args"), "args", _argument).values()),
         inputs=names,
         optional=optional,
-        state=tuple(reading.each(node.get("state"), "state", tensor_decl).values()),
+        state=tuple(reading.each(node.get("state"), "state", state_decl).values()),
         modules=reading.attempt(modules, node.get("modules")),
         body=reading.steps.flow(body, node.get("result")),
     )

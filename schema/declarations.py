@@ -37,14 +37,26 @@ def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
 
 def port_decl(key: Scalar, node: Node) -> s.TensorDecl:
     """An input or output: a tensor, or `{type: tensor, if: condition}` where it depends on the config. Raises Fault."""
+    return _tensor_decl(key, node, {"if": "condition"})
+
+
+def state_decl(key: Scalar, node: Node) -> s.TensorDecl:
+    """What is carried from call to call: a tensor that starts at 0, or `{type: tensor, init: number, if: condition}`. Raises Fault."""
+    return _tensor_decl(key, node, {"init": "init", "if": "condition"})
+
+
+def _tensor_decl(key: Scalar, node: Node, formulas: MappingType[str, str]) -> s.TensorDecl:
+    """A tensor, or a mapping with its `type` and formulas under these keys, which become these fields."""
     if not isinstance(node, Mapping):
         return tensor_decl(key, node)
+    known = ("type", *formulas)
     for name, _ in node:
-        if name.text not in ("type", "if"):
-            hint = did_you_mean(name.text, ("type", "if")) or "its keys are type, if"
+        if name.text not in known:
+            hint = did_you_mean(name.text, known) or f"its keys are {', '.join(known)}"
             raise Fault("unknown-key", f"`{name.text}` is not a key here", name.span, hint)
     declared = tensor_decl(key, need(node, "type", key.text))
-    return declared.model_copy(update={"condition": formula(node, "if", key.text)})
+    given = {field: formula(node, name, key.text) for name, field in formulas.items() if node.get(name) is not None}
+    return declared.model_copy(update=given)
 
 
 def config_entry(key: Scalar, node: Node) -> s.ConfigEntry:

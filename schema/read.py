@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.schema import spec as s
-from lamina.schema.declarations import command_line, config_entry, dim, image, port_decl, small_config, tensor_decl, variant
+from lamina.schema.declarations import command_line, config_entry, dim, image, port_decl, small_config, state_decl, variant
 from lamina.schema.diagnostics import Collector
 from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
@@ -73,7 +73,7 @@ def _declared(reading: Reading, root: Mapping) -> dict[str, Any]:
         "config": tuple(reading.each(root.get("config"), "config", config_entry).values()),
         "inputs": tuple(reading.each(root.get("inputs"), "inputs", port_decl).values()),
         "dims": reading.each(root.get("dims"), "dims", partial(dim, reading.collector)),
-        "state": tuple(reading.each(root.get("state"), "state", tensor_decl).values()),
+        "state": tuple(reading.each(root.get("state"), "state", state_decl).values()),
         "outputs": tuple(reading.each(root.get("outputs"), "outputs", port_decl).values()),
     }
 

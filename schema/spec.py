@@ -167,12 +167,16 @@ class Override(Located):
 
 
 class TensorDecl(Located):
-    """`float32[N, 3, H, W]`; of an input or output that not every config has, `{type: "float32[N, 3, H, W]", if: condition}`."""
+    """`float32[N, 3, H, W]`; of one that not every config has, `{type: "float32[N, 3, H, W]", if: condition}`.
+
+    A state says by `init` what all its numbers start at, if not at 0.
+    """
 
     name: str
     dtype: str
     shape: tuple[Formula, ...]
     condition: Formula | None = None
+    init: Formula | None = None
 
 
 class ModelSpec(Strict):

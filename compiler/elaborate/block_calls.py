@@ -13,7 +13,7 @@ from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.resolve import resolve, tolerant
 from lamina.compiler.elaborate.scope import HERE
 from lamina.compiler.elaborate.slots import fill, known_names
-from lamina.compiler.elaborate.state import declare_state
+from lamina.compiler.elaborate.state import enter_states, leave_states
 from lamina.compiler.elaborate.values import UNKNOWN, BlockCallee, FlowCallee, Frame, Given, Poisoned, Request
 from lamina.compiler.elaborate.wants import want_of_type
 from lamina.compiler.elaborate.words import declared as type_words
@@ -38,9 +38,11 @@ def call_block(context: Context, callee: BlockCallee, request: Request) -> Any:
     context.callers.append((block.name, request.span))
     try:
         with context.within(context.scope.enter(request.label or HERE)):
-            declare_state(context, block.state, frame)
+            carried = enter_states(context, block.state, frame)
             declare_modules(context, block.modules, frame)
-            return run_body(context, block.body, frame)
+            result = run_body(context, block.body, frame)
+            leave_states(context, carried, frame)
+            return result
     finally:
         context.callers.pop()
 

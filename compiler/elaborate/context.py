@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lamina.compiler.elaborate.budget import Budget
 from lamina.compiler.elaborate.emit import Emitter
@@ -13,7 +13,10 @@ from lamina.compiler.elaborate.scope import Scope
 from lamina.compiler.elaborate.values import Callee, Frame, Poisoned, Request
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector, Fault, Note, Span
-from lamina.schema.dims import Symbol
+from lamina.schema.dims import Size, Symbol
+
+if TYPE_CHECKING:
+    from lamina.compiler.elaborate.state import Left
 
 _DEPENDS_ON_CALL = ("shape", "dtype", "type", "value", "dynamic", "index")
 T = TypeVar("T")
@@ -36,6 +39,9 @@ class Context(ABC):
         self.callers: list[tuple[str, Span]] = []  # the blocks that are being run, and where each is called
         self.passes: list[tuple[int, Span]] = []  # the unrolled loops that are being run: which pass, and where each stands
         self.depth = 0
+        self.state_names = Scope()  # only counts: a path that is carried twice is numbered
+        self.states: list[Left] = []  # of the calls that have ended
+        self.growth: dict[str, Size] = {}  # what a call makes of a dim that its states grow along
         self.in_place: dict[int, s.Flow] = {}  # steps written as arguments, by the identity of their tree
 
     @abstractmethod

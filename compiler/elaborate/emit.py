@@ -26,6 +26,7 @@ class Emitter:
     parameters: dict[str, Parameter] = field(default_factory=dict)
     origins: dict[int, Origin] = field(default_factory=dict)  # of values, by identity
     count: int = 0
+    depth: int = 0  # of the bodies that are being collected
 
     def constant(self, value: Any, dtype: str) -> Constant:
         """A scalar constant."""
@@ -87,10 +88,12 @@ class Emitter:
     def inside(self) -> Iterator[None]:
         """Collect nodes apart for a while: those of a body."""
         outer, self.nodes = self.nodes, []
+        self.depth += 1
         try:
             yield
         finally:
             self.nodes = outer
+            self.depth -= 1
 
     def received(self, name: str, type_: TensorType, scope: Scope, span: Span) -> Value:
         """What a body is given."""

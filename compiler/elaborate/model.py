@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -10,10 +10,10 @@ from lamina.compiler.elaborate import calls, steps
 from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.dims import fixed_dims
-from lamina.compiler.elaborate.interface import chosen, input_value, output_value, renamed
+from lamina.compiler.elaborate.interface import chosen, declared_type, input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.preprocess import preprocessing
-from lamina.compiler.elaborate.state import declare_state
+from lamina.compiler.elaborate.state import Carried, enter_states, leave_states, present_values
 from lamina.compiler.elaborate.uncalled import run_uncalled
 from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.elaborate.unused import unused_names
@@ -65,8 +65,8 @@ def _model(context: Context) -> Elaborated | None:
     config = read_config(context, frame)
     preprocess = preprocessing(context, frame)
     inputs = _inputs(context, frame)
-    declare_state(context, spec.state, frame)
-    context.guard(lambda: _body(context, frame), spec.body.span)
+    carried = enter_states(context, spec.state, frame, declared_type)
+    context.guard(lambda: _body(context, frame, carried), spec.body.span)
     declared = chosen(context, "outputs", spec.outputs, frame)
     names, alone = [value.name for value in inputs], len(declared) == 1
     outputs = [context.guard(lambda d=d: output_value(context, d, frame, names, alone), d.span) for d in declared]  # type: ignore[misc]
@@ -75,8 +75,9 @@ def _model(context: Context) -> Elaborated | None:
         context.collector.diagnostics += unused_names(spec)
     if context.collector.diagnostics:
         return None
-    named = [renamed(context, value, decl) for value, decl in zip(outputs, declared, strict=True) if value is not None]
-    graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named))
+    named = [renamed(context, v, decl.name, decl.span) for v, decl in zip(outputs, declared, strict=True) if v is not None]
+    inputs, named = [*inputs, *(left.past for left in context.states)], [*named, *present_values(context)]
+    graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named), tuple(left.state for left in context.states))
     return Elaborated(graph, config, _dims(context, inputs), preprocess)
 
 
@@ -95,9 +96,10 @@ def _inputs(context: Context, frame: Frame) -> list[Value]:
     return [v for v in found if v is not None]
 
 
-def _body(context: Context, frame: Frame) -> None:
+def _body(context: Context, frame: Frame, carried: Sequence[Carried]) -> None:
     declare_modules(context, context.spec.modules, frame)
     context.run(context.spec.body, frame)
+    leave_states(context, carried, frame)
 
 
 def _dims(context: Context, inputs: list[Value]) -> dict[str, Symbol]:

@@ -6,7 +6,7 @@ from lamina.compiler.elaborate.body import run_body
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.scope import Scope
-from lamina.compiler.elaborate.state import declare_state
+from lamina.compiler.elaborate.state import enter_states
 from lamina.compiler.elaborate.values import UNKNOWN, Frame
 from lamina.schema.spec import Block
 
@@ -22,6 +22,6 @@ def run_uncalled(context: Context) -> None:
 def _run(context: Context, block: Block) -> None:
     arguments = {a.name: UNKNOWN for a in block.args}
     frame = Frame(context.spec.file, dict.fromkeys(block.inputs, UNKNOWN), arguments, globals=context.globals)
-    declare_state(context, block.state, frame)
+    enter_states(context, block.state, frame)
     declare_modules(context, block.modules, frame)
     run_body(context, block.body, frame)

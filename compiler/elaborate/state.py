@@ -16,7 +16,6 @@ from lamina.schema.diagnostics import Fault, Note, Span
 from lamina.schema.dims import FLOATS, Dim, Size, Symbol, TensorType
 from lamina.schema.spec import TensorDecl
 
-
 TypeOf = Callable[[Context, TensorDecl, Frame], TensorType]
 
 

@@ -28,7 +28,7 @@ def _deduplicated(graph: Graph, merger: _Merger) -> Graph:
     # An output keeps its own name, so a duplicate that is an output is a copy of the first.
     origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
     copies = [Node("Identity", (merger.value(v),), (v,), origins[id(v)]) for v in graph.outputs if merger.value(v) is not v]
-    return prune(Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes + copies)))
+    return prune(replace(graph, nodes=tuple(nodes + copies)))
 
 
 def prune(graph: Graph) -> Graph:
@@ -39,7 +39,7 @@ def prune(graph: Graph) -> Graph:
         if any(id(v) in needed for v in node.outputs):
             needed.update(id(v) for v in node.reads())
             kept.append(node)
-    return Graph(graph.name, graph.inputs, graph.outputs, tuple(reversed(kept)))
+    return replace(graph, nodes=tuple(reversed(kept)))
 
 
 class _Merger:

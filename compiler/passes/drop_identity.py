@@ -6,6 +6,8 @@ input, a weight, or a second name for another output.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lamina.compiler.graph import STANDARD, Graph, Value
 
 
@@ -32,7 +34,7 @@ def drop_identity(graph: Graph) -> Graph:
         for n in graph.nodes
         if id(n) not in dropped
     )
-    return Graph(graph.name, graph.inputs, graph.outputs, nodes)
+    return replace(graph, nodes=nodes)
 
 
 def _resolve(value: Value, replaced: dict[int, Value]) -> Value:

@@ -34,7 +34,7 @@ def fold(graph: Graph) -> Graph:
     folded = {id(v): v for v in graph.outputs if id(v) in replaced}
     origins = {id(v): n.origin for n in graph.nodes for v in n.outputs}
     nodes += [Node("Identity", (replaced[i],), (v,), origins[i]) for i, v in folded.items()]
-    return Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes))
+    return replace(graph, nodes=tuple(nodes))
 
 
 def _folded(node: Node) -> Sequence[Value]:

@@ -7,6 +7,7 @@ operators on parameters, which `fold` turns into derived tensors.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from lamina.compiler.builder import Builder
@@ -29,7 +30,7 @@ def fuse_conv_batch_norm(graph: Graph) -> Graph:
         if conv is not None and conv.op_type == "Conv" and readers[id(node.inputs[0])] == 1 and _fixed(conv, 1) and _fixed(node, 1):
             replaced[id(conv)], replaced[id(node)] = [], _fused(conv, node)
     nodes = [m for n in graph.nodes for m in replaced.get(id(n), [n])]
-    return Graph(graph.name, graph.inputs, graph.outputs, tuple(nodes))
+    return replace(graph, nodes=tuple(nodes))
 
 
 def _fixed(node: Node, start: int) -> bool:

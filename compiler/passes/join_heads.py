@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from lamina.compiler.graph import Graph, Node, Value
 
@@ -32,7 +33,7 @@ def join_heads(graph: Graph) -> Graph:
         merged = _after_merge(node.outputs[0], users, readers)
         if merged is not None and all(v is not None for v in joined):
             replaced[id(merged)] = _rewritten(node, (*joined, *node.inputs[3:]), merged)
-    return Graph(graph.name, graph.inputs, graph.outputs, tuple(replaced.get(id(n), n) for n in graph.nodes))
+    return replace(graph, nodes=tuple(replaced.get(id(n), n) for n in graph.nodes))
 
 
 def _before_split(value: Value | None, makers: Mapping[int, Node]) -> Value | None:

@@ -268,9 +268,9 @@ def test_groups_count_in_what_a_weight_says(rule: Rule) -> None:
 # --- state in a block ---
 
 
-def test_state_in_a_block_is_read_and_not_yet_compiled(rule: Rule) -> None:
+def test_state_in_a_block_is_judged_at_its_declaration(rule: Rule) -> None:
     found = rule.said("cell", blocks='blocks:\n  cell:\n    state: {s: "float32[N, 8]"}\n    body: [x + s]')
-    assert (found.code, found.message, found.span.line) == ("not-yet", "this version parses `state` and cannot compile it yet", 8)
+    assert (found.code, found.message, found.span.line) == ("state", "nothing in the body changes the state `s`", 8)
 
 
 # --- which pass of a loop ---

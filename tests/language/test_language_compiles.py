@@ -25,9 +25,6 @@ COMPILED = (
     "09_unet",
     "10_nested_networks",
 )
-WAITING = {
-    "04_gated_linear_attention": {25: "state"},
-}
 
 
 def weights(name: str, variant: str | None = None) -> dict[str, tuple[object, ...]]:
@@ -46,13 +43,11 @@ def test_every_variant_elaborates(name: str) -> None:
         assert elaborate(read_spec(FOLDER / f"{name}.yaml", variant)).graph.nodes
 
 
-@pytest.mark.parametrize("name", WAITING)
-def test_what_this_version_cannot_compile_is_said_at_its_line(name: str) -> None:
-    variant = "steps" if name.startswith("04") else None
-    with pytest.raises(SpecError) as caught:
-        elaborate(read_spec(FOLDER / f"{name}.yaml", variant))
-    found = {d.span.line: d.message for d in caught.value.diagnostics if d.code == "not-yet"}
-    assert found == {line: f"this version parses `{what}` and cannot compile it yet" for line, what in WAITING[name].items()}
+def test_the_recurrence_carries_its_state() -> None:
+    model = elaborate(read_spec(FOLDER / "04_gated_linear_attention.yaml", "steps", {"layers": "2"}))
+    (state,) = model.graph.states
+    assert {v.name: str(v.type) for v in model.graph.inputs}[state.past] == "float32[2, N, 4, 128, 256]"
+    assert {v.name: str(v.type) for v in model.graph.outputs}[state.present] == "float32[2, N, 4, 128, 256]"
 
 
 @pytest.mark.parametrize(("variant", "finest"), [("dirichlet", {"S"}), ("textbook", {"A", "S"})])

@@ -19,6 +19,8 @@ Json = dict[str, Any]
 
 _FLOW, _BLOCK, _MODULES, _CONFIG = ({"$ref": f"#/$defs/{name}"} for name in ("flow", "block", "modules", "config"))
 _TEXT: Json = {"type": "string"}
+_CONDITION: Json = {"type": ["boolean", "string"], "description": "Whether this config has it."}
+_INIT: Json = {"type": ["number", "boolean", "string"], "default": 0, "description": "What every place starts at."}
 _MODEL_SECTIONS = ["model", "inputs", "body", "outputs"]
 
 
@@ -43,8 +45,6 @@ def spec_schema() -> Json:
 
 
 def _sections(definitions: Json) -> Json:
-    tensor = _tensor()
-    port = {"anyOf": [tensor, _conditional(tensor)]}
     return {
         "lamina": {"const": 1, "description": "The version of the language."},
         "model": _TEXT | {"description": "The model's name."},
@@ -55,13 +55,13 @@ def _sections(definitions: Json) -> Json:
         "variants": _named({"type": ["object", "null"], "additionalProperties": _CONFIG}, "Sets of overrides of the config, by name."),
         "small": _named(_CONFIG, "Overrides of the config that make the model small, over any variant: for tests."),
         "published": _named(_model(Published, definitions), "Figures of the publication, by variant."),
-        "inputs": _named(port, "The model's inputs, in order."),
+        "inputs": _named(_port(), "The model's inputs, in order."),
         "dims": _named(_model(DimDecl, definitions), "The range of every dynamic size."),
-        "state": _named(tensor, "Tensors that are carried from call to call."),
+        "state": _named(_state(), "Tensors that are carried from call to call."),
         "modules": _MODULES,
         "blocks": _named(_BLOCK, "Parts of the network, to be called like ops."),
         "body": _FLOW | {"description": "The steps, in order."},
-        "outputs": _named(port, "The model's outputs: variables of the body, or its last value where there is one output."),
+        "outputs": _named(_port(), "The model's outputs: variables of the body, or its last value where there is one output."),
         "weights": _model(WeightRules, definitions),
         "preprocess": _named(_model(ImagePreprocess, definitions), "How image files become inputs."),
         "tokenizer": _model(Tokenizer, definitions),
@@ -77,9 +77,16 @@ def _tensor() -> Json:
     return _TEXT | {"pattern": rf"^\s*({dtypes})\s*\[.*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
 
 
-def _conditional(tensor: Json) -> Json:
-    condition = {"type": ["boolean", "string"], "description": "Whether this config has it."}
-    return {"type": "object", "required": ["type", "if"], "additionalProperties": False, "properties": {"type": tensor, "if": condition}}
+def _port() -> Json:
+    return {"anyOf": [_tensor(), _tensor_and({"if": _CONDITION})]}
+
+
+def _state() -> Json:
+    return {"anyOf": [_tensor(), _tensor_and({"init": _INIT, "if": _CONDITION})]}
+
+
+def _tensor_and(more: Json) -> Json:
+    return {"type": "object", "required": ["type"], "additionalProperties": False, "properties": {"type": _tensor(), **more}}
 
 
 def _model(model: type[Any], definitions: Json) -> Json:
@@ -113,7 +120,7 @@ def _block() -> Json:
         "summary": _TEXT,
         "args": _named(_CONFIG, "Arguments: a type, a declaration such as `float = 4`, or a default."),
         "inputs": {"type": "array", "items": _TEXT, "default": ["x"]},
-        "state": _named(_tensor(), "Tensors that each instance carries from call to call."),
+        "state": _named(_state(), "Tensors that each call carries from one call of the model to the next."),
         "modules": _MODULES,
         "body": _FLOW,
         "result": {"type": ["string", "array"], "items": _TEXT, "description": "What leaves, where it is not the current value."},

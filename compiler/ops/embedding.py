@@ -12,7 +12,8 @@ from lamina.schema.dims import FLOATS, DType, TensorType
 class Embedding(Op):
     """y = weight[ids], a table of `count` rows of `dim` numbers.
 
-    ids: int64 or int32, any shape, 0 <= id < count. y: [*ids, dim] of `dtype`. weight: [count, dim]. Source: torch.nn.Embedding.
+    ids: int64 or int32, any shape, 0 <= id < count. y: [*ids, dim] of `dtype`. weight: [count, dim]; where it is given as a value, the arguments
+    may be left out. Source: torch.nn.Embedding.
     """
 
     name = "embedding"
@@ -24,6 +25,11 @@ class Embedding(Op):
         Example({"count": 3, "dim": 8}, ["int32[t]"], values="index:3"),
         Example({"count": 5, "dim": 2, "dtype": "float16"}, ["int64[b, h, w]"], values="index:5"),
     )
+
+    @classmethod
+    def implied(cls, weights: Mapping[str, TensorType], given: Mapping[str, Any]) -> Mapping[str, Any]:
+        weight = weights.get("weight")
+        return {"count": weight.shape[0], "dim": weight.shape[1], "dtype": weight.dtype} if weight and weight.rank == 2 else {}
 
     def parameters(self, ids: TensorType) -> Mapping[str, Weight]:
         return {"weight": Weight(TensorType(self.dtype, (self.count, self.dim)), "normal(1.0)")}

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lamina.compiler.elaborate import elaborate
-from lamina.schema.diagnostics import SpecError
 from lamina.schema.read import read_spec
 
 FOLDER = Path(__file__).parent

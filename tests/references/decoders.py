@@ -1,0 +1,51 @@
+"""A decoder of ours and one of transformers, with the same weights: one pass, padded rows, and piece by piece."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fill import fill
+
+import lamina
+from lamina.runtime import Session
+from lamina.schema.spec import ModelSpec
+
+Array = np.ndarray[Any, Any]
+
+
+def filled(model: Any) -> Any:
+    """The model with weights that follow from their names, in eval mode."""
+    tied = {key for key in model.state_dict() if key.startswith("lm_head") and model.config.tie_word_embeddings}
+    state = {k: torch.from_numpy(np.ascontiguousarray(fill(k, tuple(v.shape)))) for k, v in model.state_dict().items() if k not in tied}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert set(missing) <= tied
+    assert not unexpected
+    model.tie_weights()
+    return model.eval()
+
+
+def session(model: Any, spec: ModelSpec, folder: Path) -> Session:
+    """Ours, compiled from the checkpoint that transformers writes."""
+    model.save_pretrained(folder / "checkpoint")
+    return Session(lamina.compile(spec, folder / "bundle", weights=folder / "checkpoint"))
+
+
+def tokens(rows: int, length: int, vocabulary: int) -> Array:
+    return np.random.default_rng(0).integers(0, vocabulary, (rows, length))
+
+
+def worst(model: Any, ours: Session, ids: Array, padding: Array) -> float:
+    """The largest difference of logits over their magnitude, where there is a token: in one pass, and in pieces of 1 to 5 tokens."""
+    mask = (np.arange(ids.shape[1]) >= padding[:, None]).astype(np.int64)
+    positions = np.maximum(mask.cumsum(1) - 1, 0)
+    with torch.no_grad():
+        given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+        expected = model(**{k: torch.from_numpy(v) for k, v in given.items()}).logits.numpy()
+    whole = ours(input_ids=ids, attention_mask=mask)["logits"]
+    stream, cuts = ours.stream(), [0, 5, 6, 7, 10, ids.shape[1]]
+    pieces = [stream(input_ids=ids[:, a:b], attention_mask=mask[:, :b])["logits"] for a, b in zip(cuts, cuts[1:], strict=False)]
+    seen = mask.astype(bool)
+    return max(float(np.abs((got - expected)[seen]).max() / np.abs(expected).max()) for got in (whole, np.concatenate(pieces, axis=1)))

@@ -15,6 +15,7 @@ from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
+from lamina.compiler.passes.preallocate_caches import LENGTH
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import find_tokenizer
@@ -106,7 +107,8 @@ class _Job:
             self.progress(f"write {ONNX_FILES[target]}")
             proto = to_onnx(graph, tensors, placements, metadata={"lamina.model": self.spec.model}, folder=self.spec.path.parent)
             self.writer.path(ONNX_FILES[target]).write_bytes(proto.SerializeToString(deterministic=True))
-            built[target] = {"file": ONNX_FILES[target], "opset": OPSET}
+            lengths = tuple(v.name.removeprefix(LENGTH) for v in graph.inputs if v.name.startswith(LENGTH))
+            built[target] = {"file": ONNX_FILES[target], "opset": OPSET, "preallocated": lengths}
         if "tensorrt" in targets:
             built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
             if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them

@@ -14,6 +14,7 @@ from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
 from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
 from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
+from lamina.compiler.passes.preallocate_caches import preallocate_caches
 from lamina.compiler.passes.separate_loops import separate_loops
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
@@ -26,7 +27,7 @@ def lower(graph: Graph, target: Target) -> Graph:
         return operators
     operators = hoist_products(operators)
     if target == "onnxruntime":
-        operators = join_heads(operators)
+        operators = drop_identity(preallocate_caches(join_heads(operators)))
     if target == "tensorrt":
         operators = separate_loops(operators)
     return canonical_names(deduplicate(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lamina.runtime.carrier import Carrier
 from lamina.runtime.dtypes import Array
 
 
@@ -28,6 +29,10 @@ class Backend(ABC):
     @abstractmethod
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Contiguous arrays by input name -> arrays by output name, both in the manifest's order. InputError if it cannot run them."""
+
+    @abstractmethod
+    def carrier(self) -> Carrier:
+        """Holds the states of one stream of calls."""
 
     @abstractmethod
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,7 @@ import numpy as np
 from lamina.runtime import shapes
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import InputError
-from lamina.runtime.manifest import Input, Manifest
-from lamina.runtime.states import first_sizes, initial
+from lamina.runtime.manifest import Input, Manifest, State
 from lamina.schema.diagnostics import did_you_mean
 
 
@@ -20,21 +19,41 @@ def checked(manifest: Manifest, given: Mapping[str, Any]) -> dict[str, Array]:
 
     States that are not given start from their initial values.
     """
-    states = {state.past: state for state in manifest.states if state.past not in given}
-    if given.keys() | states.keys() != {spec.name for spec in manifest.inputs}:
+    absent = [state for state in manifest.states if state.past not in given]
+    feeds, sizes = checked_inputs(manifest, given, first_sizes(manifest, given))
+    feeds |= {state.past: initial(manifest, state, sizes) for state in absent}
+    return {spec.name: feeds[spec.name] for spec in manifest.inputs}
+
+
+def checked_inputs(manifest: Manifest, given: Mapping[str, Any], known: Mapping[str, int]) -> tuple[dict[str, Array], dict[str, int]]:
+    """The given inputs and states as contiguous arrays, and the dims that they show, beside those that are known. InputError."""
+    carried = {state.past for state in manifest.states}
+    if given.keys() - carried != {spec.name for spec in manifest.inputs} - carried:
         raise InputError(_names(manifest, given))
     feeds: dict[str, Array] = {}
-    bound = {dim: (size, "the states' start") for dim, size in first_sizes(manifest, given).items()}
-    for spec in sorted(manifest.inputs, key=lambda spec: spec.name in states):
-        if spec.name in states:
-            feeds[spec.name] = initial(spec, states[spec.name], {dim: size for dim, (size, _) in bound.items()})
-            continue
-        array = np.asarray(given[spec.name])
-        _check_dtype(spec, array)
-        _check_shape(spec, array, manifest, bound)
-        _check_values(spec, array)
-        feeds[spec.name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    return {spec.name: feeds[spec.name] for spec in manifest.inputs}
+    bound = {dim: (size, "the states") for dim, size in known.items()}
+    for spec in manifest.inputs:
+        if spec.name in given:
+            array = np.asarray(given[spec.name])
+            _check_dtype(spec, array)
+            _check_shape(spec, array, manifest, bound)
+            _check_values(spec, array)
+            feeds[spec.name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
+    return feeds, {dim: size for dim, (size, _) in bound.items()}
+
+
+def first_sizes(manifest: Manifest, given: Container[str]) -> dict[str, int]:
+    """The dims that only states show which are not given: they start as small as they may be."""
+    absent = {state.past for state in manifest.states if state.past not in given}
+    shown = {size for spec in manifest.inputs if spec.name not in absent for size in spec.shape}
+    alone = {size for name in absent for size in manifest.input(name).shape if isinstance(size, str) and size in manifest.dims}
+    return {name: manifest.dims[name].min for name in sorted(alone - shown)}
+
+
+def initial(manifest: Manifest, state: State, sizes: Mapping[str, int]) -> Array:
+    """What the first call finds of a state."""
+    spec = manifest.input(state.past)
+    return np.full([shapes.evaluate(size, sizes) for size in spec.shape], state.initial, numpy_dtype(spec.dtype))
 
 
 def _names(manifest: Manifest, given: Mapping[str, Any]) -> str:

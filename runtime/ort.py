@@ -9,9 +9,12 @@ from typing import Any, final
 import numpy as np
 
 from lamina.runtime.backend import Backend, Options
+from lamina.runtime.carrier import ArrayCarrier, Carrier
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
-from lamina.runtime.manifest import Manifest
+from lamina.runtime.manifest import Manifest, OnnxTarget
+from lamina.runtime.ort_carrier import OrtCarrier
+from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import did_you_mean
 
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
@@ -21,21 +24,33 @@ _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 class OrtBackend(Backend):
     """An `onnxruntime.InferenceSession`. `run` with plain arrays beats I/O binding on CPU: inputs are read in place either way."""
 
-    def __init__(self, path: Path, manifest: Manifest, options: Options) -> None:
+    def __init__(self, path: Path, manifest: Manifest, target: OnnxTarget, options: Options) -> None:
         ort = _library()
         self._ort, self._outputs = ort, [tensor.name for tensor in manifest.outputs]
+        self._manifest, self._rooms = manifest, Rooms(manifest, target.preallocated)
         self._session = _open(ort, path, options)
         self._errors = _errors(ort)
         self._bfloat16 = any(tensor.dtype == "bfloat16" for tensor in (*manifest.inputs, *manifest.outputs))
-        _same_names(path, "inputs", [value.name for value in self._session.get_inputs()], [tensor.name for tensor in manifest.inputs])
+        inputs = [*(tensor.name for tensor in manifest.inputs), *self._rooms.lengths.values()]
+        _same_names(path, "inputs", [value.name for value in self._session.get_inputs()], inputs)
         _same_names(path, "outputs", [value.name for value in self._session.get_outputs()], self._outputs)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        feeds = self._rooms.with_room(feeds)
         try:
             values = self._run_values(feeds) if self._bfloat16 else self._session.run(self._outputs, feeds)
         except self._errors as error:
             raise InputError(f"ONNX Runtime cannot run these inputs: {error}") from error
         return dict(zip(self._outputs, values, strict=True))
+
+    def carrier(self) -> Carrier:
+        if not self._on_cpu:
+            return ArrayCarrier(self.run, self._manifest)
+        return OrtCarrier(self._session, self._manifest, self._rooms, self._errors)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return bool(self._session.get_providers() == ["CPUExecutionProvider"])
 
     def _run_values(self, feeds: Mapping[str, Array]) -> list[Array]:
         """As `run`, through OrtValues: ONNX Runtime does not know numpy's bfloat16."""

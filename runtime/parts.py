@@ -101,10 +101,14 @@ class Range(Strict):
 
 
 class OnnxTarget(Strict):
-    """An ONNX file, with external weights beside it."""
+    """An ONNX file, with external weights beside it.
+
+    The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
+    """
 
     file: FileName
     opset: Positive
+    preallocated: tuple[Name, ...] = ()
 
 
 class TensorRTTarget(Strict):

@@ -13,7 +13,7 @@ from lamina.runtime.errors import BundleError
 from lamina.runtime.feeds import checked
 from lamina.runtime.integrity import check_hashes
 from lamina.runtime.manifest import Input, Manifest, OnnxTarget, Tensor, TensorRTTarget, TorchTarget, read_manifest
-from lamina.runtime.states import Stream
+from lamina.runtime.stream import Stream
 
 BackendName = Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"]
 _TARGETS = {
@@ -81,7 +81,9 @@ class Session:
         """Calls that carry the model's states from one to the next. BundleError if it has none."""
         if not self.manifest.states:
             raise BundleError(f"{self.folder} holds a model without states: every call stands by itself")
-        return Stream(self)
+        if self._backend is None:
+            raise ValueError("the session is closed")
+        return Stream(self.manifest, self._backend.carrier())
 
     def close(self) -> None:
         """Give the memory back. Calls fail from here on."""
@@ -125,7 +127,7 @@ def _open(session: Session, options: Options) -> Backend:
         case OnnxTarget():
             from lamina.runtime.ort import OrtBackend
 
-            return OrtBackend(path, session.manifest, options)
+            return OrtBackend(path, session.manifest, target, options)
         case TensorRTTarget():
             from lamina.runtime.trt import TensorRTBackend
 

@@ -9,6 +9,7 @@ from typing import Any, final
 import numpy as np
 
 from lamina.runtime.backend import Backend, Options
+from lamina.runtime.carrier import ArrayCarrier, Carrier
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
 from lamina.runtime.manifest import Manifest
@@ -22,6 +23,7 @@ class TorchBackend(Backend):
         torch = _library()
         from lamina.runtime.pt2 import load_module
 
+        self._manifest = manifest
         self._torch, self._outputs = torch, [tensor.name for tensor in manifest.outputs]
         if options.threads is not None:
             torch.set_num_threads(options.threads)
@@ -40,6 +42,9 @@ class TorchBackend(Backend):
                 f"the program gives {len(listed)} outputs where the manifest declares {self._outputs}; compile the spec again"
             )
         return {name: _array(torch, value) for name, value in zip(self._outputs, listed, strict=True)}
+
+    def carrier(self) -> Carrier:
+        return ArrayCarrier(self.run, self._manifest)
 
     def close(self) -> None:
         del self._module

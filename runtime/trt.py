@@ -13,6 +13,7 @@ import numpy as np
 
 from lamina.runtime import cuda
 from lamina.runtime.backend import Backend
+from lamina.runtime.carrier import ArrayCarrier, Carrier
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
 from lamina.runtime.manifest import Manifest, TensorRTTarget
@@ -23,7 +24,7 @@ class TensorRTBackend(Backend):
     """An engine on the first GPU, with buffers that grow to the largest shapes seen. One call runs at a time."""
 
     def __init__(self, path: Path, manifest: Manifest, target: TensorRTTarget) -> None:
-        self._device = cuda.Device()
+        self._manifest, self._device = manifest, cuda.Device()
         _check_device(target, self._device.capability)
         trt = _library(target)
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))  # lives as long as its engine
@@ -34,6 +35,9 @@ class TensorRTBackend(Backend):
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return self._runner.run(feeds)
+
+    def carrier(self) -> Carrier:
+        return ArrayCarrier(self.run, self._manifest)
 
     def close(self) -> None:
         self._runner.close()

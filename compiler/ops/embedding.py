@@ -12,8 +12,8 @@ from lamina.schema.dims import FLOATS, DType, TensorType
 class Embedding(Op):
     """y = weight[ids], a table of `count` rows of `dim` numbers.
 
-    ids: int64 or int32, any shape, 0 <= id < count. y: [*ids, dim] of `dtype`. weight: [count, dim]; where it is given as a value, the arguments
-    may be left out. Source: torch.nn.Embedding.
+    ids: int64 or int32, any shape, 0 <= id < count. y: [*ids, dim] of `dtype`. weight: [count, dim].
+    Where `weight` is given as a value, the arguments may be left out. Source: torch.nn.Embedding.
     """
 
     name = "embedding"

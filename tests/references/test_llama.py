@@ -18,8 +18,9 @@ from lamina.compiler.elaborate import elaborate
 
 SPEC = Path(__file__).parents[2] / "specs" / "language" / "llama.yaml"
 KEYS = {
-    "vocabulary": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads", "kv_heads": "num_key_value_heads",
-    "head_dim": "head_dim", "hidden": "intermediate_size", "context": "max_position_embeddings", "eps": "rms_norm_eps", "tied": "tie_word_embeddings",
+    "vocabulary": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+    "kv_heads": "num_key_value_heads", "head_dim": "head_dim", "hidden": "intermediate_size", "context": "max_position_embeddings",
+    "eps": "rms_norm_eps", "tied": "tie_word_embeddings",
 }  # fmt: skip
 
 

@@ -163,7 +163,7 @@ def test_a_full_cache_is_said(bundle: Callable[[str], Path]) -> None:
     stream = Session(bundle(ATTENTION)).stream()
     for _ in range(5):
         stream(x=np.zeros((1, 16, 16), np.float32))
-    with pytest.raises(InputError, match="axis 2 is 80, and P must be 0 to 64"):
+    with pytest.raises(InputError, match="P is 80 after the calls so far, and must be 0 to 64"):
         stream(x=np.zeros((1, 1, 16), np.float32))
 
 

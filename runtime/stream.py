@@ -1,0 +1,79 @@
+"""A stream of calls, each of which finds what the one before it left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, final
+
+from lamina.runtime import shapes
+from lamina.runtime.carrier import Carrier
+from lamina.runtime.dtypes import Array
+from lamina.runtime.errors import InputError
+from lamina.runtime.feeds import checked_inputs, first_sizes
+from lamina.runtime.manifest import Manifest, State
+
+
+@final
+class Stream:
+    """Calls of a session one after the other, each of which finds the states that the one before it left."""
+
+    def __init__(self, manifest: Manifest, carrier: Carrier) -> None:
+        self._manifest, self._carrier = manifest, carrier
+        self._sizes = first_sizes(manifest, ())
+        self._begun = False
+
+    def __call__(self, /, **inputs: Any) -> dict[str, Array]:
+        """The outputs for these inputs, without the states. InputError where they are not as declared, or no room is left."""
+        for name, size in self._sizes.items():
+            if size not in self._manifest.dims[name]:
+                raise InputError(f"{name} is {size} after the calls so far, and must be {self._manifest.dims[name]}: begin another stream")
+        feeds, sizes = checked_inputs(self._manifest, inputs, self._sizes)
+        outputs = self._carrier.run(feeds, sizes)
+        self._sizes = dict(_sizes_after(self._manifest, sizes))
+        self._begun = True
+        return outputs
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        """Let row i of the next call go on from what row rows[i] has seen. InputError where a state has no rows of its own."""
+        if not self._begun:
+            return
+        batch = _batch(self._manifest)
+        axes = {state.past: _axis(self._manifest, state, batch) for state in self._manifest.states}
+        self._carrier.reorder(axes, rows)
+        self._sizes[batch] = len(rows)
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """The dims that the states show, such as how much has been seen."""
+        return self._sizes
+
+    @property
+    def past(self) -> Mapping[str, Array]:
+        """The states as the last call left them, by the name of their input; empty before the first."""
+        return self._carrier.past()
+
+
+def _sizes_after(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The dims that the states show when a call at these sizes has ended."""
+    outputs = {spec.name: spec for spec in manifest.outputs}
+    found: dict[str, int] = {}
+    for state in manifest.states:
+        for before, after in zip(manifest.input(state.past).shape, outputs[state.present].shape, strict=True):
+            if isinstance(before, str) and before in manifest.dims:
+                found[before] = shapes.evaluate(after, sizes)
+    return found
+
+
+def _batch(manifest: Manifest) -> str:
+    """The dim that counts the rows of a batch: the first of the first input."""
+    shape = manifest.inputs[0].shape
+    if not shape or shape[0] not in manifest.dims:
+        raise InputError(f"`{manifest.inputs[0].name}: {manifest.inputs[0]}` has no dynamic first axis, so there are no rows to reorder")
+    return str(shape[0])
+
+
+def _axis(manifest: Manifest, state: State, batch: str) -> int:
+    spec = manifest.input(state.past)
+    if batch not in spec.shape:
+        raise InputError(f"the state `{state.name}: {spec}` has no axis {batch}, so its rows cannot be told apart")
+    return spec.shape.index(batch)

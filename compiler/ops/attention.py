@@ -60,18 +60,19 @@ class Attention(Op):
         # A group's queries share their keys: they are rows of one matrix, so that keys are never copied.
         rows = g("Reshape", q, g.shape([0, k.shape[1], -1, q.shape[3]])) if grouped else q
         scores = g("MatMul", g("Mul", rows, g.scalar(self._scale(q), q)), g.transpose(k, 0, 1, 3, 2))
-        scores = _regroup(g, scores, q) if grouped else scores
+        weights = self._weights(g, _regroup(g, scores, q) if grouped else scores, q, k, mask)
+        if not grouped:
+            return g("MatMul", weights, v)
+        y = g("MatMul", g("Reshape", weights, g("Concat", g("Shape", rows, end=3), g.ints(-1), axis=0)), v)
+        return _regroup(g, y, q)
+
+    def _weights(self, g: Builder, scores: Value, q: Value, k: Value, mask: Value | None) -> Value:
         if self.softcap is not None:
             scores = g("Mul", g("Tanh", g("Div", scores, g.scalar(self.softcap, q))), g.scalar(self.softcap, q))
         for bias in self._biases(g, q, k, mask):
             scores = g("Add", scores, bias)
         weights = g("Softmax", scores, axis=-1)
-        if self.dropout:
-            weights = g("Dropout", weights, g.constant(self.dropout, "float32"))
-        if not grouped:
-            return g("MatMul", weights, v)
-        y = g("MatMul", g("Reshape", weights, g("Concat", g("Shape", rows, end=3), g.ints(-1), axis=0)), v)
-        return _regroup(g, y, q)
+        return g("Dropout", weights, g.constant(self.dropout, "float32")) if self.dropout else weights
 
     def _biases(self, g: Builder, q: Value, k: Value, mask: Value | None) -> list[Value]:
         seen = _causal(g, q, k) if self.causal else None
@@ -93,6 +94,16 @@ class Attention(Op):
         return g.torch(
             "nn.functional.scaled_dot_product_attention", q, k, v, mask, is_causal=self.causal, scale=self.scale, enable_gqa=grouped
         )
+
+    @fast_path("torch")
+    def repeated(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None) -> Any:
+        """A key for each head of a group: torch.export cannot prove that the definition's rows of a group lie in order for every length."""
+        heads, kv_heads = q.shape[1], k.shape[1]
+        if heads == kv_heads or not isinstance(heads, int) or not isinstance(kv_heads, int):
+            return NotImplemented
+        keys, values = (g.torch("repeat_interleave", x, repeats=heads // kv_heads, dim=1) for x in (k, v))
+        scores = g("MatMul", g("Mul", q, g.scalar(self._scale(q), q)), g.transpose(keys, 0, 1, 3, 2))
+        return g("MatMul", self._weights(g, scores, q, k, mask), values)
 
     @fast_path("onnxruntime")
     def operator(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None) -> Any:

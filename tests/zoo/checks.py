@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,31 +13,34 @@ from safetensors.numpy import save_file
 from zoo import Case, Lively, assert_agree, expected, model, outputs_of, torch_module
 
 import lamina
-from lamina.runtime.manifest import read_manifest
+from lamina.runtime.manifest import OnnxTarget, read_manifest
+from lamina.runtime.rooms import Rooms
 
 FILES = ("model.onnx", "model.ort.onnx")
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 
 
 @contextmanager
-def bundle(case: Case) -> Iterator[Path]:
-    """A bundle of both ONNX files with lively weights."""
+def bundle(case: Case, targets: Sequence[str] = ("onnx", "onnxruntime")) -> Iterator[Path]:
+    """A bundle with lively weights."""
     with TemporaryDirectory() as folder:
         weights = Path(folder) / "lively.safetensors"
         save_file({p.name: np.ascontiguousarray(Lively().get(p).numpy()) for p in model(case).graph.parameters()}, weights)
-        yield lamina.compile(case.spec(), Path(folder) / "bundle", weights=weights)
+        yield lamina.compile(case.spec(), Path(folder) / "bundle", targets=targets, weights=weights)
 
 
 def onnx_runtime(case: Case, folder: Path, sessions: Iterable[tuple[str, str]]) -> float:
     """The largest error of these files at these optimisation levels, at every point."""
     worst = 0.0
+    manifest = read_manifest(folder)
+    rooms = {t.file: Rooms(manifest, t.preallocated) for t in manifest.targets.built().values() if isinstance(t, OnnxTarget)}
     for file, level in sessions:
         options = ort.SessionOptions()
         options.intra_op_num_threads = 2
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
         session = ort.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
         for feeds, want in expected(case):
-            got = dict(zip(want, session.run(list(want), feeds), strict=True))
+            got = dict(zip(want, session.run(list(want), rooms[file].with_room(feeds)), strict=True))
             worst = max(worst, assert_agree(got, want, f"{case}, {file} at {level}"))
     return worst
 

@@ -1,0 +1,92 @@
+"""Every stateful spec of the zoo, small: the whole sequence at once gives what its pieces give one after the other."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from checks import bundle
+from zoo import Case, assert_agree, files, model, structures
+
+from lamina.runtime import Session
+from lamina.runtime.dtypes import Array
+from lamina.schema.dims import FLOATS, Dim, Size, value_of
+
+STEPS = "T"  # the dim that calls go along; every stateful spec calls it so
+CUTS = (0, 4, 5, 6, 9)
+
+
+def stateful() -> list[Path]:
+    return [path for path in files() if model(next(iter(structures(path)))).graph.states]
+
+
+@pytest.mark.parametrize("backend", ["onnx", "onnxruntime", "torch"])
+@pytest.mark.parametrize("path", stateful(), ids=lambda path: path.stem)
+def test_pieces_give_what_the_whole_gives(path: Path, backend: str) -> None:
+    for case in structures(path):
+        targets = ["torch"] if backend == "torch" else ["onnx", "onnxruntime"]
+        with bundle(case, targets) as folder:
+            session = Session(folder, backend=backend)  # type: ignore[arg-type]
+            feeds = whole(case)
+            want = {k: v for k, v in session.run(feeds).items() if not k.startswith("present.")}
+            stream = session.stream()
+            pieces = [stream(**piece(case, feeds, a, b)) for a, b in itertools.pairwise(CUTS)]
+            assert_agree(joined(case, pieces), want, f"{case}, {backend}")
+
+
+def sizes(case: Case) -> dict[str, int]:
+    """Nothing seen before, and so many steps in one call; the other dims are a little above their smallest."""
+    grown = {str(size) for value in states(case) for size in value}
+    dims = model(case).dims
+    return {
+        n: CUTS[-1] if n == STEPS else d.min if n in grown else min(d.max, d.min + d.multiple_of) for n, d in dims.items() if n != "N"
+    } | {"N": 2}
+
+
+def states(case: Case) -> list[tuple[Size, ...]]:
+    """The shapes of the states, without the batch."""
+    graph = model(case).graph
+    names = {state.past for state in graph.states}
+    return [tuple(size for size in value.shape if str(size) != "N") for value in graph.inputs if value.name in names]
+
+
+def whole(case: Case) -> dict[str, Array]:
+    """Inputs of one call: normal floats, and integers that are 0 or 1."""
+    rng, at, graph = np.random.default_rng(0), sizes(case), model(case).graph
+    names = {state.past for state in graph.states}
+    feeds = {}
+    for value in (value for value in graph.inputs if value.name not in names):
+        shape = tuple(value_of(size, at) for size in value.shape)
+        array = rng.standard_normal(shape) if value.dtype in FLOATS else rng.integers(0, 2, shape)
+        if value.dtype not in FLOATS and shape:
+            array[..., -1] = array[..., 0] = 1
+        feeds[value.name] = array.astype(value.dtype)
+    return feeds
+
+
+def piece(case: Case, feeds: dict[str, Array], start: int, end: int) -> dict[str, Array]:
+    """The inputs of the call for steps from `start` to `end`: those steps of what goes along them, and all so far of what grows."""
+    found = {}
+    for value in model(case).graph.inputs:
+        if value.name in feeds:
+            cut = tuple(_cut(size, start, end) for size in value.shape)
+            found[value.name] = feeds[value.name][cut]
+    return found
+
+
+def _cut(size: Size, start: int, end: int) -> slice:
+    if not isinstance(size, Dim) or STEPS not in {symbol.name for symbol in size.symbols}:
+        return slice(None)
+    return slice(start, end) if str(size) == STEPS else slice(end)
+
+
+def joined(case: Case, pieces: list[dict[str, Array]]) -> dict[str, Array]:
+    """Outputs along the steps end to end; of the others the last."""
+    found = dict(pieces[-1])
+    for value in model(case).graph.outputs:
+        axes = [i for i, size in enumerate(value.shape) if str(size) == STEPS]
+        if value.name in found and axes:
+            found[value.name] = np.concatenate([part[value.name] for part in pieces], axis=axes[0])
+    return found

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from checks import FILES, LEVELS, bundle, onnx_runtime, pytorch, tensorrt
-from zoo import Case, assert_agree, expected, files, inputs, model, outputs_of, points, structures, torch_module
+from zoo import Case, assert_agree, expected, files, inputs, kinds, model, outputs_of, points, structures, torch_module
 
 import lamina
 from lamina.schema.dims import Dim, value_of
@@ -57,7 +57,7 @@ def test_pytorch_agrees(path: Path) -> None:
 @each
 def test_tensorrt_builds(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAMINA_CACHE", str(tmp_path))
-    for case in structures(path):
+    for case in kinds(path):
         tensorrt(case)
 
 

@@ -16,6 +16,7 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.model import Elaborated
 from lamina.compiler.graph import Parameter
 from lamina.compiler.lower import lower
+from lamina.compiler.op import Op
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.targets.torch import LaminaModule, run_values, to_module
@@ -61,8 +62,23 @@ def structures(path: Path) -> list[Case]:
     return list({_structure(small): small for small in (replace(case, small=True) for case in variants(path))}.values())
 
 
+def kinds(path: Path) -> list[Case]:
+    """Of the structures, those that hold a kind of node which no larger one among them has: a builder meets nothing new in the others."""
+    found = {case: {repr(step) for step in _steps(case)} for case in structures(path)}
+    kept: list[Case] = []
+    for case in sorted(found, key=lambda case: -len(found[case])):
+        if not any(found[case] <= found[other] for other in kept):
+            kept.append(case)
+    return kept
+
+
 def _structure(case: Case) -> str:
-    return repr([(node.op, [v and str(v.type) for v in node.inputs]) for node in elaborate(case.spec()).graph.nodes])
+    return repr(_steps(case))
+
+
+def _steps(case: Case) -> list[tuple[Op | None, list[str | None]]]:
+    """The ops with their arguments, and the types of what they are given."""
+    return [(node.op, [v and str(v.type) for v in node.inputs]) for node in elaborate(case.spec()).graph.nodes]
 
 
 @lru_cache(maxsize=2)

@@ -11,9 +11,10 @@ from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import formula, need, scalar
 from lamina.schema.sections import DimDecl, ImagePreprocess
-from lamina.schema.tree import Mapping, Node, Scalar
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence, plain
 from lamina.schema.types import default_in_place, is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated
+from lamina.schema.weights import WeightRules
 from lamina.schema.yaml_text import parse
 
 _TENSOR = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
@@ -96,6 +97,36 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
 def image(collector: Collector, key: Scalar, node: Node) -> ImagePreprocess | None:
     """How a file becomes this input. Raises Fault."""
     return validated(ImagePreprocess, node, collector, _expressions(node, ("resize", "crop")))
+
+
+def weight_rules(collector: Collector, node: Node) -> WeightRules | None:
+    """How a checkpoint's keys become paths, and what it must say. Raises Fault."""
+    if not isinstance(node, Mapping):
+        return validated(WeightRules, node, collector)
+    rename, metadata = node.get("rename"), node.get("metadata")
+    data = {key.text: plain(value) for key, value in node}
+    extra: dict[str, object] = {"place": next((key.span for key, _ in node if key.text == "architecture"), None), "spans": {}}
+    if isinstance(rename, Mapping):
+        extra["spans"] = {key.text: key.span for key, _ in rename}
+        data["rename"] = {key.text: _with_formulas(rule) for key, rule in rename}
+    if isinstance(metadata, Mapping):
+        data["metadata"] = {key.text: parse_expression(scalar(value, f"`{key.text}`")) for key, value in metadata}
+    return validated(WeightRules, node, collector, extra, code="weights", data=data)
+
+
+def _with_formulas(node: Node) -> object:
+    """A rule as plain data, but the texts of `reshape` as expressions. Raises Fault."""
+    if isinstance(node, Sequence):
+        return [_with_formulas(item) for item in node.items]
+    if not isinstance(node, Mapping):
+        return plain(node)
+    return {key.text: _sizes(value) if key.text == "reshape" else _with_formulas(value) for key, value in node}
+
+
+def _sizes(node: Node) -> object:
+    items = node.items if isinstance(node, Sequence) else ()
+    texts = [parse_expression(i) if isinstance(i, Scalar) and isinstance(i.value, str) else plain(i) for i in items]
+    return texts if isinstance(node, Sequence) else plain(node)
 
 
 def _expressions(node: Node, keys: tuple[str, ...]) -> dict[str, Expression]:

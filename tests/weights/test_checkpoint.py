@@ -14,7 +14,8 @@ from lamina.compiler.graph import Parameter
 from lamina.compiler.weights.checkpoint import Checkpoint
 from lamina.schema.diagnostics import Span, SpecError
 from lamina.schema.dims import TensorType
-from lamina.schema.weights import Pattern, WeightRules, fill
+from lamina.schema.patterns import Pattern, fill
+from lamina.schema.weights import WeightRules
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,124 @@
+"""What a checkpoint says of its own architecture and sizes, held against what the spec says of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lamina.compiler.weights.gguf_header import Items, read_header
+from lamina.compiler.weights.safetensors import damaged, load_json
+from lamina.schema.diagnostics import Collector, Span
+
+CONFIG = "config.json"
+ARCHITECTURE = ("general.architecture", "model_type")  # where GGUF files and Hugging Face's configs name it
+MAX_CONFIG = 16 << 20  # bytes
+MAX_LIST = 4096  # items that are compared
+_CLOSE = 1e-6  # GGUF keeps numbers as float32
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The value of an expression over the config, its text and place, and the config entry that it is, or those that it uses."""
+
+    value: Any
+    text: str
+    span: Span
+    entries: tuple[str, ...] = ()
+
+    @property
+    def hint(self) -> str:
+        used = ", ".join(f"`{name}`" for name in self.entries)
+        return f"choose the variant of this checkpoint, or --set {used}" if used else "this checkpoint is of another model"
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """The architectures that a spec takes (none: any), where it says so, and what metadata must say, by key."""
+
+    architectures: tuple[str, ...] = ()
+    span: Span | None = None
+    metadata: Mapping[str, Expected] | None = None
+
+
+def check_metadata(file: Path, demands: Demands, collector: Collector) -> None:
+    """Report an architecture that the spec does not take, else every value that contradicts the config. What the checkpoint does not say
+    is not checked. Raises Fault when the metadata cannot be read."""
+    expected = demands.metadata or {}
+    if not demands.architectures and not expected:
+        return
+    found = read_metadata(file, (*ARCHITECTURE, *expected))
+    named = next((found[key] for key in ARCHITECTURE if key in found), None)
+    if demands.architectures and named is not None and named not in demands.architectures:
+        takes = " or ".join(f"`{a}`" for a in demands.architectures)
+        message = f"{file.name} holds the architecture `{_shown(named)}`, and this spec takes {takes}"
+        place = demands.span or Span(str(file), 1, 1)
+        collector.error("weights-architecture", message, place, f"use a spec of `{_shown(named)}`, or another checkpoint")
+        return
+    for key, value in expected.items():
+        if key in found and not _agree(found[key], value.value):
+            _contradiction(file, key, found[key], value, collector)
+
+
+def read_metadata(file: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """The values of those keys that the checkpoint has: a GGUF file's own, or those of the config.json beside the weights, in which
+    `a.b` is `b` of the object `a`. Raises Fault."""
+    if file.suffix == ".gguf":
+        header = read_header(file)
+        found = {key: header.metadata[key] for key in keys if key in header.metadata}
+        return {
+            k: header.read(v) if isinstance(v, Items) else v for k, v in found.items() if not isinstance(v, Items) or v.count <= MAX_LIST
+        }
+    config = _config(file.parent / CONFIG)
+    values = {key: _inner(config, key) for key in keys}
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_CONFIG + 1)
+    except OSError as error:
+        raise damaged(path, f"cannot be read: {error.strerror}") from error
+    if len(text) > MAX_CONFIG:
+        raise damaged(path, f"has a config of more than {MAX_CONFIG:,} bytes")
+    return load_json(path, text)
+
+
+def _inner(config: Any, key: str) -> Any:
+    """The value under a key, else under its parts; None where there is none."""
+    if key in config:
+        return config[key]
+    first, _, rest = key.partition(".")
+    inner = config.get(first)
+    return _inner(inner, rest) if rest and isinstance(inner, dict) else None
+
+
+def _agree(theirs: Any, ours: Any) -> bool:
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(map(_agree, theirs, ours))
+    if _is_number(theirs) and _is_number(ours):
+        return theirs == ours or (math.isclose(theirs, ours, rel_tol=_CLOSE) and not (type(theirs) is type(ours) is int))
+    return type(theirs) is type(ours) and bool(theirs == ours)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _contradiction(file: Path, key: str, theirs: Any, ours: Expected, collector: Collector) -> None:
+    where = file.name if file.suffix == ".gguf" else CONFIG
+    exact = len(ours.entries) == 1 and ours.text == ours.entries[0]
+    hint = f"choose the variant of this checkpoint, or --set {ours.text}={_shown(theirs)}" if exact else ours.hint
+    said = f"`{ours.text}` is {_shown(ours.value)}" if ours.entries else f"the spec says {_shown(ours.value)}"
+    collector.error("weights-metadata", f"`{key}` is {_shown(theirs)} in {where}, but {said}", ours.span, hint)
+
+
+def _shown(value: Any) -> str:
+    """A value in a message, a float with the digits that a float32 has, and on one short line."""
+    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else "?" for c in text)[:80]

@@ -17,6 +17,7 @@ ARCHITECTURE = ("general.architecture", "model_type")  # where GGUF files and Hu
 MAX_CONFIG = 16 << 20  # bytes
 MAX_LIST = 4096  # items that are compared
 _CLOSE = 1e-6  # GGUF keeps numbers as float32
+_SHOWN = 32  # items of a list in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ def _config(path: Path) -> dict[str, Any]:
         raise damaged(path, f"cannot be read: {error.strerror}") from error
     if len(text) > MAX_CONFIG:
         raise damaged(path, f"has a config of more than {MAX_CONFIG:,} bytes")
-    return load_json(path, text)
+    return load_json(path, text, "JSON", "it")
 
 
 def _inner(config: Any, key: str) -> Any:
@@ -119,6 +120,8 @@ def _contradiction(file: Path, key: str, theirs: Any, ours: Expected, collector:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message, a float with the digits that a float32 has, and on one short line."""
-    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    """A value as YAML, on one short line; a float has the digits that a float32 has."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value[:_SHOWN]))}{', ...' * (len(value) > _SHOWN)}]"
+    text = str(value).lower() if isinstance(value, bool) else f"{value:.7g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else "?" for c in text)[:80]

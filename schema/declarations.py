@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 
 from lamina.schema import spec as s
@@ -100,7 +101,7 @@ def image(collector: Collector, key: Scalar, node: Node) -> ImagePreprocess | No
 
 
 def weight_rules(collector: Collector, node: Node) -> WeightRules | None:
-    """How a checkpoint's keys become paths, and what it must say. Raises Fault."""
+    """How a checkpoint's keys become paths, and what it must say. Texts among sizes and metadata are expressions."""
     if not isinstance(node, Mapping):
         return validated(WeightRules, node, collector)
     rename, metadata = node.get("rename"), node.get("metadata")
@@ -108,25 +109,36 @@ def weight_rules(collector: Collector, node: Node) -> WeightRules | None:
     extra: dict[str, object] = {"place": next((key.span for key, _ in node if key.text == "architecture"), None), "spans": {}}
     if isinstance(rename, Mapping):
         extra["spans"] = {key.text: key.span for key, _ in rename}
-        data["rename"] = {key.text: _with_formulas(rule) for key, rule in rename}
+        data["rename"] = _each(rename, _rule, collector)
     if isinstance(metadata, Mapping):
-        data["metadata"] = {key.text: parse_expression(scalar(value, f"`{key.text}`")) for key, value in metadata}
+        data["metadata"] = _each(metadata, lambda value: parse_expression(scalar(value, "a value of `metadata`")), collector)
     return validated(WeightRules, node, collector, extra, code="weights", data=data)
 
 
-def _with_formulas(node: Node) -> object:
+def _each(node: Mapping, read: Callable[[Node], object], collector: Collector) -> dict[str, object]:
+    """What `read` makes of the values; one that is wrong is reported and left out."""
+    found = {}
+    for key, value in node:
+        try:
+            found[key.text] = read(value)
+        except Fault as fault:
+            collector.add(fault.at(value.span))
+    return found
+
+
+def _rule(node: Node) -> object:
     """A rule as plain data, but the texts of `reshape` as expressions. Raises Fault."""
     if isinstance(node, Sequence):
-        return [_with_formulas(item) for item in node.items]
+        return [_rule(item) for item in node.items]
     if not isinstance(node, Mapping):
         return plain(node)
-    return {key.text: _sizes(value) if key.text == "reshape" else _with_formulas(value) for key, value in node}
+    return {key.text: _sizes(value) if key.text == "reshape" else _rule(value) for key, value in node}
 
 
 def _sizes(node: Node) -> object:
-    items = node.items if isinstance(node, Sequence) else ()
-    texts = [parse_expression(i) if isinstance(i, Scalar) and isinstance(i.value, str) else plain(i) for i in items]
-    return texts if isinstance(node, Sequence) else plain(node)
+    if not isinstance(node, Sequence):
+        return plain(node)
+    return [parse_expression(i) if isinstance(i, Scalar) and isinstance(i.value, str) else plain(i) for i in node.items]
 
 
 def _expressions(node: Node, keys: tuple[str, ...]) -> dict[str, Expression]:

@@ -37,7 +37,8 @@ WeightPath = Annotated[str, AfterValidator(_checked)]
 Key = Annotated[str, AfterValidator(_parsed)]
 Axes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 Paths = Annotated[tuple[WeightPath, ...], Field(strict=False, min_length=2, max_length=64)]
-Names = Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=64), BeforeValidator(_as_list, str | list[str])]
+OneOrMore = Annotated[tuple[WeightPath, ...], Field(strict=False, max_length=64), BeforeValidator(_as_list, str | list[str])]
+Names = Annotated[tuple[str, ...], Field(strict=False, max_length=64), BeforeValidator(_as_list, str | list[str])]
 if TYPE_CHECKING:
     Size = int | Expression
     Formula = Expression
@@ -74,19 +75,16 @@ class Rule(Strict):
     `map` takes the logarithm or exponential of its numbers, where ours are the logarithms of the checkpoint's or the other way round.
     """
 
-    to: (
-        Annotated[tuple[WeightPath, ...], Field(strict=False, min_length=1, max_length=64), BeforeValidator(_as_list, str | list[str])]
-        | None
-    ) = None
+    to: OneOrMore | None = None
     split: Split | None = None
     transpose: Axes | None = None
     reshape: Sizes | None = None
-    steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1, max_length=16)] | None = None
+    steps: Annotated[tuple[Step, ...], Field(strict=False, max_length=16)] | None = None
     map: Literal["log", "exp"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.to is None) == (self.split is None):
+        if bool(self.to) == bool(self.split):
             raise ValueError("a rule says either `to:` or `split:`")
         if self.steps and (self.transpose is not None or self.reshape is not None):
             raise ValueError("a rule says either `steps:`, or `transpose:` and `reshape:`")
@@ -109,13 +107,11 @@ RuleOrPath = Annotated[Rule, BeforeValidator(_as_rule, json_schema_input_type=st
 
 class WeightRules(Strict):
     """The `weights:` section. `architecture` and `metadata` are what a GGUF file's metadata, or the config.json beside the weights, must
-    say where it says anything of it. `spans` tells where each pattern of `rename` stands and `place` where `architecture` does,
-    for errors.
+    say where it says anything of it. For errors, `spans` tells where each pattern of `rename` stands, `place` where `architecture` does.
     """
 
     architecture: Names = ()
     metadata: dict[str, Formula] = Field(default={})
-
     rename: dict[Key, RuleOrPath] = Field(default={})
     ignore: Annotated[tuple[Key, ...], Field(strict=False)] = ()
     spans: SkipJsonSchema[dict[str, Span]] = Field(default={}, exclude=True, repr=False)

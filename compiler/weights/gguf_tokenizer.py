@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.compiler.weights.gguf_header import Header, bad, read_header
+from lamina.compiler.weights.metadata import shown
 from lamina.schema.diagnostics import Fault, Span
 
 Json = dict[str, Any]
@@ -54,11 +55,11 @@ def gguf_tokenizer(path: Path) -> bytes | None:
     if model is None:
         return None
     if model != "gpt2":
-        raise _unknown(path, f"a tokenizer of the kind `{str(model)[:40]}`", "only byte-level BPE, `gpt2`, is")
+        raise _unknown(path, f"a tokenizer of the kind `{shown(model)}`", "only byte-level BPE, `gpt2`, is")
     kind = header.metadata.get(_PREFIX + "pre")
     words = KINDS.get(kind) if isinstance(kind, str) else None
     if words is None:
-        given = f"`{str(kind)[:40]}`" if kind is not None else "no `tokenizer.ggml.pre`"
+        given = f"`{shown(kind)}`" if kind is not None else "no `tokenizer.ggml.pre`"
         raise _unknown(path, f"a tokenizer that cuts words as {given}", f"the kinds are {', '.join(KINDS)}")
     return json.dumps(_tokenizer(header, words), ensure_ascii=False).encode()
 
@@ -105,7 +106,7 @@ def _bpe(header: Header, words: Words, vocab: dict[str, int]) -> Json:
     pairs = [str(merge).split(" ") for merge in header.items(_PREFIX + "merges") or ()]
     for pair in pairs:
         if len(pair) != 2 or not {pair[0], pair[1], "".join(pair)} <= vocab.keys():
-            raise bad(header.path, f"its tokenizer merges `{' '.join(pair)[:80]}`, which are not two tokens that make a third")
+            raise bad(header.path, f"its tokenizer merges `{shown(' '.join(pair))}`, which are not two tokens that make a third")
     unused = dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"))
     flags = {"fuse_unk": False, "byte_fallback": False, "ignore_merges": words.whole_words}
     return {"type": "BPE", **unused, **flags, "vocab": vocab, "merges": pairs}
@@ -137,5 +138,5 @@ def _asked(header: Header, which: str, tokens: list[str]) -> int | None:
         return None
     found = header.metadata.get(f"{_PREFIX}{which}_token_id")
     if type(found) is not int or not 0 <= found < len(tokens):
-        raise bad(header.path, f"its tokenizer adds the token {found!r} to a text, which is none of its {len(tokens):,}")
+        raise bad(header.path, f"its tokenizer adds the token {shown(found)} to a text, which is none of its {len(tokens):,}")
     return found

@@ -54,9 +54,9 @@ def check_metadata(file: Path, demands: Demands, collector: Collector) -> None:
     named = next((found[key] for key in ARCHITECTURE if key in found), None)
     if demands.architectures and named is not None and named not in demands.architectures:
         takes = " or ".join(f"`{a}`" for a in demands.architectures)
-        message = f"{file.name} holds the architecture `{_shown(named)}`, and this spec takes {takes}"
+        message = f"{file.name} holds the architecture `{shown(named)}`, and this spec takes {takes}"
         place = demands.span or Span(str(file), 1, 1)
-        collector.error("weights-architecture", message, place, f"use a spec of `{_shown(named)}`, or another checkpoint")
+        collector.error("weights-architecture", message, place, f"use a spec of `{shown(named)}`, or another checkpoint")
         return
     for key, value in expected.items():
         if key in found and not _agree(found[key], value.value):
@@ -114,14 +114,14 @@ def _is_number(value: Any) -> bool:
 def _contradiction(file: Path, key: str, theirs: Any, ours: Expected, collector: Collector) -> None:
     where = file.name if file.suffix == ".gguf" else CONFIG
     exact = len(ours.entries) == 1 and ours.text == ours.entries[0]
-    hint = f"choose the variant of this checkpoint, or --set {ours.text}={_shown(theirs)}" if exact else ours.hint
-    said = f"`{ours.text}` is {_shown(ours.value)}" if ours.entries else f"the spec says {_shown(ours.value)}"
-    collector.error("weights-metadata", f"`{key}` is {_shown(theirs)} in {where}, but {said}", ours.span, hint)
+    hint = f"choose the variant of this checkpoint, or --set {ours.text}={shown(theirs)}" if exact else ours.hint
+    said = f"`{ours.text}` is {shown(ours.value)}" if ours.entries else f"the spec says {shown(ours.value)}"
+    collector.error("weights-metadata", f"`{key}` is {shown(theirs)} in {where}, but {said}", ours.span, hint)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as YAML, on one short line; a float has the digits that a float32 has."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_shown, value[:_SHOWN]))}{', ...' * (len(value) > _SHOWN)}]"
+        return f"[{', '.join(map(shown, value[:_SHOWN]))}{', ...' * (len(value) > _SHOWN)}]"
     text = str(value).lower() if isinstance(value, bool) else f"{value:.7g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else "?" for c in text)[:80]

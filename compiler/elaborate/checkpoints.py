@@ -9,7 +9,7 @@ from lamina.compiler.elaborate.numbers import whole_number
 from lamina.compiler.elaborate.resolve import formula
 from lamina.compiler.elaborate.values import Frame
 from lamina.compiler.elaborate.words import shown
-from lamina.compiler.weights.metadata import Demands, Expected
+from lamina.compiler.weights.demands import Demands, Expected
 from lamina.schema.diagnostics import Fault
 from lamina.schema.expressions import Expression, names_in
 from lamina.schema.weights import Rule, Step, WeightRules

@@ -20,7 +20,7 @@ from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.elaborate.unused import unused_names
 from lamina.compiler.elaborate.values import UNKNOWN, Callee, Frame, Request
 from lamina.compiler.graph import Graph, Value
-from lamina.compiler.weights.metadata import Demands
+from lamina.compiler.weights.demands import Demands
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector
 from lamina.schema.dims import Dim, Symbol

@@ -9,9 +9,10 @@ from typing import final
 
 from lamina.compiler.graph import Parameter
 from lamina.compiler.weights.blocks import BlockQuantized
+from lamina.compiler.weights.demands import Demands
 from lamina.compiler.weights.files import read_tensors, weights_file
 from lamina.compiler.weights.finite import checked
-from lamina.compiler.weights.metadata import Demands, check_metadata
+from lamina.compiler.weights.metadata import check_metadata
 from lamina.compiler.weights.rename import Move, Renamer
 from lamina.compiler.weights.tensor import Tensor, cast, fixed_shape, renamed
 from lamina.schema.diagnostics import Collector, Fault, Span, SpecError, did_you_mean

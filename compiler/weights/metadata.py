@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from lamina.compiler.weights.demands import Demands, Expected
 from lamina.compiler.weights.gguf_header import Items, read_header
 from lamina.compiler.weights.safetensors import damaged, load_json
 from lamina.schema.diagnostics import Collector, Span
@@ -18,30 +19,6 @@ MAX_CONFIG = 16 << 20  # bytes
 MAX_LIST = 4096  # items that are compared
 _CLOSE = 1e-6  # GGUF keeps numbers as float32
 _SHOWN = 32  # items of a list in a message
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The value of an expression over the config, its text and place, and the config entry that it is, or those that it uses."""
-
-    value: Any
-    text: str
-    span: Span
-    entries: tuple[str, ...] = ()
-
-    @property
-    def hint(self) -> str:
-        used = ", ".join(f"`{name}`" for name in self.entries)
-        return f"choose the variant of this checkpoint, or --set {used}" if used else "this checkpoint is of another model"
-
-
-@dataclass(frozen=True, slots=True)
-class Demands:
-    """The architectures that a spec takes (none: any), where it says so, and what metadata must say, by key."""
-
-    architectures: tuple[str, ...] = ()
-    span: Span | None = None
-    metadata: Mapping[str, Expected] | None = None
 
 
 def check_metadata(file: Path, demands: Demands, collector: Collector) -> None:
@@ -69,9 +46,8 @@ def read_metadata(file: Path, keys: Iterable[str]) -> dict[str, Any]:
     if file.suffix == ".gguf":
         header = read_header(file)
         found = {key: header.metadata[key] for key in keys if key in header.metadata}
-        return {
-            k: header.read(v) if isinstance(v, Items) else v for k, v in found.items() if not isinstance(v, Items) or v.count <= MAX_LIST
-        }
+        short = {key: value for key, value in found.items() if not isinstance(value, Items) or value.count <= MAX_LIST}
+        return {key: header.read(value) if isinstance(value, Items) else value for key, value in short.items()}
     config = _config(file.parent / CONFIG)
     values = {key: _inner(config, key) for key in keys}
     return {key: value for key, value in values.items() if value is not None}
@@ -92,18 +68,19 @@ def _config(path: Path) -> dict[str, Any]:
 
 def _inner(config: Any, key: str) -> Any:
     """The value under a key, else under its parts; None where there is none."""
-    if key in config:
-        return config[key]
-    first, _, rest = key.partition(".")
-    inner = config.get(first)
-    return _inner(inner, rest) if rest and isinstance(inner, dict) else None
+    while isinstance(config, dict):
+        if key in config:
+            return config[key]
+        first, _, key = key.partition(".")
+        config = config.get(first) if key else None
+    return None
 
 
 def _agree(theirs: Any, ours: Any) -> bool:
     if isinstance(theirs, list) and isinstance(ours, list):
         return len(theirs) == len(ours) and all(map(_agree, theirs, ours))
-    if _is_number(theirs) and _is_number(ours):
-        return theirs == ours or (math.isclose(theirs, ours, rel_tol=_CLOSE) and not (type(theirs) is type(ours) is int))
+    if _is_number(theirs) and _is_number(ours) and float in (type(theirs), type(ours)):
+        return abs(theirs) <= sys.float_info.max and math.isclose(theirs, ours, rel_tol=_CLOSE)
     return type(theirs) is type(ours) and bool(theirs == ours)
 
 
@@ -122,6 +99,9 @@ def _contradiction(file: Path, key: str, theirs: Any, ours: Expected, collector:
 def shown(value: Any) -> str:
     """A value as YAML, on one short line; a float has the digits that a float32 has."""
     if isinstance(value, list):
-        return f"[{', '.join(map(shown, value[:_SHOWN]))}{', ...' * (len(value) > _SHOWN)}]"
+        items = ("..." if isinstance(item, list | dict) else shown(item) for item in value[:_SHOWN])
+        return f"[{', '.join(items)}{', ...' * (len(value) > _SHOWN)}]"
+    if isinstance(value, dict):
+        return "an object"
     text = str(value).lower() if isinstance(value, bool) else f"{value:.7g}" if isinstance(value, float) else str(value)
     return "".join(c if c.isprintable() else "?" for c in text)[:80]

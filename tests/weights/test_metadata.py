@@ -146,6 +146,15 @@ def test_a_folder_of_hugging_face(spec: Path, tmp_path: Path) -> None:
         (28, "`rope_parameters.theta` is 500000 in config.json, but the spec says 10000", "this checkpoint is of another model"),
         (29, "`rms_norm_eps` is 1e-12 in config.json, but `eps` is 1e-05", "choose the variant of this checkpoint, or --set eps=1e-12"),
     ]
+    huge = folder(tmp_path / "huge", f'{{"num_hidden_layers": 1{"0" * 400}, "rms_norm_eps": 1{"0" * 400}, "rope_parameters": 3}}')
+    assert [d.message[:60] for d in refused(spec, huge).diagnostics] == [
+        f"`{k}` is 1{'0' * (53 - len(k))}" for k in ("num_hidden_layers", "rms_norm_eps")
+    ]
+    deep = folder(tmp_path / "deep", f'{{"num_hidden_layers": {"[" * 400}{"]" * 400}, "rms_norm_eps": {{"a": 1}}}}')
+    assert [d.message for d in refused(spec, deep).diagnostics] == [
+        "`num_hidden_layers` is [...] in config.json, but `layers` is 2",
+        "`rms_norm_eps` is an object in config.json, but `eps` is 1e-05",
+    ]
     other = refused(spec, folder(tmp_path / "other", {"model_type": "gpt2"}))
     assert "model.safetensors holds the architecture `gpt2`, and this spec takes `llama` or `stablelm`" in str(other)
 

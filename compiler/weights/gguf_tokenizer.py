@@ -89,12 +89,14 @@ def _tokenizer(header: Header, words: Words) -> Json:
 
 def _vocabulary(header: Header) -> tuple[list[str], Sequence[int]]:
     """The tokens in order, and what each is. Raises Fault."""
-    tokens, kinds = header.items(_PREFIX + "tokens"), header.items(_PREFIX + "token_type")
-    if not tokens or not all(isinstance(token, str) for token in tokens):
+    tokens = [token for token in header.items(_PREFIX + "tokens") or () if isinstance(token, str)]
+    if not tokens:
         raise bad(header.path, "its tokenizer has no tokens")
-    if kinds is not None and len(kinds) != len(tokens):
+    given = header.items(_PREFIX + "token_type")
+    kinds = [kind for kind in given or () if isinstance(kind, int)]
+    if given is not None and len(kinds) != len(tokens):
         raise bad(header.path, f"its tokenizer has {len(tokens):,} tokens and {len(kinds):,} kinds of them")
-    return [str(token) for token in tokens], [int(kind) for kind in kinds or ()]
+    return tokens, kinds
 
 
 def _added(index: int, token: str, kind: int) -> Json:

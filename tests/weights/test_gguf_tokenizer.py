@@ -87,6 +87,7 @@ def test_without_kinds_every_token_is_a_plain_one(tmp_path: Path) -> None:
         ({"tokens": [1, 2]}, "its tokenizer has no tokens"),
         ({"tokens": ["a", "a"], "token_type": [1, 1], "merges": None}, "its tokenizer has a token twice"),
         ({"token_type": [1]}, "its tokenizer has 8 tokens and 1 kinds of them"),
+        ({"token_type": [float("nan")] * 8}, "its tokenizer has 8 tokens and 0 kinds of them"),
         ({"merges": ["a c"]}, "its tokenizer merges `a c`, which are not two tokens that make a third"),
         ({"merges": ["b a"]}, "merges `b a`"),
         ({"merges": ["ab"]}, "merges `ab`"),

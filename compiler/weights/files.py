@@ -45,16 +45,13 @@ def _in_folder(folder: Path) -> Path:
     for name in PREFERRED:
         if (folder / name).is_file():
             return folder / name
-    for suffix in ALONE:
-        found = sorted(p.name for p in folder.iterdir() if p.suffix == suffix)
-        if len(found) == 1:
-            return folder / found[0]
-        if found:
-            break
-    what = f"holds {len(found)} {suffix[1:]} files and no index" if found else "holds no weights"
-    raise damaged(
-        folder, f"folder {what}", f"name one file; a folder is read from {', '.join(PREFERRED)}, or its only {' or '.join(ALONE)} file"
-    )
+    names = [p.name for p in folder.iterdir()]
+    found = next(filter(None, ([name for name in names if name.endswith(ending)] for ending in ALONE)), [])
+    if len(found) == 1:
+        return folder / found[0]
+    what = f"holds {len(found)} {found[0].rpartition('.')[2]} files and no index" if found else "holds no weights"
+    hint = f"name one file; a folder is read from {', '.join(PREFERRED)}, or its only {' or '.join(ALONE)} file"
+    raise damaged(folder, f"folder {what}", hint)
 
 
 def _sharded(index: Path) -> dict[str, Tensor]:

@@ -191,6 +191,14 @@ def test_broken_files_are_refused(case: str, tmp_path: Path) -> None:
     assert caught.value.hint
 
 
+def test_a_folder_with_one_file_is_that_file(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "a.gguf", {"w": np.ones(3, np.float32)})
+    assert read_tensors(tmp_path).keys() == {"w"}
+    write_gguf(tmp_path / "b.gguf", {"w": np.ones(3, np.float32)})
+    with pytest.raises(Fault, match="folder holds 2 gguf files and no index"):
+        read_tensors(tmp_path)
+
+
 def test_padding_at_the_end_is_not_a_tail(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(build([entry()], data=32))
     assert read_tensors(tmp_path / "m.gguf")["w"].shape == (4,)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import transformers
 from gguf_files import write_gguf
 from safetensors.numpy import save_file
 
@@ -170,6 +171,21 @@ def test_a_folder_of_hugging_face(spec: Path, tmp_path: Path) -> None:
 )
 def test_a_config_that_is_damaged(config: str, message: str, spec: Path, tmp_path: Path) -> None:
     assert message in str(refused(spec, folder(tmp_path / "m", config)))
+
+
+def test_a_folder_that_transformers_writes(tmp_path: Path) -> None:
+    """Its names and its config, as its own version writes them."""
+    sizes = {"vocab_size": 16, "hidden_size": 8, "intermediate_size": 12, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.LlamaConfig(**sizes, num_key_value_heads=1, tie_word_embeddings=True, rms_norm_eps=1e-5, rope_theta=5e5)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "llama")
+    llama = Path(__file__).parent / "llama_weights.yaml"
+    ours = {"layers": 2, "dim": 8, "hidden": 12, "heads": 2, "kv_heads": 1, "vocab": 16}
+    bind(llama, tmp_path / "llama", **ours, rope_base=5e5)
+    error = refused(llama, tmp_path / "llama", **ours | {"kv_heads": 2})
+    assert [d.message for d in error.diagnostics] == [
+        "`num_key_value_heads` is 1 in config.json, but `kv_heads` is 2",
+        "`rope_parameters.rope_theta` is 500000 in config.json, but `rope_base` is 100000",
+    ]
 
 
 def test_a_config_that_nothing_asks_for_is_not_read(spec: Path, tmp_path: Path) -> None:

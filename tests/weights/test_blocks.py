@@ -102,6 +102,31 @@ def test_a_checkpoint_hands_out_blocks_after_its_rules(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
+@pytest.mark.parametrize(("kind", "bits"), [("Q4_0", 4), ("Q4_1", 4), ("Q8_0", 8)])
+def test_blocks_repack_into_matmul_nbits(kind: str, bits: int, tmp_path: Path) -> None:
+    """ONNX Runtime's product of the same codes and scales is that of the numbers: what `blocks` gives is enough to repack them."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    out, width = 48, 128
+    tensor = read_tensors(write_gguf(tmp_path / "m.gguf", {"w": (random_blocks(kind, (out, width)), kind)}))["w"]
+    assert isinstance(tensor, BlockQuantized)
+    blocks = tensor.blocks()
+    codes = (blocks.codes.astype(np.int16) + (128 if bits == 8 else 0)).astype(np.uint8)
+    packed = (codes[:, 0::2] | codes[:, 1::2] << 4 if bits == 4 else codes).reshape(out, width // 32, -1)
+    stored = {"packed": packed, "scales": blocks.scales}
+    if blocks.minima is not None:
+        stored["zeros"] = -blocks.minima / blocks.scales
+    node = helper.make_node("MatMulNBits", ["x", *stored], ["y"], domain="com.microsoft", K=width, N=out, bits=bits, block_size=32)
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [3, s]) for n, s in (("x", width), ("y", out))]
+    graph = helper.make_graph([node], "g", ports[:1], ports[1:], [numpy_helper.from_array(v, k) for k, v in stored.items()])
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+    session = onnxruntime.InferenceSession(helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString())
+    x = np.random.default_rng(1).standard_normal((3, width)).astype(np.float32)
+    want = x.astype(np.float64) @ tensor.numpy().T.astype(np.float64)
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], want, rtol=1e-4, atol=1e-4 * np.abs(want).max())
+
+
 def test_memory_stays_small(tmp_path: Path) -> None:
     import tracemalloc
 

@@ -88,7 +88,7 @@ def in_memory(peer: Peer, checkpoint: Path) -> dict[str, float]:
     marks.append(time.perf_counter())
     graph = lower(model.graph, "onnx")
     marks.append(time.perf_counter())
-    weights = weight_source(spec, model.graph, checkpoint, 0).weights
+    weights = weight_source(spec, model, checkpoint, 0).weights
     assert weights is not None
     tensors = {v.name: tensor_of(v, weights) for v in external_values([graph])}
     marks.append(time.perf_counter())

@@ -18,7 +18,7 @@ from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.preallocate_caches import LENGTH
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
-from lamina.compiler.tokenizer import find_tokenizer
+from lamina.compiler.tokenizer import tokenizer_file
 from lamina.compiler.weights.tensor import Tensor, Weights
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 from lamina.schema.spec import ModelSpec
@@ -36,7 +36,7 @@ class WeightSource:
 
     weights: Weights | None
     name: str
-    folder: Path | None = None
+    path: Path | None = None
 
 
 def compile(  # the word that users expect
@@ -50,7 +50,7 @@ def compile(  # the word that users expect
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
-    `weights` is a checkpoint (safetensors or PyTorch file, or a folder), "none" for a model without numbers, or None for
+    `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), "none" for a model without numbers, or None for
     seeded random weights. Raises SpecError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
@@ -58,7 +58,7 @@ def compile(  # the word that users expect
         raise ValueError(f"unknown target {unknown[0]!r}; targets are {', '.join(TARGETS)}")
     progress("check")
     model = elaborate(spec)
-    source = weight_source(spec, model.graph, weights, seed)
+    source = weight_source(spec, model, weights, seed)
     _need_weights(spec, source, targets)
     with BundleWriter(Path(out)) as writer:
         job = _Job(spec, model, source, writer, progress)
@@ -68,7 +68,7 @@ def compile(  # the word that users expect
     return Path(out)
 
 
-def weight_source(spec: ModelSpec, graph: Graph, weights: str | Path | None, seed: int) -> WeightSource:
+def weight_source(spec: ModelSpec, model: Elaborated, weights: str | Path | None, seed: int) -> WeightSource:
     """The weights that an argument names. Raises SpecError when a checkpoint does not fit the model."""
     if weights is None:
         from lamina.compiler.weights.seeded import Seeded
@@ -79,8 +79,8 @@ def weight_source(spec: ModelSpec, graph: Graph, weights: str | Path | None, see
     from lamina.compiler.weights.checkpoint import Checkpoint
 
     path = Path(weights)
-    folder = path if path.is_dir() else path.parent
-    return WeightSource(Checkpoint(path, spec.weights, graph.parameters()), path.name, folder)
+    checkpoint = Checkpoint(path, model.weights, model.graph.parameters(), model.demands, spec.sources)
+    return WeightSource(checkpoint, path.name, path)
 
 
 def _need_weights(spec: ModelSpec, source: WeightSource, targets: Sequence[str]) -> None:
@@ -96,7 +96,7 @@ class _Job:
 
     def __init__(self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, progress: Progress) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
-        self.tokenizer = find_tokenizer(spec, source.folder)
+        self.tokenizer = tokenizer_file(spec, source.path)
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
@@ -174,4 +174,4 @@ class _Job:
             path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         if self.tokenizer is not None:
-            shutil.copyfile(self.tokenizer, self.writer.path(TOKENIZER))
+            self.writer.path(TOKENIZER).write_bytes(self.tokenizer)

@@ -87,7 +87,7 @@ def reference(spec: ModelSpec, model: Elaborated, bundle: Path, source: str, che
     graph = drop_identity(decompose(model.graph, "definition"))
     if checkpoint is not None or source.startswith("seed:"):
         seed = int(source.removeprefix("seed:")) if checkpoint is None else 0
-        found = weight_source(spec, model.graph, checkpoint, seed).weights
+        found = weight_source(spec, model, checkpoint, seed).weights
         assert found is not None
         return _best()(graph, found)
     return _from_bundle(spec, graph, bundle, source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from collections.abc import Mapping as MappingType
 
 from lamina.schema import spec as s
@@ -11,9 +12,10 @@ from lamina.schema.dims import DTYPES
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import formula, need, scalar
 from lamina.schema.sections import DimDecl, ImagePreprocess
-from lamina.schema.tree import Mapping, Node, Scalar
+from lamina.schema.tree import Mapping, Node, Scalar, Sequence, plain
 from lamina.schema.types import default_in_place, is_declaration, literal_type, parse_type
 from lamina.schema.validation import validated
+from lamina.schema.weights import WeightRules
 from lamina.schema.yaml_text import parse
 
 _TENSOR = re.compile(r"\s*(\w+)\s*(\[.*\])\s*$", re.DOTALL)
@@ -108,6 +110,47 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
 def image(collector: Collector, key: Scalar, node: Node) -> ImagePreprocess | None:
     """How a file becomes this input. Raises Fault."""
     return validated(ImagePreprocess, node, collector, _expressions(node, ("resize", "crop")))
+
+
+def weight_rules(collector: Collector, node: Node) -> WeightRules | None:
+    """How a checkpoint's keys become paths, and what it must say. Texts among sizes and metadata are expressions."""
+    if not isinstance(node, Mapping):
+        return validated(WeightRules, node, collector)
+    rename, metadata = node.get("rename"), node.get("metadata")
+    data = {key.text: plain(value) for key, value in node}
+    extra: dict[str, object] = {"place": next((key.span for key, _ in node if key.text == "architecture"), None), "spans": {}}
+    if isinstance(rename, Mapping):
+        extra["spans"] = {key.text: key.span for key, _ in rename}
+        data["rename"] = _each(rename, _rule, collector)
+    if isinstance(metadata, Mapping):
+        data["metadata"] = _each(metadata, lambda value: parse_expression(scalar(value, "a value of `metadata`")), collector)
+    return validated(WeightRules, node, collector, extra, code="weights", data=data)
+
+
+def _each(node: Mapping, read: Callable[[Node], object], collector: Collector) -> dict[str, object]:
+    """What `read` makes of the values; one that is wrong is reported and left out."""
+    found = {}
+    for key, value in node:
+        try:
+            found[key.text] = read(value)
+        except Fault as fault:
+            collector.add(fault.at(value.span))
+    return found
+
+
+def _rule(node: Node) -> object:
+    """A rule as plain data, but the texts of `reshape` as expressions. Raises Fault."""
+    if isinstance(node, Sequence):
+        return [_rule(item) for item in node.items]
+    if not isinstance(node, Mapping):
+        return plain(node)
+    return {key.text: _sizes(value) if key.text == "reshape" else _rule(value) for key, value in node}
+
+
+def _sizes(node: Node) -> object:
+    if not isinstance(node, Sequence):
+        return plain(node)
+    return [parse_expression(i) if isinstance(i, Scalar) and isinstance(i.value, str) else plain(i) for i in node.items]
 
 
 def _expressions(node: Node, keys: tuple[str, ...]) -> dict[str, Expression]:

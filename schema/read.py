@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.schema import spec as s
-from lamina.schema.declarations import command_line, config_entry, dim, image, port_decl, small_config, state_decl, variant
+from lamina.schema.declarations import command_line, config_entry, dim, image, port_decl, small_config, state_decl, variant, weight_rules
 from lamina.schema.diagnostics import Collector
 from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
@@ -18,7 +18,6 @@ from lamina.schema.sections import Paper, Published, Tokenizer
 from lamina.schema.structures import modules
 from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.validation import validated
-from lamina.schema.weights import WeightRules
 
 _KEYS = (
     "lamina", "model", "summary", "paper", "use", "config", "variants", "small", "published", "inputs", "dims", "state", "modules",
@@ -95,7 +94,7 @@ def _around(reading: Reading, root: Mapping) -> dict[str, Any]:
         "summary": reading.text(root, "summary"),
         "paper": validated(Paper, root.get("paper"), collector),
         "published": reading.each(root.get("published"), "published", lambda k, v: validated(Published, v, collector)),
-        "weights": _weights(collector, root.get("weights")),
+        "weights": reading.attempt(partial(weight_rules, collector), root.get("weights")),
         "preprocess": reading.each(root.get("preprocess"), "preprocess", partial(image, collector)),
         "tokenizer": validated(Tokenizer, root.get("tokenizer"), collector),
     }
@@ -106,9 +105,3 @@ def _body(reading: Reading, node: Node | None) -> s.Flow | None:
         reading.collector.error("type", "`body` is empty", node.span, "write its steps, such as `- linear: 10`, one a line")
         return None
     return None if node is None else reading.steps.flow(node)
-
-
-def _weights(collector: Collector, node: Node | None) -> WeightRules | None:
-    rename = node.get("rename") if isinstance(node, Mapping) else None
-    spans = {key.text: key.span for key, _ in rename} if isinstance(rename, Mapping) else {}
-    return validated(WeightRules, node, collector, {"spans": spans}, code="weights")

@@ -15,13 +15,13 @@ def _expression_or(value: Any, number: ValidatorFunctionWrapHandler) -> int | Ex
     return value if isinstance(value, Expression) else number(value)
 
 
+OR_TEXT = WrapValidator(_expression_or), WithJsonSchema({"type": ["integer", "string"]})
 if TYPE_CHECKING:
     Bound = int | Expression
     Positive = int | Expression
 else:
-    _OR_TEXT = WrapValidator(_expression_or), WithJsonSchema({"type": ["integer", "string"]})
-    Bound = Annotated[int, Field(ge=0), *_OR_TEXT]
-    Positive = Annotated[int, Field(ge=1), *_OR_TEXT]
+    Bound = Annotated[int, Field(ge=0), *OR_TEXT]
+    Positive = Annotated[int, Field(ge=1), *OR_TEXT]
 
 
 class DimDecl(Located):

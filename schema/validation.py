@@ -13,17 +13,24 @@ M = TypeVar("M", bound=BaseModel)
 Loc = tuple[int | str, ...]
 
 
-def validated(model: type[M], node: Node | None, collector: Collector, extra: dict[str, Any] | None = None, code: str = "type") -> M | None:
-    """The section as a model, `extra` being fields that no file says; None (and every diagnostic) when it is not one."""
+def validated(
+    model: type[M],
+    node: Node | None,
+    collector: Collector,
+    extra: dict[str, Any] | None = None,
+    code: str = "type",
+    data: dict[str, Any] | None = None,
+) -> M | None:
+    """The section as a model; None (and every diagnostic) when it is not one. `extra` are fields that no file says, `data` is what the
+    section says where that is more than plain data."""
     if node is None:
         return None
     if not isinstance(node, Mapping):
         collector.error("type", "this must be a mapping", node.span)
         return None
-    data = plain(node)
-    assert isinstance(data, dict)
+    given = {key.text: plain(value) for key, value in node} if data is None else data
     try:
-        return model.model_validate({**data, **(extra or {})})
+        return model.model_validate({**given, **(extra or {})})
     except ValidationError as error:
         for problem in error.errors():
             collector.add(_fault(problem, node, model, extra or {}, code).at(node.span))

@@ -1,125 +1,18 @@
-"""How a checkpoint's keys map to our paths: the `weights:` section, and its patterns."""
+"""How a checkpoint's keys map to our paths: the `weights:` section."""
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from lamina.schema.base import Strict
 from lamina.schema.diagnostics import Span
-
-MAX_LENGTH = 500  # characters of a pattern, and of a key that a pattern can match
-MAX_WILDCARDS = 8
-_TOKEN = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*(?:[+-][0-9]{1,4})?)\}|(\*)|([{}])|([^{}*]+)")
-_SHIFT = re.compile(r"(\w+)([+-]\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Pattern:
-    """A key with wildcards: `{i}` is one or more characters other than a dot, the same wherever it stands again; `*` is anything.
-
-    A `*` takes the shortest text after which what stands between it and the next `*` (or the end) fits. That choice is final, and
-    only one `{i}` may stand between two dots, so that matching is fast whatever pattern and key say.
-    """
-
-    text: str
-    regex: re.Pattern[str]
-
-    @staticmethod
-    def parse(text: str) -> Pattern:
-        """Read a pattern. Raises ValueError when it is not one."""
-        tokens = list(_tokens(text))
-        if shifted := next((word for kind, word in tokens if kind == "name" and _SHIFT.fullmatch(word)), None):
-            raise ValueError(f"`{{{shifted}}}` shifts a number, which only the path of a rule can do")
-        wild = [kind != "text" for kind, _ in tokens]
-        if any(a and b for a, b in itertools.pairwise(wild)):
-            raise ValueError(f"`{text}` has two wildcards side by side, so where one ends is anybody's guess")
-        if _crowded(tokens):
-            raise ValueError(f"`{text}` has two names between dots; one `{{i}}` may stand there")
-        if sum(wild) > MAX_WILDCARDS:
-            raise ValueError(f"`{text[:40]}` has more than {MAX_WILDCARDS} wildcards")
-        return Pattern(text, re.compile(_regex(tokens), re.DOTALL))
-
-    def captures(self, key: str) -> dict[str, str] | None:
-        """What the wildcards stand for in this key (the k-th `*` as `*k`), or None when the pattern does not match."""
-        found = self.regex.match(key) if len(key) <= MAX_LENGTH else None
-        return None if found is None else {_wildcard(group): text for group, text in found.groupdict().items()}
-
-    @property
-    def wildcards(self) -> frozenset[str]:
-        return frozenset(map(_wildcard, self.regex.groupindex))
-
-
-def wildcards(path: str) -> list[str]:
-    """The wildcards of a path, in order, as `Pattern.captures` names them. Raises ValueError when it is not well formed."""
-    return [_SHIFT.sub(r"\1", word) for kind, word in _numbered(_tokens(path)) if kind != "text"]
-
-
-def fill(path: str, captures: dict[str, str]) -> str:
-    """The path with its wildcards replaced; `{i-1}` is one less than the number that `{i}` is."""
-    return "".join(word if kind == "text" else _filled(word, captures) for kind, word in _numbered(_tokens(path)))
-
-
-def _filled(wildcard: str, captures: dict[str, str]) -> str:
-    """A capture, or its shifted number; what is no number stays as it is written, and so names no weight."""
-    if wildcard in captures:
-        return captures[wildcard]
-    name, shift = _SHIFT.fullmatch(wildcard).groups()  # type: ignore[union-attr]  # `wildcards` has checked it
-    return str(int(captures[name]) + int(shift)) if captures[name].isdecimal() else f"{{{wildcard}}}"
-
-
-def _tokens(text: str) -> Iterator[tuple[str, str]]:
-    if not text or len(text) > MAX_LENGTH:
-        raise ValueError(f"a key has 1 to {MAX_LENGTH} characters, not {len(text)}")
-    for name, star, brace, literal in _TOKEN.findall(text):
-        if brace:
-            raise ValueError(f"`{text}` has a brace that is not part of a wildcard such as {{i}}")
-        yield ("name", name) if name else ("star", star) if star else ("text", literal)
-
-
-def _numbered(tokens: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    stars = 0
-    for kind, word in tokens:
-        stars += kind == "star"
-        yield kind, f"*{stars}" if kind == "star" else word
-
-
-def _regex(tokens: list[tuple[str, str]]) -> str:
-    """Each `*` opens an atomic group that reaches to the next one: what it has matched once is not tried again."""
-    out, seen = "", set()
-    for kind, word in _numbered(iter(tokens)):
-        if kind == "text":
-            out += re.escape(word)
-        elif kind == "star":
-            out += f")(?>(?P<{_group(word)}>.*?)"
-        else:
-            out += f"(?P={_group(word)})" if word in seen else f"(?P<{_group(word)}>[^.]+?)"
-            seen.add(word)
-    return rf"(?>{out}\Z)"
-
-
-def _crowded(tokens: list[tuple[str, str]]) -> bool:
-    names = 0
-    for kind, word in tokens:
-        names = 0 if kind == "star" or (kind == "text" and "." in word) else names + (kind == "name")
-        if names > 1:
-            return True
-    return False
-
-
-def _group(wildcard: str) -> str:
-    return f"star{wildcard[1:]}" if wildcard.startswith("*") else f"name_{wildcard}"
-
-
-def _wildcard(group: str) -> str:
-    return group.removeprefix("name_") if group.startswith("name_") else f"*{group.removeprefix('star')}"
+from lamina.schema.expressions import Expression
+from lamina.schema.patterns import Pattern, wildcards
+from lamina.schema.sections import OR_TEXT
 
 
 def _checked(text: str) -> str:
@@ -136,11 +29,23 @@ def _as_rule(value: Any) -> Any:
     return {"to": value} if isinstance(value, str) else value
 
 
+def _as_list(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value
+
+
 WeightPath = Annotated[str, AfterValidator(_checked)]
 Key = Annotated[str, AfterValidator(_parsed)]
 Axes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
-Sizes = Annotated[tuple[Annotated[int, Field(ge=-1)], ...], Field(strict=False)]
 Paths = Annotated[tuple[WeightPath, ...], Field(strict=False, min_length=2, max_length=64)]
+OneOrMore = Annotated[tuple[WeightPath, ...], Field(strict=False, max_length=64), BeforeValidator(_as_list, str | list[str])]
+Names = Annotated[tuple[str, ...], Field(strict=False, max_length=64), BeforeValidator(_as_list, str | list[str])]
+if TYPE_CHECKING:
+    Size = int | Expression
+    Formula = Expression
+else:
+    Size = Annotated[int, Field(ge=-1), *OR_TEXT]
+    Formula = Annotated[InstanceOf[Expression], WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Sizes = Annotated[tuple[Size, ...], Field(strict=False)]
 
 
 class Split(Strict):
@@ -150,39 +55,67 @@ class Split(Strict):
     into: Paths
 
 
+class Step(Strict):
+    """One change of a tensor's form: its axes permuted, or the same elements in another shape (0 keeps a size, -1 is what remains)."""
+
+    transpose: Axes | None = None
+    reshape: Sizes | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.transpose is None) == (self.reshape is None):
+            raise ValueError("a step says either `transpose:` or `reshape:`")
+        return self
+
+
 class Rule(Strict):
-    """What becomes of a key's tensor: transposed, then reshaped (0 keeps a size), then given to one path or split among several.
+    """What becomes of a key's tensor: transposed, then reshaped (or `steps` of these in any order), then given to one path, to each of
+    several that share it, or split among several. Sizes may be expressions over the config.
 
     `map` takes the logarithm or exponential of its numbers, where ours are the logarithms of the checkpoint's or the other way round.
     """
 
-    to: WeightPath | None = None
+    to: OneOrMore | None = None
     split: Split | None = None
     transpose: Axes | None = None
     reshape: Sizes | None = None
+    steps: Annotated[tuple[Step, ...], Field(strict=False, max_length=16)] | None = None
     map: Literal["log", "exp"] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
-        if (self.to is None) == (self.split is None):
+        if bool(self.to) == bool(self.split):
             raise ValueError("a rule says either `to:` or `split:`")
+        if self.steps and (self.transpose is not None or self.reshape is not None):
+            raise ValueError("a rule says either `steps:`, or `transpose:` and `reshape:`")
         return self
 
     @property
     def paths(self) -> tuple[str, ...]:
         """Where the tensor goes, wildcards not yet replaced."""
-        return self.split.into if self.split else (self.to or "",)
+        return self.split.into if self.split else self.to or ()
+
+    @property
+    def order(self) -> tuple[Step, ...]:
+        """The changes of form, in the order in which they are made."""
+        named = ("transpose", self.transpose), ("reshape", self.reshape)
+        return self.steps or tuple(Step.model_validate({name: value}) for name, value in named if value is not None)
 
 
 RuleOrPath = Annotated[Rule, BeforeValidator(_as_rule, json_schema_input_type=str | Rule)]
 
 
 class WeightRules(Strict):
-    """The `weights:` section. `spans` tells where each pattern of `rename` stands, for errors."""
+    """The `weights:` section. `architecture` and `metadata` are what a GGUF file's metadata, or the config.json beside the weights, must
+    say where it says anything of it. For errors, `spans` tells where each pattern of `rename` stands, `place` where `architecture` does.
+    """
 
+    architecture: Names = ()
+    metadata: dict[str, Formula] = Field(default={})
     rename: dict[Key, RuleOrPath] = Field(default={})
     ignore: Annotated[tuple[Key, ...], Field(strict=False)] = ()
     spans: SkipJsonSchema[dict[str, Span]] = Field(default={}, exclude=True, repr=False)
+    place: SkipJsonSchema[Span | None] = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _known_wildcards(self) -> Self:

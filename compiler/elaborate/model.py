@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lamina.compiler.elaborate import calls, steps
+from lamina.compiler.elaborate.checkpoints import demands, weight_rules
 from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.dims import fixed_dims
@@ -19,20 +20,25 @@ from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.elaborate.unused import unused_names
 from lamina.compiler.elaborate.values import UNKNOWN, Callee, Frame, Request
 from lamina.compiler.graph import Graph, Value
+from lamina.compiler.weights.demands import Demands
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector
 from lamina.schema.dims import Dim, Symbol
 from lamina.schema.sections import ImagePreprocess
+from lamina.schema.weights import WeightRules
 
 
 @dataclass(frozen=True, slots=True)
 class Elaborated:
-    """The graph of ops, the config it was made with, the dims by name, and how files become inputs."""
+    """The graph of ops, the config it was made with, the dims by name, how files become inputs, how a checkpoint's tensors become
+    weights, and what its metadata must say."""
 
     graph: Graph
     config: Mapping[str, Any]
     dims: Mapping[str, Symbol]
     preprocess: Mapping[str, ImagePreprocess]
+    weights: WeightRules | None
+    demands: Demands
 
 
 @final
@@ -64,6 +70,7 @@ def _model(context: Context) -> Elaborated | None:
     fixed_dims(context)
     config = read_config(context, frame)
     preprocess = preprocessing(context, frame)
+    weights, demanded = weight_rules(context, frame), demands(context, frame)
     inputs = _inputs(context, frame)
     carried = enter_states(context, spec.state, frame, declared_type)
     context.guard(lambda: _body(context, frame, carried), spec.body.span)
@@ -78,7 +85,7 @@ def _model(context: Context) -> Elaborated | None:
     named = [renamed(context, v, decl.name, decl.span) for v, decl in zip(outputs, declared, strict=True) if v is not None]
     inputs, named = [*inputs, *(left.past for left in context.states)], [*named, *present_values(context)]
     graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named), tuple(left.state for left in context.states))
-    return Elaborated(graph, config, _dims(context, inputs), preprocess)
+    return Elaborated(graph, config, _dims(context, inputs), preprocess, weights, demanded)
 
 
 def _inputs(context: Context, frame: Frame) -> list[Value]:

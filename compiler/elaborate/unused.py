@@ -18,7 +18,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 def unused_names(spec: ModelSpec) -> list[Diagnostic]:
     """A diagnostic for each config entry and dim whose name occurs in no expression."""
-    declared = (spec.inputs, spec.outputs, spec.state, spec.dims, spec.preprocess, *(e.type for e in spec.config))
+    declared = (spec.inputs, spec.outputs, spec.state, spec.dims, spec.preprocess, spec.weights, *(e.type for e in spec.config))
     parts = (spec.file.blocks, spec.modules, spec.body, *declared)
     used = {word for part in parts for text in _texts(part) for word in _WORD.findall(text)}
     found = [

@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import final
 
 from lamina.compiler.graph import Parameter
-from lamina.compiler.weights.files import read_tensors
+from lamina.compiler.weights.blocks import BlockQuantized
+from lamina.compiler.weights.demands import Demands
+from lamina.compiler.weights.files import read_tensors, weights_file
+from lamina.compiler.weights.finite import checked
+from lamina.compiler.weights.metadata import check_metadata
 from lamina.compiler.weights.rename import Move, Renamer
 from lamina.compiler.weights.tensor import Tensor, cast, fixed_shape, renamed
 from lamina.schema.diagnostics import Collector, Fault, Span, SpecError, did_you_mean
@@ -21,18 +25,28 @@ _CANDIDATES = 500  # names among which a near one is sought
 
 @final
 class Checkpoint:
-    """The weights in a file or folder (safetensors, its sharded form, or PyTorch's), renamed by the spec's rules.
+    """The weights in a file or folder (safetensors, its sharded form, GGUF, or PyTorch's), renamed by the spec's rules.
 
-    Raises SpecError when the files are damaged, or with every missing, unexpected and mis-shaped weight; MissingDependency for a
-    PyTorch file without PyTorch. Reads headers only: numbers are read when a tensor is asked for them.
+    Raises SpecError when the files are damaged, when their metadata contradict `demands`, or with every missing, unexpected and
+    mis-shaped weight; MissingDependency for a PyTorch file without PyTorch. Reads headers only: numbers are read when a tensor is asked
+    for them, and one that is not finite is a SpecError then. `sources` are the texts that errors quote from.
     """
 
-    def __init__(self, path: Path, rules: WeightRules | None, parameters: Iterable[Parameter]) -> None:
-        binding = _Binding(path, rules or WeightRules(), {p.name: p for p in parameters})
+    def __init__(
+        self,
+        path: Path,
+        rules: WeightRules | None,
+        parameters: Iterable[Parameter],
+        demands: Demands = Demands(),  # noqa: B008  # frozen
+        sources: Mapping[str, str] | None = None,
+    ) -> None:
+        binding = _Binding(path, rules or WeightRules(), {p.name: p for p in parameters}, collector=Collector(sources=dict(sources or {})))
         try:
             tensors = read_tensors(path)
+            check_metadata(weights_file(path), demands, binding.collector)
         except Fault as fault:
             raise SpecError([fault.at(Span(str(path), 1, 1))]) from fault
+        binding.collector.raise_if_any()  # where sizes differ, so do shapes: that need not be said of every weight
         self._tensors = binding.bind(tensors)
 
     def get(self, parameter: Parameter) -> Tensor:
@@ -59,7 +73,7 @@ class _Binding:
                 self._move(move, tensors[key], shapes)
         self._report(shapes)
         self.collector.raise_if_any()
-        return {name: cast(renamed(self.found[name][1], name), p.dtype) for name, p in self.parameters.items()}
+        return {name: cast(_watched(renamed(self.found[name][1], name)), p.dtype) for name, p in self.parameters.items()}
 
     def _move(self, move: Move, tensor: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.attempted.update(move.paths)
@@ -109,6 +123,11 @@ class _Binding:
     @property
     def _place(self) -> Span:
         return Span(str(self.path), 1, 1)
+
+
+def _watched(tensor: Tensor) -> Tensor:
+    """The tensor, which refuses numbers that are not finite; blocks look at their own scales, and stay blocks."""
+    return tensor if isinstance(tensor, BlockQuantized) else checked(tensor)
 
 
 _HINTS = {

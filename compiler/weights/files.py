@@ -6,20 +6,27 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from lamina.compiler.weights.gguf import read_gguf
 from lamina.compiler.weights.safetensors import MAX_HEADER, damaged, load_json, read_safetensors
 from lamina.compiler.weights.tensor import Tensor
 from lamina.compiler.weights.torch_file import read_torch
 
 Reader = Callable[[Path], dict[str, Tensor]]
 INDEX = ".index.json"
-READERS: dict[str, Reader] = {".safetensors": read_safetensors, ".pt": read_torch, ".pth": read_torch, ".bin": read_torch}
+READERS: dict[str, Reader] = {
+    ".safetensors": read_safetensors,
+    ".gguf": read_gguf,
+    ".pt": read_torch,
+    ".pth": read_torch,
+    ".bin": read_torch,
+}
+ALONE = (".safetensors", ".gguf")  # endings of a file that a folder need only hold one of
 PREFERRED = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Every tensor of a checkpoint, by key, nothing loaded yet. Raises Fault, placed at the file that is wrong."""
-    if path.is_dir():
-        path = _in_folder(path)
+    path = weights_file(path)
     if path.name.endswith(INDEX):
         return _sharded(path)
     if path.suffix not in READERS:
@@ -29,15 +36,22 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return READERS[path.suffix](path)
 
 
+def weights_file(path: Path) -> Path:
+    """The file that a checkpoint is read from: itself, or what a folder holds. Raises Fault."""
+    return _in_folder(path) if path.is_dir() else path
+
+
 def _in_folder(folder: Path) -> Path:
     for name in PREFERRED:
         if (folder / name).is_file():
             return folder / name
-    found = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors")
+    names = [p.name for p in folder.iterdir()]
+    found = next(filter(None, ([name for name in names if name.endswith(ending)] for ending in ALONE)), [])
     if len(found) == 1:
         return folder / found[0]
-    what = f"holds {len(found)} safetensors files and no index" if found else "holds no weights"
-    raise damaged(folder, f"folder {what}", f"name one file; a folder is read from {', '.join(PREFERRED)}, or its only .safetensors file")
+    what = f"holds {len(found)} {found[0].rpartition('.')[2]} files and no index" if found else "holds no weights"
+    hint = f"name one file; a folder is read from {', '.join(PREFERRED)}, or its only {' or '.join(ALONE)} file"
+    raise damaged(folder, f"folder {what}", hint)
 
 
 def _sharded(index: Path) -> dict[str, Tensor]:

@@ -8,10 +8,11 @@ from functools import cached_property
 
 from lamina.compiler.weights.tensor import Tensor, mapped, reshaped, sliced, transposed
 from lamina.schema.diagnostics import Fault
-from lamina.schema.weights import Pattern, Rule, WeightRules, fill
+from lamina.schema.patterns import Pattern, fill
+from lamina.schema.weights import Rule, Step, WeightRules
 
 Shapes = Mapping[str, tuple[int, ...]]
-_AS_IT_IS = Rule(to="*")
+_AS_IT_IS = Rule(to=("*",))
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,16 @@ class Renamer:
     def move(self, key: str, known: Container[str]) -> Move:
         """Where the key's tensor goes: as the first rule says that matches and leads to paths of the model (if none does, the first
         that matches); where no rule matches, to the path of the same name."""
-        moves = [*self._matching(key)] or [Move(key, "", _AS_IT_IS, (key,))]
+        moves = [*self._matching(key, known)] or [Move(key, "", _AS_IT_IS, (key,))]
         return next((m for m in moves if all(path in known for path in m.paths)), moves[0])
 
-    def _matching(self, key: str) -> Iterator[Move]:
+    def _matching(self, key: str, known: Container[str]) -> Iterator[Move]:
         for pattern, rule in self._rename:
             captures = pattern.captures(key)
             if captures is not None:
-                yield Move(key, pattern.text, rule, tuple(fill(path, captures) for path in rule.paths))
+                paths = tuple(fill(path, captures) for path in rule.paths)
+                shared = () if rule.split else tuple(path for path in paths if path in known)
+                yield Move(key, pattern.text, rule, shared or paths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,11 @@ class Move:
     def apply(self, tensor: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
         """The tensors for the paths, lazily. `shapes` are the model's. Raises Fault when the rule does not fit the tensor."""
         try:
-            if self.rule.transpose is not None:
-                tensor = transposed(tensor, self.rule.transpose)
-            if self.rule.reshape is not None:
-                tensor = reshaped(tensor, self.rule.reshape)
+            for step in self.rule.order:
+                tensor = _reordered(tensor, step)
             if self.rule.map is not None:
                 tensor = mapped(tensor, self.rule.map)
-            return self._split(tensor, self.rule.split.dim, shapes) if self.rule.split else (tensor,)
+            return self._split(tensor, self.rule.split.dim, shapes) if self.rule.split else (tensor,) * len(self.paths)
         except ValueError as error:
             raise Fault("weights", f"the rule `{self.pattern}` does not fit `{self.key}`: {error}") from error
 
@@ -78,3 +79,11 @@ class Move:
             raise ValueError(f"dim {dim} is {tensor.shape[dim]}, but the model wants {parts}, {sum(sizes)} together")
         starts = [sum(sizes[:i]) for i in range(len(sizes))]
         return tuple(sliced(tensor, dim, start, start + size) for start, size in zip(starts, sizes, strict=True))
+
+
+def _reordered(tensor: Tensor, step: Step) -> Tensor:
+    """The tensor after one step, whose sizes are numbers. Raises ValueError when it does not fit."""
+    if step.transpose is not None:
+        return transposed(tensor, step.transpose)
+    sizes = tuple(size for size in step.reshape or () if isinstance(size, int))
+    return reshaped(tensor, sizes)

@@ -39,14 +39,14 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     return dict[str, Tensor](tensors)
 
 
-def load_json(path: Path, text: bytes) -> dict[str, Any]:
-    """A JSON object whose keys are all different. Raises Fault."""
+def load_json(path: Path, text: bytes, kind: str = "safetensors", what: str = "its header") -> dict[str, Any]:
+    """A JSON object whose keys are all different; `what` it is, of a file of that kind. Raises Fault."""
     try:
         found = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
-        raise _bad(path, f"its header is not valid JSON ({str(error) or 'nested too deep'})") from error
+        raise _bad(path, f"{what} is not valid JSON ({str(error) or 'nested too deep'})", kind) from error
     if not isinstance(found, dict):
-        raise _bad(path, "its header is not a JSON object")
+        raise _bad(path, f"{what} is not a JSON object", kind)
     return found
 
 
@@ -55,8 +55,8 @@ def damaged(path: Path, what: str, hint: str = "") -> Fault:
     return Fault("weights", f"the checkpoint {what}", Span(str(path), 1, 1), hint)
 
 
-def _bad(path: Path, why: str) -> Fault:
-    return damaged(path, f"is damaged, or not a safetensors file: {why}", "download it again")
+def _bad(path: Path, why: str, kind: str = "safetensors") -> Fault:
+    return damaged(path, f"is damaged, or not a {kind} file: {why}", "download it again")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -48,6 +48,19 @@ class Tensor(ABC):
         """The elements in row-major order as contiguous one-dimensional pieces of at most `max_bytes` (but at least one element)."""
         return pieces(self.numpy(), max_bytes)
 
+    def permuted(self, axes: tuple[int, ...]) -> Tensor:
+        """The tensor with its axes permuted; `axes` must be a permutation of them."""
+        return Transposed(self.name, self.dtype, tuple(self.shape[a] for a in axes), self, axes)
+
+    def viewed(self, shape: tuple[int, ...]) -> Tensor:
+        """The tensor in another shape, which must hold as many elements."""
+        return Reshaped(self.name, self.dtype, shape, self)
+
+    def part(self, axis: int, start: int, stop: int) -> Tensor:
+        """The tensor from `start` to `stop` along an axis; both must lie inside it."""
+        shape = (*self.shape[:axis], stop - start, *self.shape[axis + 1 :])
+        return Sliced(self.name, self.dtype, shape, self, axis, start)
+
 
 class Weights(Protocol):
     """Where the numbers of a model's parameters come from."""
@@ -186,7 +199,7 @@ def transposed(source: Tensor, axes: tuple[int, ...]) -> Tensor:
     """The tensor with its axes permuted. Raises ValueError when `axes` is not a permutation of them."""
     if sorted(axes) != list(range(len(source.shape))):
         raise ValueError(f"{list(axes)} is not a permutation of the axes of a tensor with {len(source.shape)} dimensions")
-    return Transposed(source.name, source.dtype, tuple(source.shape[a] for a in axes), source, axes)
+    return source.permuted(axes)
 
 
 def reshaped(source: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -197,7 +210,7 @@ def reshaped(source: Tensor, shape: tuple[int, ...]) -> Tensor:
         shape = tuple(source.size // known if s == -1 else s for s in shape)
     if any(s < 0 for s in shape) or math.prod(shape) != source.size:
         raise ValueError(f"{source.size} elements of shape {list(source.shape)} do not fit shape {list(shape)}")
-    return Reshaped(source.name, source.dtype, shape, source)
+    return source.viewed(shape)
 
 
 def mapped(source: Tensor, function: str) -> Tensor:
@@ -209,8 +222,7 @@ def mapped(source: Tensor, function: str) -> Tensor:
 
 def sliced(source: Tensor, axis: int, start: int, stop: int) -> Tensor:
     """The tensor from `start` to `stop` along an axis; both must lie inside it."""
-    shape = (*source.shape[:axis], stop - start, *source.shape[axis + 1 :])
-    return Sliced(source.name, source.dtype, shape, source, axis, start)
+    return source.part(axis, start, stop)
 
 
 def renamed(tensor: AnyTensor, name: str) -> AnyTensor:

@@ -19,7 +19,9 @@ def command(
     ] = None,
     variant: Variant = None,
     set_: Set = None,
-    weights: Annotated[str | None, typer.Option(help="A checkpoint: a .safetensors or PyTorch file, or a folder; or `none`.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="A checkpoint: a .safetensors, .gguf or PyTorch file, or a folder; or `none`.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")

@@ -14,7 +14,8 @@ from lamina.compiler.graph import Parameter
 from lamina.compiler.weights.checkpoint import Checkpoint
 from lamina.schema.diagnostics import Span, SpecError
 from lamina.schema.dims import TensorType
-from lamina.schema.weights import Pattern, WeightRules, fill
+from lamina.schema.patterns import Pattern, fill
+from lamina.schema.weights import WeightRules
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,10 @@ def test_matching_is_fast_whatever_the_text(pattern: str) -> None:
         ({"rename": {"a.{i}": "b.{j}"}}, "`b.{j}` uses `{j}`, which `a.{i}` does not have"),
         ({"rename": {"a.*": "b.*.*"}}, r"uses a `\*` number 2, which `a.\*` does not have"),
         ({"rename": {"a": {}}}, "either `to:` or `split:`"),
+        ({"rename": {"a": {"to": []}}}, "either `to:` or `split:`"),
+        ({"rename": {"a": {"to": "b", "steps": [{}]}}}, "a step says either `transpose:` or `reshape:`"),
+        ({"rename": {"a": {"to": "b", "steps": [{"reshape": [0]}], "transpose": [0]}}}, "either `steps:`, or `transpose:` and `reshape:`"),
+        ({"rename": {"a": {"to": ["b", "c.{i}"]}}}, "uses `{i}`, which `a` does not have"),
         ({"rename": {"a": {"to": "b", "split": {"dim": 0, "into": ["c", "d"]}}}}, "either `to:` or `split:`"),
         ({"rename": {"a": {"to": "b", "transposed": [1, 0]}}}, "Extra inputs are not permitted"),
         ({"rename": {"a": {"to": "b", "transpose": [1.5]}}}, "valid integer"),
@@ -135,6 +140,30 @@ def test_an_attention_of_gpt2_and_of_pytorch(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["grid"], np.arange(12, dtype=np.float32).reshape(2, 2, 3), strict=True)
     np.testing.assert_array_equal(got["word"], np.ones(3, np.float32), strict=True)
     np.testing.assert_allclose(got["log_decay"], [0, 1], atol=1e-7)
+
+
+def test_weights_that_share_a_tensor(tmp_path: Path) -> None:
+    """A tied table goes wherever the model has it; a model without one of the paths takes the other."""
+    rules = {"rename": {"wte.{i}": {"to": ["embed.{i}", "head.{i}"], "transpose": [1, 0]}}}
+    table = torch.randn(3, 4)
+    got = checkpoint(tmp_path, {"wte.w": table}, rules, parameters(embed__w=(4, 3), head__w=(4, 3)))
+    for name in ("embed.w", "head.w"):
+        np.testing.assert_array_equal(got[name], table.T.numpy(), strict=True)
+    assert checkpoint(tmp_path, {"wte.w": table}, rules, parameters(head__w=(4, 3))).keys() == {"head.w"}
+    with pytest.raises(SpecError, match=r"2 weights that the model lacks:\n    embed.w  float32\[4, 3\]  \(from `wte.w`\)"):
+        checkpoint(tmp_path, {"wte.w": table}, rules, [])
+    both = {"rename": {"own": "head.w", **rules["rename"]}}
+    with pytest.raises(SpecError, match=r"`own` and `wte.w` both become `head.w`"):
+        checkpoint(tmp_path, {"wte.w": table, "own": torch.ones(4, 3)}, both, parameters(embed__w=(4, 3), head__w=(4, 3)))
+
+
+def test_steps_in_any_order(tmp_path: Path) -> None:
+    """Rows of heads from neighbours to halves, against the permutation of llama.cpp's own converter, undone."""
+    ours = torch.randn(2 * 6, 5)  # 2 heads of 6, in the order of halves
+    theirs = ours.reshape(2, 2, 3, 5).swapaxes(1, 2).reshape(12, 5)
+    rule = {"to": "w", "steps": [{"reshape": [2, 3, 2, -1]}, {"transpose": [0, 2, 1, 3]}, {"reshape": [12, -1]}]}
+    got = checkpoint(tmp_path, {"q": theirs}, {"rename": {"q": rule}}, parameters(w=(12, 5)))
+    np.testing.assert_array_equal(got["w"], ours.numpy(), strict=True)
 
 
 def test_the_first_rule_that_matches_wins(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ All as in transformers: for a single group version 5's beam search, for several 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import final
 
@@ -81,7 +82,7 @@ class Group:
 
     def _keep(self, beam: Beam, finish: Finish) -> None:
         """Among the best `width`, by the score over a power of the length."""
-        score = beam.score / float(len(beam.ids)) ** self._options.length_penalty
+        score = beam.score / math.pow(len(beam.ids), self._options.length_penalty)
         self.ended = sorted([*self.ended, Ended(score, beam, finish)], key=lambda ended: -ended.score)[: self._width]
 
     def _settled(self, best: Beam) -> bool:
@@ -92,7 +93,7 @@ class Group:
             return True
         power = self._options.length_penalty
         length = self._ends.most if self._options.early_stopping == "never" and power > 0 else len(best.ids)
-        return self.ended[-1].score >= best.score / float(length) ** power
+        return self.ended[-1].score >= best.score / math.pow(length, power)
 
     def _close(self) -> None:
         """No token may follow: the beams that would go on are texts too. Where `early_stopping` has its texts, version 4 takes no more."""

@@ -61,7 +61,7 @@ def min_p(scores: Array, p: float) -> Array:
 def typical_p(scores: Array, p: float) -> Array:
     """The fewest whose surprise is nearest to the expected one and whose probabilities reach p (arXiv 2202.00666)."""
     logs = log_softmax(scores)
-    entropy = -np.where(np.isneginf(logs), 0, logs * np.exp(logs)).sum(-1, keepdims=True)
+    entropy = -(np.where(np.isneginf(logs), 0, logs) * np.exp(logs)).sum(-1, keepdims=True)
     distance = np.abs(-logs - entropy)
     order = np.argsort(distance, axis=-1, kind="stable")
     reached = np.cumsum(softmax(np.take_along_axis(scores, order, -1)), axis=-1)

@@ -12,6 +12,7 @@ from lamina.schema.diagnostics import did_you_mean
 
 _MOST_TOKENS = 2**20
 _MOST_ROWS = 1024
+_LONGEST_STOP = 1000
 _LEAST_TEMPERATURE = 1e-6
 _SAMPLING = ("top_k", "top_p", "min_p", "typical_p")
 
@@ -126,8 +127,8 @@ def _others(options: Generation) -> Iterator[str]:
         value = getattr(options, name)
         if value is not None and not (isinstance(value, tuple) and all(_is_whole(token) and 0 <= token < 2**31 for token in value)):
             yield f"`{name}` is {value!r}, and must be token ids"
-    if not (isinstance(options.stop, tuple) and all(isinstance(text, str) and text for text in options.stop)):
-        yield f"`stop` is {options.stop!r}, and must be strings that are not empty"
+    if not (isinstance(options.stop, tuple) and all(isinstance(text, str) and 0 < len(text) <= _LONGEST_STOP for text in options.stop)):
+        yield f"`stop` is {options.stop!r}, and must be strings of 1 to {_LONGEST_STOP} characters"
 
 
 def _joint(options: Generation) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Write the texts of group beam search in transformers 4.49, the last line of versions that had it. Run by hand, given a folder for them:
 
-pip install --target FOLDER --no-deps transformers==4.49.0 tokenizers==0.21.0 huggingface-hub==0.28.1 && pip install --target FOLDER requests
+pip install --target FOLDER --no-deps transformers==4.49.0 tokenizers==0.21.0 huggingface-hub==0.28.1
+pip install --target FOLDER requests
 PYTHONPATH=FOLDER python tests/references/make_diverse_beams.py
 
 Token 0 pads, and is suppressed: version 4 lets groups that have ended choose the padding, and charges the others for it.
@@ -37,7 +38,9 @@ def settings() -> Iterator[dict[str, Any]]:
             {"beams": 4, "beam_groups": 2, "diversity": 0.3, "repetition_penalty": 0.8, "eos": [2, 9, 11, 30, 37, 41]},
         ]
     )
-    for power, early, turn in zip(*zip(*itertools.product((1.0, 0.0, 2.0, -1.0), (False, True, "never")), strict=True), turns, strict=False):
+    for power, early, turn in zip(
+        *zip(*itertools.product((1.0, 0.0, 2.0, -1.0), (False, True, "never")), strict=True), turns, strict=False
+    ):
         yield turn | {"length_penalty": power, "early_stopping": early}
 
 

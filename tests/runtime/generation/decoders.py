@@ -11,6 +11,8 @@ import transformers
 from fill import fill, uniform
 
 from lamina.runtime.dtypes import Array
+from lamina.runtime.generation.generate import Generated, stream, whole
+from lamina.runtime.generation.options import Generation
 from lamina.runtime.generation.steps import Steps
 
 VOCABULARY, ROOM, NEW = 48, 64, 9
@@ -41,7 +43,7 @@ class TorchSteps(Steps):
         self.rows.append(len(ids))
         assert self._mask.shape[1] <= self.room
         with torch.no_grad():
-            done = self._model(input_ids=ids, attention_mask=self._mask, position_ids=positions, past_key_values=self._cache, use_cache=True)
+            done = self._model(input_ids=ids, attention_mask=self._mask, position_ids=positions, cache=self._cache, use_cache=True)
         return done.logits[:, -1].numpy()
 
 
@@ -108,3 +110,17 @@ def new_tokens(found: torch.Tensor, eos: Sequence[int], beams: int, prompts: Seq
         end = next((index for index, token in enumerate(row) if token in eos), len(row) - 1)
         rows.append(row[: end + 1])
     return [rows[first : first + beams] for first in range(0, len(rows), beams)]
+
+
+def found(steps: Steps, prompts: Sequence[Sequence[int]] = PROMPTS, **options: Any) -> list[list[Generated]]:
+    """What our search finds: for each prompt its texts, in order."""
+    chosen = Generation.of({"max_new_tokens": NEW, "eos": ()} | options)
+    texts: list[list[Generated]] = [[] for _ in prompts]
+    for text in whole(stream(steps, None, prompts, chosen, ())):
+        texts[text.prompt].append(text)
+    return texts
+
+
+def tokens(texts: Sequence[Sequence[Generated]]) -> list[list[list[int]]]:
+    """Their tokens alone."""
+    return [[list(text.ids) for text in group] for group in texts]

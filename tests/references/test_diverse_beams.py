@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+import decoders
 import pytest
 
-HERE = Path(__file__).parent
-sys.path.append(str(HERE.parent / "runtime" / "generation"))
-import decoders  # noqa: E402
-
-CASES = json.loads((HERE / "expected" / "diverse_beams.json").read_text(encoding="utf-8"))
+CASES = json.loads((Path(__file__).parent / "expected" / "diverse_beams.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['model']}-{case['seed']}-{'-'.join(map(str, case['options'].values()))}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -80,7 +80,7 @@ class _Batch:
 
 def _rows(prompts: int, options: Generation) -> list[_Row]:
     """Rows in order. What is drawn follows from the seed and the sample's number, whatever else is in the batch."""
-    seed = secrets.randbits(64) if options.seed is None else options.seed
+    seed = int.from_bytes(os.urandom(8), "little") if options.seed is None else options.seed
     return [
         _Row(prompt, sample, np.random.Generator(np.random.Philox(key=[seed, sample])))
         for prompt in range(prompts)

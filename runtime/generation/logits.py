@@ -63,7 +63,7 @@ def typical_p(scores: Array, p: float) -> Array:
     logs = log_softmax(scores)
     entropy = -(np.where(np.isneginf(logs), 0, logs) * np.exp(logs)).sum(-1, keepdims=True)
     distance = np.abs(-logs - entropy)
-    order = np.argsort(distance, axis=-1, kind="stable")
+    order = np.argsort(distance, axis=-1)
     reached = np.cumsum(softmax(np.take_along_axis(scores, order, -1)), axis=-1)
     last = np.minimum((reached < p).sum(-1, keepdims=True), scores.shape[-1] - 1)
     furthest = np.take_along_axis(distance, np.take_along_axis(order, last, -1), -1)

@@ -94,9 +94,10 @@ def _drawn(scores: Array, rows: Sequence[_Row]) -> Array:
 
 
 def _draw(probabilities: Array, uniform: float) -> int:
-    kept = np.flatnonzero(probabilities)
-    cumulated = np.cumsum(probabilities[kept], dtype=np.float64)
-    return int(kept[min(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"), len(kept) - 1)])
+    """The first token whose cumulated probability is above the number's share of the whole; never one of probability zero."""
+    cumulated = np.cumsum(probabilities, dtype=np.float64)
+    last = np.searchsorted(cumulated, cumulated[-1])
+    return int(min(last, np.searchsorted(cumulated, uniform * cumulated[-1], side="right")))
 
 
 def _picked(row: _Row, token: int, logprob: float, ends: Ends) -> Pick:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
@@ -27,7 +28,9 @@ class Vocabulary:
     @classmethod
     def of(cls, folder: Path, manifest: Manifest) -> Vocabulary | None:
         """The bundle's, if it carries one. BundleError if it is no tokenizer."""
-        return None if manifest.tokenizer is None else cls(read_tokenizer(folder / manifest.tokenizer.file))
+        if manifest.tokenizer is None:
+            return None
+        return _read(folder / manifest.tokenizer.file, manifest.files[manifest.tokenizer.file].sha256)
 
     def encode(self, texts: Sequence[str], special: bool = True) -> list[list[int]]:
         """The tokens of each text; with what the tokenizer adds to every text, unless `special` is False."""
@@ -61,3 +64,9 @@ class Vocabulary:
     def written(self, token: int) -> str:
         """How a token is written; empty if there is none."""
         return self._tokenizer.id_to_token(token) or ""
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, sha256: str) -> Vocabulary:
+    """Kept, since a large file takes as long to read as many tokens to generate; the hash tells another file of that name."""
+    return Vocabulary(read_tokenizer(path))

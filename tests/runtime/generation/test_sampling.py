@@ -11,6 +11,7 @@ from decoders import PROMPTS, TableSteps, TorchSteps, found, gpt2, hashed, token
 from fill import uniform
 
 from lamina.runtime.dtypes import Array
+from lamina.runtime.generation.one_by_one import _draw
 
 LOGITS = 2 * uniform("frequencies", (12,))
 
@@ -76,3 +77,10 @@ def test_a_low_temperature_is_greedy() -> None:
 
 def test_only_the_likeliest() -> None:
     assert tokens(found(TorchSteps(gpt2("b")), temperature=5.0, top_k=1)) == tokens(found(TorchSteps(gpt2("b"))))
+
+
+def test_the_ends_of_the_unit_interval() -> None:
+    """Numbers at its edges draw the first and the last token that may be drawn, not those of probability zero beside them."""
+    probabilities = np.array([0, 0.25, 0, 0.5, 0.25, 0], np.float32)
+    assert [_draw(probabilities, u) for u in (0.0, 0.25 - 1e-9, 0.25, 0.75 - 1e-9, 0.75, 1 - 2**-53)] == [1, 1, 3, 3, 4, 4]
+    assert _draw(np.array([1 / 3, 1 / 3, 1 / 3, 0], np.float32), 1 - 2**-53) == 2

@@ -69,8 +69,9 @@ class _Search:
             beams += group.running
             group.running = [beam.at(first + offset) for offset, beam in enumerate(group.running)]
         order = [beam.row for beam in beams]
-        self._steps.reorder(order)
-        self._history.reorder(order)
+        if order != list(range(len(self._logits))):  # beams that each go on from themselves leave the memory as it is
+            self._steps.reorder(order)
+            self._history.reorder(order)
         ids = np.array([beam.ids[-1] for beam in beams], np.int64)
         self._history.append(ids)
         self._logits = self._steps.step(ids)

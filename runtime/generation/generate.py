@@ -84,16 +84,14 @@ def stream(steps: Steps, vocabulary: Vocabulary | None, prompts: GivenPrompts, o
     tokens = _tokens(prompts, vocabulary)
     batch = Prompts.of(tokens, steps.room)
     stops = None if vocabulary is None else Stops(vocabulary, options.stop)
-    ends = _ends(options, eos, vocabulary, stops, steps.room - batch.ids.shape[1] + 1)
+    ends = _ends(options, eos, stops, steps.room - batch.ids.shape[1] + 1)
     texts: dict[tuple[int, int], _Text] = {}
     search = beam_search if options.beams > 1 else one_by_one
     for picks in search(steps, batch, options, ends):
         for pick in picks:
             key = (pick.prompt, pick.sample)
             if key not in texts:
-                texts[key] = _Text(
-                    len(tokens[pick.prompt]), began, None if stops is None or vocabulary is None else Writer(vocabulary, stops)
-                )
+                texts[key] = _Text(len(tokens[pick.prompt]), began, Writer(stops) if stops else None)
             yield texts[key].piece(pick)
 
 
@@ -146,12 +144,12 @@ def _tokens(prompts: GivenPrompts, vocabulary: Vocabulary | None) -> Sequence[Se
     return [] if vocabulary is None else vocabulary.encode(given)  # type: ignore[arg-type]
 
 
-def _ends(options: Generation, eos: Sequence[int], vocabulary: Vocabulary | None, stops: Stops | None, room: int) -> Ends:
+def _ends(options: Generation, eos: Sequence[int], stops: Stops | None, room: int) -> Ends:
     tokens = set(eos if options.eos is None else options.eos)
     if options.stop:
-        if vocabulary is None:
+        if stops is None:
             raise InputError("`stop` needs a tokenizer, and the bundle carries none; give `eos` tokens")
         # A special token says nothing that a string could be found in.
-        tokens |= {token for text in options.stop if (token := vocabulary.special(text)) is not None}
+        tokens |= {token for text in options.stop if (token := stops.vocabulary.special(text)) is not None}
     full: Finish = "length" if options.max_new_tokens <= room else "room"
     return Ends(frozenset(tokens), stops if options.stop else None, min(options.max_new_tokens, room), full)

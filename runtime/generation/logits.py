@@ -73,7 +73,8 @@ def typical_p(scores: Array, p: float) -> Array:
 def repetition_penalty(scores: Array, penalty: float, histories: Sequence[Array]) -> Array:
     """Scores of each row's history (int64[length]) divided by the penalty, or multiplied where negative (arXiv 1909.05858)."""
     changed = scores.copy()
-    for row, history in enumerate(histories):
+    for row, whole in enumerate(histories):
+        history = whole[whole < scores.shape[1]]  # a prompt may hold tokens that the model reads and never writes
         found = changed[row, history]
         changed[row, history] = np.where(found < 0, found * np.float32(penalty), found / np.float32(penalty))
     return changed
@@ -86,7 +87,8 @@ def no_repeat_ngram(scores: Array, size: int, histories: Sequence[Array]) -> Arr
         if len(history) >= size:
             runs = sliding_window_view(history, size)
             alike = (runs[:, :-1] == history[len(history) - size + 1 :]).all(-1)
-            changed[row, runs[alike, -1]] = -np.inf
+            found = runs[alike, -1]
+            changed[row, found[found < scores.shape[1]]] = -np.inf
     return changed
 
 

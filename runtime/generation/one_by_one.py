@@ -82,7 +82,7 @@ def _rows(prompts: int, options: Generation) -> list[_Row]:
     """Rows in order. What is drawn follows from the seed and the sample's number, whatever else is in the batch."""
     seed = int.from_bytes(os.urandom(8), "little") if options.seed is None else options.seed
     return [
-        _Row(prompt, sample, np.random.Generator(np.random.Philox(key=[seed, sample])))
+        _Row(prompt, sample, np.random.Generator(np.random.Philox(key=np.array([seed, sample], np.uint64))))
         for prompt in range(prompts)
         for sample in range(options.num_return)
     ]

@@ -25,9 +25,9 @@ class Prompts:
         """InputError for no prompt, an empty one, one longer than the room, and ids that are none."""
         if not prompts:
             raise InputError("there is no prompt")
-        longest = max(map(len, prompts))
         for index, prompt in enumerate(prompts):
             _check(index, prompt, room)
+        longest = max(map(len, prompts))
         ids, mask = np.zeros((2, len(prompts), longest), np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt) :] = prompt
@@ -36,6 +36,8 @@ class Prompts:
 
 
 def _check(index: int, prompt: Sequence[int], room: int) -> None:
+    if not isinstance(prompt, Sequence | np.ndarray):
+        raise InputError(f"prompt {index} is {prompt!r}, and must be a text or a list of token ids")
     if not len(prompt):
         raise InputError(f"prompt {index} is empty: it has no token to go on from")
     if len(prompt) > room:

@@ -16,7 +16,7 @@ class Stops:
     """Strings that end a text, wherever tokens begin and end."""
 
     def __init__(self, vocabulary: Vocabulary, strings: Sequence[str]) -> None:
-        self._vocabulary, self._strings = vocabulary, strings
+        self.vocabulary, self._strings = vocabulary, strings
         # A token that says anything says a byte at least.
         self._reach = max((len(text.encode()) for text in strings), default=0) + _LONGEST_CHARACTER
 
@@ -24,12 +24,12 @@ class Stops:
         """Whether one stands at the end of what these tokens say, given that none stood there a token earlier."""
         said: list[int] = []
         for token in reversed(ids):
-            if self._vocabulary.is_silent(token):
+            if self.vocabulary.is_silent(token):
                 continue
-            if len(said) >= self._reach and not self._vocabulary.is_byte(said[-1]):
+            if len(said) >= self._reach and not self.vocabulary.is_byte(said[-1]):
                 break
             said.append(token)
-        text = self._vocabulary.text(said[::-1])
+        text = self.vocabulary.text(said[::-1])
         return any(stop in text for stop in self._strings)
 
     def cut(self, text: str) -> str:
@@ -50,8 +50,8 @@ class Stops:
 class Writer:
     """One text. What `push` and then `end` give, joined, is what all the tokens say together, up to a stop string."""
 
-    def __init__(self, vocabulary: Vocabulary, stops: Stops) -> None:
-        self._vocabulary, self._stops = vocabulary, stops
+    def __init__(self, stops: Stops) -> None:
+        self._vocabulary, self._stops = stops.vocabulary, stops
         self._ids: list[int] = []
         # The newest tokens are read behind those just before them, on which spaces and halves of characters depend.
         self._window: list[int] = []

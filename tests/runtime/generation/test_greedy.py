@@ -92,6 +92,7 @@ def test_the_room() -> None:
     [
         ([], "there is no prompt"),
         ([[1], []], "prompt 1 is empty"),
+        ([1, 2], "prompt 0 is 1, and must be a text or a list of token ids"),
         ([[1, -1]], "prompt 0 holds -1, which is not a token id"),
         ([[1, 2.5]], "prompt 0 holds 2.5, which is not a token id"),
         ([[1], "a"], "prompts are all texts, or all tokens"),

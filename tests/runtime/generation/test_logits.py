@@ -70,6 +70,16 @@ def test_no_repeat_ngram(size: int) -> None:
     assert np.isneginf(got).any() == (size < 40)
 
 
+def test_tokens_that_are_never_written() -> None:
+    """The rules pass over tokens of a prompt that have no score."""
+    tokens = np.where(TOKENS % 3 == 0, TOKENS + 400, TOKENS)
+    for got, processor in (
+        (rules.repetition_penalty(SCORES, 1.3, list(tokens)), transformers.RepetitionPenaltyLogitsProcessor(1.3)),
+        (rules.no_repeat_ngram(SCORES, 2, list(tokens)), transformers.NoRepeatNGramLogitsProcessor(2)),
+    ):
+        assert_same(got, theirs(processor, tokens=tokens))
+
+
 def test_suppress() -> None:
     assert_same(rules.suppress(SCORES, [0, 7, 310]), theirs(transformers.SuppressTokensLogitsProcessor([0, 7, 310])))
 

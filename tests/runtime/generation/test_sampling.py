@@ -57,6 +57,7 @@ def test_a_seed_gives_the_same_texts() -> None:
     assert one == tokens(found(steps, [[1, 2]], temperature=1.0, num_return=3, seed=5))
     assert one != tokens(found(steps, [[1, 2]], temperature=1.0, num_return=3, seed=6))
     assert len({tuple(text) for text in one[0]}) == 3
+    assert tokens(found(steps, [[1, 2]], temperature=1.0, seed=2**64 - 1)) != tokens(found(steps, [[1, 2]], temperature=1.0, seed=0))
     free = [tokens(found(steps, [[1, 2]], temperature=1.0)) for _ in range(2)]
     assert free[0] != free[1]
 

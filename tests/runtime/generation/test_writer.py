@@ -18,7 +18,7 @@ MADE = {make: make() for make in ALL}
 
 def pieces(tokenizer: Tokenizer, ids: list[int], stops: tuple[str, ...] = (), stopped: bool = False) -> tuple[list[str], str]:
     vocabulary = Vocabulary(tokenizer)
-    writer = Writer(vocabulary, Stops(vocabulary, stops))
+    writer = Writer(Stops(vocabulary, stops))
     given = [writer.push([token]) for token in ids]
     rest, text = writer.end(stopped)
     return [*given, rest], text
@@ -99,7 +99,7 @@ def test_a_long_text_costs_the_same_for_each_token() -> None:
     vocabulary = Vocabulary(tokenizer)
     read: list[int] = []
     vocabulary.text = lambda ids: read.append(len(ids)) or tokenizer.decode(list(ids))  # type: ignore[method-assign,func-returns-value]
-    writer = Writer(vocabulary, Stops(vocabulary, ()))
+    writer = Writer(Stops(vocabulary, ()))
     for token in tokenizer.encode(" ".join(CORPUS)).ids:
         writer.push([token])
     assert max(read) <= 12

@@ -81,7 +81,10 @@ def repetition_penalty(scores: Array, penalty: float, histories: Sequence[Array]
 
 
 def no_repeat_ngram(scores: Array, size: int, histories: Sequence[Array]) -> Array:
-    """Rules out what would complete a run of `size` tokens that the row's history (int64[length]) holds already."""
+    """Rules out what would complete a run of `size` tokens that the row's history (int64[length]) holds already.
+
+    Histories hold no padding, which transformers counts among the tokens.
+    """
     changed = scores.copy()
     for row, history in enumerate(histories):
         if len(history) >= size:

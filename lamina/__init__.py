@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lamina.compiler.api import check, load, to_torch
     from lamina.compiler.compile import compile
-    from lamina.runtime import Session
+    from lamina.runtime import Session, generate, generate_stream
 
-__all__ = ["Session", "check", "compile", "load", "to_torch"]
+__all__ = ["Session", "check", "compile", "generate", "generate_stream", "load", "to_torch"]
 __version__ = "0.1.0"
 _HOMES = {
     "Session": "lamina.runtime",
     "check": "lamina.compiler.api",
     "compile": "lamina.compiler.compile",
+    "generate": "lamina.runtime",
+    "generate_stream": "lamina.runtime",
     "load": "lamina.compiler.api",
     "to_torch": "lamina.compiler.api",
 }

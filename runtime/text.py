@@ -45,11 +45,12 @@ def read_texts(given: str | Sequence[str]) -> list[str]:
     texts: list[str] = []
     for value in [given] if isinstance(given, str) else given:
         path = existing(value) if value.endswith(".txt") else None
-        texts += [value] if path is None else _lines(path)
+        texts += [value] if path is None else read_lines(path)
     return texts
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file, empty ones left out. InputError if it is no UTF-8 text of at most 64 MiB."""
     try:
         if path.stat().st_size > _LARGEST:
             raise InputError(f"{path} is over {_LARGEST >> 20} MiB of text")
@@ -58,16 +59,24 @@ def _lines(path: Path) -> list[str]:
         raise InputError(f"{path} cannot be read as UTF-8 text: {error}") from error
 
 
-def _encoder(path: Path, most: int) -> Any:
+def read_tokenizer(path: Path) -> Any:
+    """The file as a `tokenizers.Tokenizer`. BackendMissing without that library, BundleError if it cannot read the file."""
     try:
         from tokenizers import Tokenizer as Encoder
     except ImportError as error:
         raise BackendMissing(f"tokenizers cannot be imported ({error}); pip install tokenizers") from error
     try:
-        encoder = Encoder.from_file(str(path))
-        encoder.enable_truncation(most)
+        return Encoder.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
         raise BundleError(f"{path} is not a tokenizer: {error}; compile the spec again") from error
+
+
+def _encoder(path: Path, most: int) -> Any:
+    encoder = read_tokenizer(path)
+    try:
+        encoder.enable_truncation(most)
+    except Exception as error:  # as above
+        raise BundleError(f"{path} cannot cut texts to {most} tokens: {error}; compile the spec again") from error
     return encoder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lamina import __version__
 from lamina.cli._options import Json
 
-_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "tokenizers", "torch", "tensorrt-rtx-cu13", "gguf")
+_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "tokenizers", "torch", "tensorrt-rtx-cu13", "gguf", "jinja2")
 
 
 def command(json: Json = False) -> None:

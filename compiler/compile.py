@@ -16,6 +16,7 @@ from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.preallocate_caches import LENGTH
+from lamina.compiler.prompting import prompting
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import tokenizer_file
@@ -63,7 +64,7 @@ def compile(  # the word that users expect
     with BundleWriter(Path(out)) as writer:
         job = _Job(spec, model, source, writer, progress)
         built = job.build(targets, tuple(compute_capabilities))
-        tokenizer = TOKENIZER if job.tokenizer is not None else None
+        tokenizer = None if job.tokenizer is None else {"file": TOKENIZER, **prompting(source.path)}
         writer.commit(describe(spec, model, source.name, built, writer.records(), tokenizer))
     return Path(out)
 

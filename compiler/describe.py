@@ -16,9 +16,9 @@ from lamina.schema.spec import ModelSpec
 
 
 def describe(
-    spec: ModelSpec, model: Elaborated, source: str, built: Mapping[str, Any], files: Mapping[str, Any], tokenizer: str | None
+    spec: ModelSpec, model: Elaborated, source: str, built: Mapping[str, Any], files: Mapping[str, Any], tokenizer: Mapping[str, Any] | None
 ) -> Manifest:
-    """The manifest. `source` names the weights, `built` holds the entries of the targets, `tokenizer` is its file in the bundle."""
+    """The manifest. `source` names the weights, `built` holds the entries of the targets, `tokenizer` its file and how it prompts."""
     graph = model.graph
     names = [value.name for value in graph.inputs]
     bounds = index_bounds(decompose(graph, "definition"))
@@ -42,12 +42,12 @@ def describe(
     return Manifest.model_validate(data, strict=False)
 
 
-def _tokenizer(spec: ModelSpec, inputs: Sequence[str], file: str | None) -> dict[str, Any] | None:
+def _tokenizer(spec: ModelSpec, inputs: Sequence[str], found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What feeds the inputs that this config has. Without ids there is nothing to feed."""
-    if spec.tokenizer is None or file is None or spec.tokenizer.ids not in inputs:
+    if spec.tokenizer is None or found is None or spec.tokenizer.ids not in inputs:
         return None
     fed = {key: name if name in inputs else None for key, name in (("mask", spec.tokenizer.mask), ("types", spec.tokenizer.types))}
-    return spec.tokenizer.model_dump() | fed | {"file": file}
+    return spec.tokenizer.model_dump() | fed | dict(found)
 
 
 def _tensor(value: Value) -> dict[str, Any]:

@@ -1,12 +1,106 @@
-"""A bundle's decoder."""
+"""A bundle's decoder: a stream of its session, which carries the states."""
 
 from __future__ import annotations
 
-from lamina.runtime.errors import BundleError
+from collections.abc import Sequence
+from typing import final
+
+import numpy as np
+
+from lamina.runtime.dtypes import Array
+from lamina.runtime.errors import BundleError, InputError
 from lamina.runtime.generation.steps import Steps
+from lamina.runtime.manifest import Input, Manifest, Tensor
 from lamina.runtime.session import Session
+from lamina.schema.dims import FLOATS, INTEGERS
+
+_ENDLESS = 2**31 - 1
 
 
 def steps_of(session: Session) -> Steps:
-    """The session's model as a decoder. BundleError if it carries nothing from call to call."""
-    raise BundleError(f"{session.folder} carries no state from one call to the next, so no text can be generated from it token by token")
+    """The session's model as a decoder. BundleError if it carries nothing from call to call, or is not one."""
+    if not session.manifest.states:
+        raise BundleError(
+            f"{session.folder} carries no state from one call to the next, so no text can be generated from it token by token"
+        )
+    return StreamSteps(session)
+
+
+@final
+class StreamSteps(Steps):
+    """Reads tokens through the input that the tokenizer feeds, else the only one of integers [N, T]; a mask is fed where there is one."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, manifest = session, session.manifest
+        self._ids, self._mask = _inputs(manifest, str(session.folder))
+        self._logits = _logits(manifest, str(session.folder))
+        self._longest = _longest(manifest, self._ids.shape[1])
+        self.room = _room(manifest)
+        self._stream = session.stream()
+        self._seen = np.empty((0, 0), np.int64)
+
+    def start(self, ids: Array, mask: Array) -> Array:
+        if self._mask is None and not mask.all():
+            message = f"the model has no mask, so prompts of different lengths ({', '.join(map(str, mask.sum(1)))} tokens) cannot be read together"
+            raise InputError(f"{message}; give them one by one")
+        self._stream = self._session.stream()
+        self._seen = np.empty((len(ids), 0), np.int64)
+        for first in range(0, ids.shape[1], self._longest):
+            part = slice(first, first + self._longest)
+            logits = self._read(ids[:, part], mask[:, part])
+        return logits
+
+    def step(self, ids: Array) -> Array:
+        return self._read(ids[:, None], np.ones((len(ids), 1), np.int64))
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        self._stream.reorder(rows)
+        self._seen = self._seen[list(rows)]
+
+    def _read(self, ids: Array, mask: Array) -> Array:
+        """The logits after the last of these tokens."""
+        feeds = {self._ids.name: np.ascontiguousarray(ids, self._ids.dtype)}
+        if self._mask is not None:
+            self._seen = np.concatenate([self._seen, mask], axis=1)
+            feeds[self._mask.name] = self._seen.astype(self._mask.dtype, copy=False)
+        logits = self._stream(**feeds)[self._logits.name]
+        last = logits[:, -1] if logits.ndim == 3 else logits
+        return last.astype(np.float32, copy=False)
+
+
+def _inputs(manifest: Manifest, folder: str) -> tuple[Input, Input | None]:
+    """What takes the tokens, and what takes their mask."""
+    states = {state.past for state in manifest.states}
+    declared = {spec.name: spec for spec in manifest.inputs if spec.name not in states}
+    tokens = [spec for spec in declared.values() if spec.dtype in INTEGERS and len(spec.shape) == 2]
+    if manifest.tokenizer is not None:
+        ids, mask = declared[manifest.tokenizer.ids], declared.get(manifest.tokenizer.mask or "")
+    elif len(tokens) == 1:
+        ids, mask = tokens[0], None
+    else:
+        raise BundleError(f"{folder} does not say which input takes the tokens; compile it from a spec with a `tokenizer:` section")
+    others = ", ".join(f"`{name}`" for name in declared if name not in (ids.name, mask and mask.name))
+    if others or len(ids.shape) != 2:
+        raise BundleError(f"{folder} is no decoder of tokens: it takes `{ids.name}: {ids}`" + (f" and {others}" if others else ""))
+    return ids, mask
+
+
+def _logits(manifest: Manifest, folder: str) -> Tensor:
+    """The first output, which is scores of the vocabulary: [N, T, vocabulary], [N, 1, vocabulary] or [N, vocabulary]."""
+    found = manifest.outputs[0]
+    if found.dtype not in FLOATS or len(found.shape) not in (2, 3):
+        raise BundleError(f"{folder} is no decoder of tokens: its first output is `{found.name}: {found}`, not the scores of a vocabulary")
+    return found
+
+
+def _longest(manifest: Manifest, steps: int | str) -> int:
+    """How many tokens a call takes."""
+    return manifest.dims[steps].max if isinstance(steps, str) and steps in manifest.dims else int(steps)
+
+
+def _room(manifest: Manifest) -> int:
+    """How many tokens fit in the states that grow; without any there is no end."""
+    outputs = {spec.name: spec for spec in manifest.outputs}
+    pairs = ((manifest.input(state.past).shape, outputs[state.present].shape) for state in manifest.states)
+    grown = {before for past, present in pairs for before, after in zip(past, present, strict=True) if before != after}
+    return min((manifest.dims[str(dim)].max for dim in grown), default=_ENDLESS)

@@ -41,8 +41,8 @@ class StreamSteps(Steps):
 
     def start(self, ids: Array, mask: Array) -> Array:
         if self._mask is None and not mask.all():
-            message = f"the model has no mask, so prompts of different lengths ({', '.join(map(str, mask.sum(1)))} tokens) cannot be read together"
-            raise InputError(f"{message}; give them one by one")
+            lengths = ", ".join(map(str, mask.sum(1)))
+            raise InputError(f"the model takes no mask, so prompts of {lengths} tokens cannot be read together; give them one by one")
         self._stream = self._session.stream()
         self._seen = np.empty((len(ids), 0), np.int64)
         for first in range(0, ids.shape[1], self._longest):

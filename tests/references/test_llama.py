@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from decoders import filled, session, tokens, worst
+from causal_lm import filled, session, tokens, worst
 from evidence import Record
 
 import lamina

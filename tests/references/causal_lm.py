@@ -29,8 +29,9 @@ def filled(model: Any) -> Any:
 
 
 def session(model: Any, spec: ModelSpec, folder: Path) -> Session:
-    """Ours, compiled from the checkpoint that transformers writes."""
+    """Ours, compiled from the checkpoint that transformers writes, which holds no tokenizer."""
     model.save_pretrained(folder / "checkpoint")
+    spec = spec.model_copy(update={"tokenizer": None})
     return Session(lamina.compile(spec, folder / "bundle", weights=folder / "checkpoint"))
 
 

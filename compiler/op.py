@@ -53,7 +53,8 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A case that tests run on every target: the op's arguments, and its inputs as `dtype[shape]` texts (b, h, w, t are dynamic dims).
+    """A case that tests run on every target: the op's arguments, and its inputs as `dtype[shape]` texts (b, h, w, t are dynamic dims;
+    an empty text is an optional input that is not given).
 
     `values` says how random inputs are drawn: `normal`, `positive` (0.5 to 2), `unit` (-1 to 1), or `index:K` (integers below K).
     """

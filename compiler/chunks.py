@@ -1,7 +1,7 @@
-"""Linear recurrences of matrix states in chunks: products of matrices inside a chunk, and one small step from chunk to chunk.
+"""Linear recurrences of matrix states by chunks of steps: S' = exp(decay) * S + k.T @ v as products of matrices.
 
-Inside a chunk q, k: [N, H, chunks, length, dk]; v: [N, H, chunks, length, dv]; decay (a logarithm, at most 0): [N, H, chunks, length] or
-[N, H, chunks, length, dk]. A state is transposed here, [N, H, dv, dk], so that a decay of its channels is a row. Source: arXiv 2312.06635.
+q, k: [..., steps, dk]; v: [..., steps, dv]; decay, a logarithm: [..., steps, 1] or [..., steps, dk]; a state: [..., dk, dv].
+No exponent here is a difference of sums, except in `by_factors`: no decay of at most 0 gives NaN. Source: arXiv 2312.06635, 2405.21060.
 """
 
 from __future__ import annotations
@@ -10,108 +10,88 @@ from dataclasses import dataclass
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.schema.dims import TensorType
 
-CHUNK = 64  # a power of two
+CHUNK = 64  # steps; a power of two
 
 
 @dataclass(frozen=True, slots=True)
-class Chunks:
-    """The inputs in chunks. `length` of a chunk is a number, or a one-element tensor where it is known at run time."""
+class Chunk:
+    """Steps of one chunk, or of several side by side. `rank` is that of all values; `zeros`: [steps]."""
 
     q: Value
     k: Value
     v: Value
     decay: Value | None
     per_channel: bool
-    state: TensorType  # of a step: [N, H, dv, dk]
+    rank: int
+    zeros: Value
 
 
-def recur(g: Builder, x: Chunks, state: Value) -> tuple[Value, Value]:
-    """y [N, H, chunks, length, dv] and the last state. No exponent is above 0 or a difference, so that no decay gives NaN."""
-    q, k, kept = x.q, x.k, None
-    if x.decay is not None:
-        q = g("Mul", q, _wide(g, x, g("Exp", _sum(g, x.decay))))
-        k = g("Mul", k, _wide(g, x, g("Exp", _sum(g, x.decay, exclusive=1, reverse=1))))
-        kept = _wide(g, x, g("Exp", g("ReduceSum", x.decay, g.ints(3), keepdims=1)))
-    before, last = carry(g, x, _product(g, _flipped(g, x.v), k), kept, state)
-    return g("Add", _inside(g, x), _product(g, q, _flipped(g, before))), last
-
-
-def recur_by_factors(g: Builder, x: Chunks, length: Value, state: Value) -> tuple[Value, Value, Value]:
-    """The same with a decay per channel as two factors, which may overflow; the third result is how large an exponent they had."""
-    total = _sum(g, x.decay)
-    middle = g("Gather", total, g("Div", length, g.ints(2)), axis=3)
-    exponent = g("Sub", total, middle)
-    factor = g("Exp", exponent)
-    q, k = g("Mul", x.q, factor), g("Div", x.k, factor)
-    first, final = g("Gather", exponent, g.ints(0), axis=3), g("Gather", exponent, g.ints(-1), axis=3)
-    added = g("Mul", _product(g, _flipped(g, x.v), k), g("Exp", final))
-    before, last = carry(g, x, added, g("Exp", g("Gather", total, g.ints(-1), axis=3)), state)
-    scores = g("Trilu", _product(g, q, _flipped(g, k)), upper=0)
-    y = g("Add", _product(g, scores, x.v), _product(g, q, _flipped(g, g("Mul", before, g("Exp", middle)))))
-    return y, last, g("ReduceMax", g("Max", g("Abs", first), g("Abs", final)), keepdims=0)
-
-
-def carry(g: Builder, x: Chunks, added: Value, kept: Value | None, state: Value) -> tuple[Value, Value]:
-    """The state before each chunk, [N, H, chunks, dv, dk], and the one after the last: state * kept + added."""
-
-    def step(g: Builder, state: Value, added: Value, kept: Value | None = None) -> tuple[Value, Value]:
-        return g("Add", state if kept is None else g("Mul", state, kept), added), g("Identity", state)
-
-    over = [(g.transpose(added, 2, 0, 1, 3, 4), x.state)]
-    if kept is not None:
-        n, h, _, dk = x.state.shape
-        over.append((g.transpose(kept, 2, 0, 1, 3, 4), x.state.with_shape((n, h, 1, dk if x.per_channel else 1))))
-    last, before = g.scan(step, [(state, x.state)], over, [x.state])
-    return g.transpose(before, 1, 2, 0, 3, 4), last
-
-
-def _inside(g: Builder, x: Chunks) -> Value:
-    """What each step reads of its own chunk."""
+def inside(g: Builder, x: Chunk) -> Value:
+    """What each step reads of its own chunk, itself included: [..., steps, dv]."""
     if x.per_channel:
         return _by_halves(g, x)
-    scores = _product(g, x.q, _flipped(g, x.k))
+    scores = g("MatMul", x.q, _flipped(g, x.k, x.rank))
     if x.decay is not None:
-        steps = g("Expand", _wide(g, x, x.decay), g("Shape", scores))
-        between = g("CumSum", g("Trilu", steps, g.constant(-1, "int64"), upper=0), g.constant(3, "int64"))
-        scores = g("Mul", scores, g("Exp", between))
-    return _product(g, g("Trilu", scores, upper=0), x.v)
+        later = g("Trilu", g("Add", x.decay, x.zeros), g.constant(-1, "int64"), upper=0)
+        scores = g("Mul", scores, g("Exp", _sum(g, later)))
+    return g("MatMul", g("Trilu", scores, upper=0), x.v)
 
 
-def _by_halves(g: Builder, x: Chunks) -> Value:
-    """Pairs of neighbours, then of pairs, and so on: the later half of each reads the earlier one, with their border as reference."""
+def across(g: Builder, x: Chunk) -> tuple[Value, Value, Value | None]:
+    """Three factors: y = inside + queries @ S, and after the chunk S' = kept * S + added (None keeps S as it is)."""
+    q, k, kept = x.q, x.k, None
+    if x.decay is not None:
+        q = g("Mul", q, g("Exp", _sum(g, x.decay)))
+        k = g("Mul", k, g("Exp", _sum(g, x.decay, exclusive=1, reverse=1)))
+        kept = _flipped(g, g("Exp", g("ReduceSum", x.decay, g.ints(-2), keepdims=1)), x.rank)
+    return q, g("MatMul", _flipped(g, k, x.rank), x.v), kept
+
+
+def by_factors(g: Builder, x: Chunk, middle: Value, state: Value) -> tuple[Value, Value, Value]:
+    """y, the next state, and the largest exponent of the factors that a decay per channel is split into: they overflow where it is large."""
+    total = _sum(g, x.decay)
+    border = g("Gather", total, middle, axis=x.rank - 2)
+    exponent = g("Sub", total, border)
+    factor = g("Exp", exponent)
+    q, k = g("Mul", x.q, factor), g("Div", x.k, factor)
+    scores = g("Trilu", g("MatMul", q, _flipped(g, k, x.rank)), upper=0)
+    moved = g("Mul", state, _flipped(g, g("Exp", border), x.rank))
+    y = g("Add", g("MatMul", scores, x.v), g("MatMul", q, moved))
+    first, last = g("Gather", exponent, g.ints(0), axis=x.rank - 2), g("Gather", exponent, g.ints(-1), axis=x.rank - 2)
+    state = g("Mul", g("Add", moved, g("MatMul", _flipped(g, k, x.rank), x.v)), _flipped(g, g("Exp", last), x.rank))
+    return y, state, g("ReduceMax", g("Max", g("Abs", first), g("Abs", last)), keepdims=0)
+
+
+def _by_halves(g: Builder, x: Chunk) -> Value:
+    """Pairs of neighbours, then of pairs, and so on: the later half of each reads the earlier one, and decays are summed from their border.
+
+    The number of steps must be `CHUNK`.
+    """
     y = g("Mul", g("ReduceSum", g("Mul", x.q, x.k), g.ints(-1), keepdims=1), x.v)
-    shape = g("Shape", y)
-    half = 1
-    while half < CHUNK:
-        split = g("Concat", g("Shape", x.v, end=2), g.ints(-1, 2, half), axis=0)
-
-        def part(value: Value, place: int, split: Value = split) -> Value:
-            whole = g("Reshape", value, g("Concat", split, g("Shape", value, start=4), axis=0))
-            return g("Gather", whole, g.constant(place, "int64"), axis=3)
-
-        assert x.decay is not None
-        q = g("Mul", part(x.q, 1), g("Exp", _sum(g, part(x.decay, 1))))
-        k = g("Mul", part(x.k, 0), g("Exp", _sum(g, part(x.decay, 0), exclusive=1, reverse=1)))
-        read = _product(g, _product(g, q, _flipped(g, k)), part(x.v, 0))
-        both = g("Pad", g("Unsqueeze", read, g.ints(3)), g.ints(1, 0), None, g.ints(3))
-        y = g("Add", y, g("Reshape", both, shape))
-        half *= 2
+    shape, axis = g("Shape", y), x.rank - 2
+    for half in (1 << i for i in range(CHUNK.bit_length() - 1)):
+        halves = g("Concat", g("Shape", y, end=axis), g.ints(-1, 2, half), axis=0)
+        q, k, v, early, late = (_half(g, value, halves, axis, i) for value, i in zip((x.q, x.k, x.v, x.decay, x.decay), _PLACES, strict=True))
+        q = g("Mul", q, g("Exp", _sum(g, late)))
+        k = g("Mul", k, g("Exp", _sum(g, early, exclusive=1, reverse=1)))
+        read = g("Unsqueeze", g("MatMul", g("MatMul", q, _flipped(g, k, x.rank + 1)), v), g.ints(axis + 1))
+        y = g("Add", y, g("Reshape", g("Pad", read, g.ints(1, 0), None, g.ints(axis + 1)), shape))
     return y
 
 
+_PLACES = (1, 0, 0, 0, 1)  # which half: of q, k, v, and the decay of either
+
+
+def _half(g: Builder, value: Value | None, halves: Value, axis: int, place: int) -> Value:
+    whole = g("Reshape", value, g("Concat", halves, g("Shape", value, start=axis + 1), axis=0))
+    return g("Gather", whole, g.constant(place, "int64"), axis=axis + 1)
+
+
 def _sum(g: Builder, decay: Value | None, exclusive: int = 0, reverse: int = 0) -> Value:
-    return g("CumSum", decay, g.constant(3, "int64"), exclusive=exclusive, reverse=reverse)
+    """Over steps, of any rank."""
+    return g("CumSum", decay, g.constant(-2, "int64"), exclusive=exclusive, reverse=reverse)
 
 
-def _wide(g: Builder, x: Chunks, decay: Value) -> Value:
-    return decay if x.per_channel else g("Unsqueeze", decay, g.ints(4))
-
-
-def _product(g: Builder, a: Value, b: Value) -> Value:
-    return g("MatMul", a, b)
-
-
-def _flipped(g: Builder, x: Value) -> Value:
-    return g.transpose(x, 0, 1, 2, 4, 3)
+def _flipped(g: Builder, x: Value, rank: int) -> Value:
+    return g.transpose(x, *range(rank - 2), rank - 1, rank - 2)

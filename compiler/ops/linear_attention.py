@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.chunks import CHUNK, Chunks, recur, recur_by_factors
+from lamina.compiler.chunks import CHUNK, Chunk, across, by_factors, inside
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Types, fast_path, need_fixed, need_float, need_rank
 from lamina.schema.dims import Dim, Size, Symbol, TensorType, product
 
-_BLOCK = 512  # rows that ONNX Runtime works on at once: few operators for many rows, whose values stay in its cache
 _STEEP = 64.0  # an exponent whose factors stay finite in float32, with room for what they multiply
 
 
@@ -95,73 +94,84 @@ class LinearAttention(Op):
         return g("Unsqueeze", y, g.ints(2)), last
 
     @fast_path("onnxruntime")
-    def in_blocks(self, g: Builder, *inputs: Value | None) -> Any:
-        """In chunks, a block of them after the other: copies stay in the cache, and what is left over is no longer than it must be."""
+    def by_chunks(self, g: Builder, *inputs: Value | None) -> Any:
+        """A chunk after the other, whose values stay in the cache; the last one may be shorter."""
         x = _Inputs(*inputs)
         if x.beta is not None or x.q.dtype != "float32":
             return NotImplemented
-        rows, whole = g.size(x.q.shape[2]), g.ints(_BLOCK)
-        blocks = g("Squeeze", g("Div", g("Sub", rows, g.ints(1)), whole), g.ints(0))  # the last one is not among them
+        sequences, whole, zeros = [value for value, _ in x.sequences(g)], g.ints(CHUNK), g.constant([0.0] * CHUNK, x.q.dtype)
+        steps = g.size(x.q.shape[2])
+        chunks = g("Squeeze", g("Div", g("Sub", steps, g.ints(1)), whole), g.ints(0))  # before the last one
 
-        def block(g: Builder, place: Value, state: Value) -> tuple[Value, Value, Value]:
+        def chunk(g: Builder, place: Value, state: Value) -> tuple[Value, Value, Value]:
             end = g("Add", place, whole)
-            state, y = self._block(g, x, [g("Slice", v, place, end, g.ints(2)) for v in x.values()], None, state)
+            parts = [g("Slice", value, place, end, g.ints(2)) for value in sequences]
+            state, y = self._chunk(g, x, parts, CHUNK, zeros, state)
             return end, state, y
 
-        carried = [(g.ints(0), TensorType("int64", (1,))), (g.transpose(x.start(g), 0, 1, 3, 2), x.flipped)]
-        place, state, y = g.loop(blocks, block, carried, [x.rows(_BLOCK)])
-        rest = [g("Slice", v, place, rows, g.ints(2)) for v in x.values()]
-        state, end = self._block(g, x, rest, g("Sub", rows, place), state)
+        carried = [(g.ints(0), TensorType("int64", (1,))), (x.start(g), x.last)]
+        place, state, y = g.loop(chunks, chunk, carried, [x.steps(CHUNK)])
+        rest = [g("Slice", value, place, steps, g.ints(2)) for value in sequences]
+        some = Dim.of(Symbol("last chunk", min=1, opt=CHUNK, max=CHUNK))
+        state, end = self._chunk(g, x, rest, some, g("Slice", zeros, g.ints(0), g("Sub", steps, place)), state)
         shape = g("Concat", g("Shape", end, end=2), g.ints(-1), g("Shape", end, start=3), axis=0)
-        y = g("Concat", g("Reshape", g.transpose(y, 1, 2, 0, 3, 4), shape), end, axis=2)
-        return y, g.transpose(state, 0, 1, 3, 2)
+        return g("Concat", g("Reshape", g.transpose(y, 1, 2, 0, 3, 4), shape), end, axis=2), state
 
-    def _block(self, g: Builder, x: _Inputs, parts: Sequence[Value], rows: Value | None, state: Value) -> tuple[Value, Value]:
-        """The state after a block of so many rows (None: a whole one) and its y."""
-        length = g.ints(CHUNK) if rows is None else g("Min", rows, g.ints(CHUNK))
+    def _chunk(self, g: Builder, x: _Inputs, parts: Sequence[Value], size: Size, zeros: Value, state: Value) -> tuple[Value, Value]:
+        """The state after a chunk of a size, and its y."""
+        chunk = self._steps(g, x, parts, zeros, 4)
         if not x.per_channel:
-            return self._joined(g, recur(g, self._chunks(g, x, parts, length, rows), state), rows)
-        y, last, steepest = recur_by_factors(g, self._chunks(g, x, parts, length, rows), length, state)
-        last, y = self._joined(g, (y, last), rows)
+            return _read(g, chunk, state)
+        steps = g("Shape", zeros)
+        y, last, steepest = by_factors(g, chunk, g("Div", steps, g.ints(2)), state)
 
-        def exact(g: Builder, _: Value, __: Value) -> tuple[Value, Value]:
-            return self._joined(g, recur(g, self._chunks(g, x, parts, g.ints(CHUNK), rows), state), rows)
+        def exactly(g: Builder, _: Value, __: Value) -> tuple[Value, Value]:
+            short = g("Concat", g.ints(0), g("Sub", g.ints(CHUNK), steps), axis=0)
+            filled = [g("Pad", part, short, None, g.ints(2)) for part in parts]
+            last, y = _read(g, self._steps(g, x, filled, zeros, 4), state)
+            return last, g("Slice", y, g.ints(0), steps, g.ints(2))
 
-        size: Size = _BLOCK if rows is None else Dim.of(Symbol("rest", min=1, opt=_BLOCK, max=_BLOCK))
-        steep = g("Not", g("LessOrEqual", steepest, g.constant(_STEEP, "float32")))
-        last, y = g.when(steep, exact, [(last, x.flipped), (y, x.rows(size))])
+        steep = g("Not", g("LessOrEqual", steepest, g.scalar(_STEEP, x.q)))  # NaN is
+        last, y = g.when(steep, exactly, [(last, x.last), (y, x.steps(size))])
         return last, y
 
-    def _chunks(self, g: Builder, x: _Inputs, parts: Sequence[Value], length: Value, rows: Value | None) -> Chunks:
-        """Rows in chunks of a length. Zeros fill up the last one: they leave the state as it is."""
-
-        def chunked(value: Value, rank: int) -> Value:
-            if rows is not None:
-                short = g("Mod", g("Neg", rows), length)
-                value = g("Pad", value, g("Concat", g.ints(0), short, axis=0), None, g.ints(2))
-            after = [g("Shape", value, start=3)] if rank == 4 else []
-            return g("Reshape", value, g("Concat", g.ints(0, 0, -1), length, *after, axis=0))
-
-        q, k, v, *decay = (chunked(part, value.rank) for part, value in zip(parts, x.values(), strict=True))
-        return Chunks(g("Mul", q, self._scale(g, x)), k, v, decay[0] if decay else None, x.per_channel, x.flipped)
-
-    @staticmethod
-    def _joined(g: Builder, found: tuple[Value, Value], rows: Value | None) -> tuple[Value, Value]:
-        """The state, and the rows of chunks one after the other."""
-        y, state = found
-        y = g("Reshape", y, g("Concat", g.ints(0, 0, -1), g("Shape", y, start=4), axis=0))
-        return state, y if rows is None else g("Slice", y, g.ints(0), rows, g.ints(2))
+    def _steps(self, g: Builder, x: _Inputs, parts: Sequence[Value], zeros: Value, rank: int) -> Chunk:
+        q, k, v, *decay = parts
+        return Chunk(g("Mul", q, self._scale(g, x)), k, v, decay[0] if decay else None, x.per_channel, rank, zeros)
 
     @fast_path("torch", "tensorrt", "onnx")
-    def in_chunks(self, g: Builder, *inputs: Value | None) -> Any:
-        """All chunks at once: a loop of as many steps as there are chunks carries the state through them."""
+    def side_by_side(self, g: Builder, *inputs: Value | None) -> Any:
+        """All chunks at once, zeros at the end; a loop of as many passes as there are chunks carries the state through them."""
         x = _Inputs(*inputs)
         if x.beta is not None or x.q.dtype not in ("float32", "float64"):
             return NotImplemented
-        rows = None if x.q.shape[2] % CHUNK == 0 else g.size(x.q.shape[2])
-        chunks = self._chunks(g, x, x.values(), g.ints(CHUNK), rows)
-        state, y = self._joined(g, recur(g, chunks, g.transpose(x.start(g), 0, 1, 3, 2)), rows)
-        return y, g.transpose(state, 0, 1, 3, 2)
+        steps = g.size(x.q.shape[2])
+
+        def chunked(value: Value) -> Value:
+            short = g("Mod", g("Neg", steps), g.ints(CHUNK))
+            value = g("Pad", value, g("Concat", g.ints(0), short, axis=0), None, g.ints(2))
+            return g("Reshape", value, g("Concat", g.ints(0, 0, -1, CHUNK), g("Shape", value, start=3), axis=0))
+
+        zeros = g.constant([0.0] * CHUNK, x.q.dtype)
+        chunks = self._steps(g, x, [chunked(value) for value, _ in x.sequences(g)], zeros, 5)
+        queries, added, kept = across(g, chunks)
+        before, state = self._carry(g, x, added, kept)
+        y = g("Add", inside(g, chunks), g("MatMul", queries, before))
+        y = g("Reshape", y, g("Concat", g.ints(0, 0, -1), g("Shape", y, start=4), axis=0))
+        return g("Slice", y, g.ints(0), steps, g.ints(2)), state
+
+    def _carry(self, g: Builder, x: _Inputs, added: Value, kept: Value | None) -> tuple[Value, Value]:
+        """The state before each chunk, [N, heads, chunks, dk, dv], and the one after the last."""
+
+        def step(g: Builder, state: Value, added: Value, kept: Value | None = None) -> tuple[Value, Value]:
+            return g("Add", state if kept is None else g("Mul", state, kept), added), g("Identity", state)
+
+        over = [(g.transpose(added, 2, 0, 1, 3, 4), x.last)]
+        if kept is not None:
+            width = x.q.shape[3] if x.per_channel else 1
+            over.append((g.transpose(kept, 2, 0, 1, 3, 4), x.last.with_shape((*x.last.shape[:2], width, 1))))
+        last, before = g.scan(step, [(x.start(g), x.last)], over, [x.last])
+        return g.transpose(before, 1, 2, 0, 3, 4), last
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         q, _, v, _, beta, _ = (*inputs, *[None] * (6 - len(inputs)))
@@ -183,14 +193,8 @@ class _Inputs:
         """The type of the state."""
         return TensorType(self.q.dtype, (*self.q.shape[:2], self.q.shape[3], self.v.shape[3]))
 
-    @property
-    def flipped(self) -> TensorType:
-        """The type of the state as chunks have it."""
-        n, heads, dk, dv = self.last.shape
-        return self.last.with_shape((n, heads, dv, dk))
-
-    def rows(self, size: Size) -> TensorType:
-        """The type of so many rows of y."""
+    def steps(self, size: Size) -> TensorType:
+        """The type of so many steps of y."""
         return self.last.with_shape((*self.q.shape[:2], size, self.v.shape[3]))
 
     @property
@@ -207,8 +211,12 @@ class _Inputs:
         widths = [value.shape[3] if value.rank == 4 else 1 for value in given]
         return [(c, TensorType(self.q.dtype, (*self.q.shape[:2], width))) for c, width in zip(columns, widths, strict=True)]
 
-    def values(self) -> list[Value]:
-        return [value for value in (self.q, self.k, self.v, self.decay) if value is not None]
+
+def _read(g: Builder, chunk: Chunk, state: Value) -> tuple[Value, Value]:
+    """The state after a chunk, and its y."""
+    queries, added, kept = across(g, chunk)
+    y = g("Add", inside(g, chunk), g("MatMul", queries, state))
+    return g("Add", state if kept is None else g("Mul", state, kept), added), y
 
 
 def _need(what: str, x: TensorType | None, *types: TensorType) -> None:

@@ -47,14 +47,16 @@ class Builder:
         return self(function, *inputs, outputs=outputs, domain="torch", **arguments)
 
     def scan(self, step: Step, carried: Typed, over: Typed, collected: Sequence[TensorType]) -> tuple[Value, ...]:
-        """ONNX's Scan along axis 0: `step(g, *carried, *slices)` gives what is carried on, then what is stacked. Types are those of a step."""
-        attributes = {"num_scan_inputs": len(over), "scan_input_axes": (0,) * len(over), "scan_output_axes": (0,) * len(collected)}
+        """ONNX's Scan along axis 0: `step(g, *carried, *slices)` gives what is carried on, then what is stacked. Types are a step's."""
+        axes = {"scan_input_axes": (0,) * len(over), "scan_output_axes": (0,) * len(collected)}
         kept = [type_ for _, type_ in carried]
         body = self._body("scan", step, [*kept, *(type_ for _, type_ in over)], [*kept, *collected])
-        return self._loop("Scan", [value for value, _ in (*carried, *over)], len(kept) + len(collected), body, attributes)
+        return self._loop(
+            "Scan", [value for value, _ in (*carried, *over)], len(kept) + len(collected), body, {"num_scan_inputs": len(over), **axes}
+        )
 
     def loop(self, passes: Value, step: Step, carried: Typed, collected: Sequence[TensorType] = ()) -> tuple[Value, ...]:
-        """ONNX's Loop of so many passes, none among them: `step(g, *carried)` gives what is carried on, then what is stacked along axis 0."""
+        """ONNX's Loop of so many passes, perhaps none: `step(g, *carried)` gives what is carried on, then what is stacked on axis 0."""
 
         def one(g: Builder, number: Value, going: Value, *values: Value) -> tuple[Value, ...]:
             return (g("Identity", going), *step(g, *values))

@@ -49,7 +49,7 @@ def across(g: Builder, x: Chunk) -> tuple[Value, Value, Value | None]:
 
 
 def by_factors(g: Builder, x: Chunk, middle: Value, state: Value) -> tuple[Value, Value, Value]:
-    """y, the next state, and the largest exponent of the factors that a decay per channel is split into: they overflow where it is large."""
+    """y, the next state, and the largest exponent of the factors that a decay of channels becomes: they overflow where it is large."""
     total = _sum(g, x.decay)
     border = g("Gather", total, middle, axis=x.rank - 2)
     exponent = g("Sub", total, border)
@@ -72,7 +72,9 @@ def _by_halves(g: Builder, x: Chunk) -> Value:
     shape, axis = g("Shape", y), x.rank - 2
     for half in (1 << i for i in range(CHUNK.bit_length() - 1)):
         halves = g("Concat", g("Shape", y, end=axis), g.ints(-1, 2, half), axis=0)
-        q, k, v, early, late = (_half(g, value, halves, axis, i) for value, i in zip((x.q, x.k, x.v, x.decay, x.decay), _PLACES, strict=True))
+        q, k, v, early, late = (
+            _half(g, value, halves, axis, i) for value, i in zip((x.q, x.k, x.v, x.decay, x.decay), _PLACES, strict=True)
+        )
         q = g("Mul", q, g("Exp", _sum(g, late)))
         k = g("Mul", k, g("Exp", _sum(g, early, exclusive=1, reverse=1)))
         read = g("Unsqueeze", g("MatMul", g("MatMul", q, _flipped(g, k, x.rank + 1)), v), g.ints(axis + 1))

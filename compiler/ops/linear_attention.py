@@ -9,8 +9,9 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.chunks import CHUNK, Chunk, across, by_factors, inside
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Types, fast_path, need_fixed, need_float, need_rank
-from lamina.schema.dims import Dim, Size, Symbol, TensorType, product
+from lamina.schema.dims import Dim, Size, Symbol, TensorType, bounds, product
 
+_SHORT = 2 * CHUNK  # steps
 _STEEP = 64.0  # an exponent whose factors stay finite in float32, with room for what they multiply
 
 
@@ -59,7 +60,7 @@ class LinearAttention(Op):
         _need("state", state, last)
         return q.with_shape((*rows, dv)), last
 
-    def define(self, g: Builder, *inputs: Value | None) -> tuple[Value, Value]:
+    def define(self, g: Builder, *inputs: Value) -> tuple[Value, Value]:
         x = _Inputs(*inputs)
 
         def step(g: Builder, state: Value, *slices: Value) -> tuple[Value, Value]:
@@ -78,14 +79,14 @@ class LinearAttention(Op):
             known = g("MatMul", g("Unsqueeze", k, g.ints(2)), state)
             v = g("Mul", g("Sub", v, known), g("Unsqueeze", rest[-1], g.ints(2)))
         state = g("Add", state, g("Mul", g("Unsqueeze", k, g.ints(3)), v))
-        row = g("Unsqueeze", g("Mul", q, self._scale(g, x)), g.ints(2))
+        row = g("Unsqueeze", g("Mul", q, g.scalar(self._scale(x), x.q)), g.ints(2))
         return state, g("Squeeze", g("MatMul", row, state), g.ints(2))
 
-    def _scale(self, g: Builder, x: _Inputs) -> Value:
-        return g.scalar(1 / math.sqrt(need_fixed(x.q.shape[3], "dk")) if self.scale is None else self.scale, x.q)
+    def _scale(self, x: _Inputs) -> float:
+        return 1 / math.sqrt(need_fixed(x.q.shape[3], "dk")) if self.scale is None else self.scale
 
     @fast_path("onnx", "onnxruntime", "tensorrt", "torch")
-    def one_step(self, g: Builder, *inputs: Value | None) -> Any:
+    def one_step(self, g: Builder, *inputs: Value) -> Any:
         """No loop where there is one step."""
         x = _Inputs(*inputs)
         if x.q.shape[2] != 1:
@@ -94,7 +95,24 @@ class LinearAttention(Op):
         return g("Unsqueeze", y, g.ints(2)), last
 
     @fast_path("onnxruntime")
-    def by_chunks(self, g: Builder, *inputs: Value | None) -> Any:
+    def kernel(self, g: Builder, *inputs: Value) -> Any:
+        """ONNX Runtime's own: for the delta rule, and where there are few steps."""
+        x = _Inputs(*inputs)
+        heads, short = x.q.shape[1], bounds(x.q.shape[2])[1] <= _SHORT
+        if x.q.dtype != "float32" or isinstance(heads, Dim) or not (x.beta is not None or short):
+            return NotImplemented
+        packed = [g("Reshape", g.transpose(value, 0, 2, 1, 3), g.ints(0, 0, -1)) for value, _ in x.sequences(g)]
+        q, k, v, *rest = packed
+        decay, beta = rest[0] if x.decay is not None else None, rest[-1] if x.beta is not None else None
+        rule = ("linear" if beta is None else "delta") if decay is None else "gated" if beta is None else "gated_delta"
+        y, last = g(
+            "LinearAttention", q, k, v, x.state, decay, beta, outputs=2, domain="com.microsoft",
+            q_num_heads=heads, kv_num_heads=heads, update_rule=rule, scale=self._scale(x),
+        )  # fmt: skip
+        return g.transpose(g("Reshape", y, g.ints(0, 0, heads, -1)), 0, 2, 1, 3), last
+
+    @fast_path("onnxruntime")
+    def by_chunks(self, g: Builder, *inputs: Value) -> Any:
         """A chunk after the other, whose values stay in the cache; the last one may be shorter."""
         x = _Inputs(*inputs)
         if x.beta is not None or x.q.dtype != "float32":
@@ -137,10 +155,10 @@ class LinearAttention(Op):
 
     def _steps(self, g: Builder, x: _Inputs, parts: Sequence[Value], zeros: Value, rank: int) -> Chunk:
         q, k, v, *decay = parts
-        return Chunk(g("Mul", q, self._scale(g, x)), k, v, decay[0] if decay else None, x.per_channel, rank, zeros)
+        return Chunk(g("Mul", q, g.scalar(self._scale(x), x.q)), k, v, decay[0] if decay else None, x.per_channel, rank, zeros)
 
     @fast_path("torch", "tensorrt", "onnx")
-    def side_by_side(self, g: Builder, *inputs: Value | None) -> Any:
+    def side_by_side(self, g: Builder, *inputs: Value) -> Any:
         """All chunks at once, zeros at the end; a loop of as many passes as there are chunks carries the state through them."""
         x = _Inputs(*inputs)
         if x.beta is not None or x.q.dtype not in ("float32", "float64"):
@@ -174,8 +192,8 @@ class LinearAttention(Op):
         return g.transpose(before, 1, 2, 0, 3, 4), last
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
-        q, _, v, _, beta, _ = (*inputs, *[None] * (6 - len(inputs)))
-        total: Size = product(q.shape) * v.shape[3] * (2 if beta is None else 3)
+        q, _, v, *rest = inputs
+        total: Size = product(q.shape) * v.shape[3] * (3 if len(rest) > 1 and rest[1] is not None else 2)
         return total
 
 

@@ -65,7 +65,9 @@ def joined(examples: list[Lowered], path: Path) -> Path:
     protos = [bench.proto(e.model, e.case.outputs) for e in examples]
     whole = onnx.ModelProto(ir_version=protos[0].ir_version, opset_import=protos[0].opset_import, graph={"name": "examples"})
     for proto, example in zip(protos, examples, strict=True):
-        whole.graph.MergeFrom(onnx.compose.add_prefix_graph(proto.graph, example.prefix))
+        # onnx would rename the initializers after the bodies that read them
+        fixed = {i.name: f"{example.prefix}{i.name}" for i in proto.graph.initializer}
+        whole.graph.MergeFrom(onnx.compose.add_prefix_graph(proto.graph, example.prefix, name_map=fixed))
     path.write_bytes(whole.SerializeToString())
     return path
 

@@ -1,6 +1,7 @@
 """Recurrences over time, step by step as their papers' reference code writes them."""
 
 import torch
+import torch.nn.functional as F
 
 
 def linear_attention(q, k, v, decay=None, beta=None, state=None, *, scale):
@@ -21,4 +22,38 @@ def linear_attention(q, k, v, decay=None, beta=None, state=None, *, scale):
     return torch.stack(found, 2), state
 
 
-REFERENCES = {"linear_attention": linear_attention}
+def selective_scan(u, delta, a, b, c, state=None):
+    """selective_scan_ref of the Mamba authors, whose tensors are [N, D, T] and [N, S, T], without what follows the scan."""
+    u, delta, b, c = (x.transpose(1, 2) for x in (u, delta, b, c))
+    kept = torch.exp(torch.einsum("bdl,dn->bdln", delta, a))
+    added = torch.einsum("bdl,bnl,bdl->bdln", delta, b, u)
+    state = u.new_zeros(u.shape[0], *a.shape) if state is None else state
+    found = []
+    for t in range(u.shape[2]):
+        state = kept[:, :, t] * state + added[:, :, t]
+        found.append(torch.einsum("bdn,bn->bd", state, c[:, :, t]))
+    return torch.stack(found, 1), state
+
+
+def causal_conv1d(x, state=None, *, weight, bias=None, kernel):
+    """causal_conv1d_ref of the Mamba authors: a depthwise convolution of what came before and x."""
+    state = x.new_zeros(*x.shape[:2], kernel - 1) if state is None else state
+    whole = torch.cat([state, x], -1)
+    return F.conv1d(whole, weight, bias, groups=x.shape[1]), whole[..., 1 - kernel :]
+
+
+def linear_recurrence(a, b, state=None):
+    state = torch.zeros_like(a[:, 0]) if state is None else state
+    found = []
+    for t in range(a.shape[1]):
+        state = a[:, t] * state + b[:, t]
+        found.append(state)
+    return torch.stack(found, 1), state
+
+
+REFERENCES = {
+    "causal_conv1d": causal_conv1d,
+    "linear_attention": linear_attention,
+    "linear_recurrence": linear_recurrence,
+    "selective_scan": selective_scan,
+}

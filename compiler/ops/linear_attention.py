@@ -12,6 +12,7 @@ from lamina.compiler.op import Example, Op, OpError, Types, fast_path, need_fixe
 from lamina.schema.dims import Dim, Size, Symbol, TensorType, bounds, product
 
 _SHORT = 2 * CHUNK  # steps
+_CACHED = 8192  # numbers of a head's state that stay in a core's first cache
 _STEEP = 64.0  # an exponent whose factors stay finite in float32, with room for what they multiply
 
 
@@ -96,20 +97,23 @@ class LinearAttention(Op):
 
     @fast_path("onnxruntime")
     def kernel(self, g: Builder, *inputs: Value) -> Any:
-        """ONNX Runtime's own: for the delta rule, and where there are few steps."""
+        """ONNX Runtime's own, each head as a sample: for the delta rule, few steps, and states that stay in a core's cache."""
         x = _Inputs(*inputs)
-        heads, short = x.q.shape[1], bounds(x.q.shape[2])[1] <= _SHORT
-        if x.q.dtype != "float32" or isinstance(heads, Dim) or not (x.beta is not None or short):
+        large = bounds(x.q.shape[2])[1] > _SHORT and bounds(x.q.shape[3] * x.v.shape[3])[1] > _CACHED
+        if x.q.dtype != "float32" or (large and x.beta is None):
             return NotImplemented
-        packed = [g("Reshape", g.transpose(value, 0, 2, 1, 3), g.ints(0, 0, -1)) for value, _ in x.sequences(g)]
-        q, k, v, *rest = packed
+
+        def samples(value: Value) -> Value:
+            return g("Reshape", value, g("Concat", g.ints(-1), g("Shape", value, start=2), axis=0))
+
+        q, k, v, *rest = (samples(value) for value, _ in x.sequences(g))
         decay, beta = rest[0] if x.decay is not None else None, rest[-1] if x.beta is not None else None
         rule = ("linear" if beta is None else "delta") if decay is None else "gated" if beta is None else "gated_delta"
-        y, last = g(
-            "LinearAttention", q, k, v, x.state, decay, beta, outputs=2, domain="com.microsoft",
-            q_num_heads=heads, kv_num_heads=heads, update_rule=rule, scale=self._scale(x),
-        )  # fmt: skip
-        return g.transpose(g("Reshape", y, g.ints(0, 0, heads, -1)), 0, 2, 1, 3), last
+        start = g("Unsqueeze", samples(x.state), g.ints(1)) if x.state is not None else None
+        attributes: dict[str, Any] = {"q_num_heads": 1, "kv_num_heads": 1, "update_rule": rule, "scale": self._scale(x)}
+        y, last = g("LinearAttention", q, k, v, start, decay, beta, outputs=2, domain="com.microsoft", **attributes)
+        shape = g("Shape", x.q, end=2)
+        return tuple(g("Reshape", found, g("Concat", shape, g("Shape", found, start=-2), axis=0)) for found in (y, last))
 
     @fast_path("onnxruntime")
     def by_chunks(self, g: Builder, *inputs: Value) -> Any:

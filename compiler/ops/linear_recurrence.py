@@ -5,9 +5,10 @@ from typing import Any
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, fast_path, need_float
-from lamina.schema.dims import Dim, Symbol, TensorType, bounds
+from lamina.schema.dims import Dim, Symbol, TensorType, bounds, product
 
 _CHUNK = 32  # steps
+_NARROW = 512  # numbers of a step
 
 
 class LinearRecurrence(Op):
@@ -56,7 +57,13 @@ class LinearRecurrence(Op):
         h = b if state is None else g("Add", g("Mul", a, g("Unsqueeze", state, g.ints(1))), b)
         return h, g("Squeeze", h, g.ints(1))
 
-    @fast_path("onnx", "onnxruntime", "tensorrt", "torch")
+    @fast_path("onnx", "onnxruntime")
+    def narrow(self, g: Builder, a: Value, b: Value, state: Value | None = None) -> Any:
+        """Chunks side by side where a step alone is too little work for a processor."""
+        wide = bounds(product(a.shape[2:]))[1] > _NARROW
+        return NotImplemented if wide else self.side_by_side(g, a, b, state)
+
+    @fast_path("tensorrt", "torch")
     def side_by_side(self, g: Builder, a: Value, b: Value, state: Value | None = None) -> Any:
         """Chunks side by side, each from zero, and then what the one before leaves in it: loops of `_CHUNK` and of T / `_CHUNK` passes."""
         if bounds(a.shape[1])[1] <= 2 * _CHUNK:

@@ -45,7 +45,7 @@ def _module(case: bench.Case, model: bench.Model, arrays: dict[str, np.ndarray[A
 
 def _lowered(case: bench.Case) -> bench.Model:
     """What the target takes: the first path that does not decline."""
-    return next(m for m in (bench.lower(case, path) for path in paths_for(type(case.op), "torch")) if m is not None)
+    return next(m for m in (bench.lower(case, path) for path in paths_for(type(case.op), "module")) if m is not None)
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)

@@ -163,7 +163,7 @@ STEPPED: dict[str, tuple[dict[str, Any], list[Array | None], tuple[int, ...], in
 }
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("target", ["onnxruntime", "module"])
 @pytest.mark.parametrize("name", STEPPED)
 def test_parts_of_a_sequence_are_the_sequence(name: str, target: str) -> None:
     """The state carries everything: single steps, and a part with a length of its own, give what the whole sequence gives."""
@@ -177,7 +177,7 @@ def test_parts_of_a_sequence_are_the_sequence(name: str, target: str) -> None:
     bench.close([np.concatenate(found, axis), last], whole, 1e-5, name)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("target", ["onnxruntime", "module"])
 def test_parts_of_a_selective_scan(target: str) -> None:
     u, delta, b, c = (random(2, STEPS, 6), abs(random(2, STEPS, 6)), random(2, STEPS, 4), random(2, STEPS, 4))
     a, last, found = -abs(random(6, 4)), np.zeros((2, 6, 4), np.float32), []
@@ -190,7 +190,7 @@ def test_parts_of_a_selective_scan(target: str) -> None:
     bench.close([np.concatenate(found, 1), last], whole, 1e-5, target)
 
 
-@pytest.mark.parametrize("target", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("target", ["onnxruntime", "module"])
 @pytest.mark.parametrize("gates", [0.0, 1e-30, 1.0])
 def test_linear_recurrence_of_any_gate(gates: float, target: str) -> None:
     a, b = np.full((2, 200, 6), gates, np.float32), random(2, 200, 6)
@@ -206,7 +206,7 @@ def test_linear_recurrence_of_any_gate(gates: float, target: str) -> None:
         ("kernel", "linear_attention", {}, [(1, 4, 4096, 64)] * 4),
         ("by_chunks", "linear_attention", {}, [(1, 4, 4096, 128)] * 4),
         ("kernel", "linear_attention", {}, [(1, 4, 64, 128)] * 4),
-        ("one_step", "linear_attention", {}, [(1, 4, 1, 64)] * 4),
+        ("kernel", "linear_attention", {}, [(1, 4, 1, 64)] * 4),
         ("define", "causal_conv1d", {"kernel": 4}, [(1, 8, 64)]),
         ("kernel_with_state", "causal_conv1d", {"kernel": 4}, [(1, 8, 1)]),
         ("narrow", "linear_recurrence", {}, [(1, 1024, 512)] * 2),

@@ -86,15 +86,6 @@ class LinearAttention(Op):
     def _scale(self, x: _Inputs) -> float:
         return 1 / math.sqrt(need_fixed(x.q.shape[3], "dk")) if self.scale is None else self.scale
 
-    @fast_path("onnx", "onnxruntime", "tensorrt", "torch")
-    def one_step(self, g: Builder, *inputs: Value) -> Any:
-        """No loop where there is one step."""
-        x = _Inputs(*inputs)
-        if x.q.shape[2] != 1:
-            return NotImplemented
-        last, y = self._step(g, x, x.start(g), *(g("Squeeze", value, g.ints(2)) for value, _ in x.sequences(g)))
-        return g("Unsqueeze", y, g.ints(2)), last
-
     @fast_path("onnxruntime")
     def kernel(self, g: Builder, *inputs: Value) -> Any:
         """ONNX Runtime's own, each head as a sample: for the delta rule, few steps, and states that stay in a core's cache."""
@@ -103,17 +94,23 @@ class LinearAttention(Op):
         if x.q.dtype != "float32" or (large and x.beta is None):
             return NotImplemented
 
-        def samples(value: Value) -> Value:
-            return g("Reshape", value, g("Concat", g.ints(-1), g("Shape", value, start=2), axis=0))
-
-        q, k, v, *rest = (samples(value) for value, _ in x.sequences(g))
+        steps = x.q.shape[2]
+        q, k, v, *rest = (g("Reshape", value, g.shape([-1, steps, type_.shape[-1]])) for value, type_ in x.sequences(g))
         decay, beta = rest[0] if x.decay is not None else None, rest[-1] if x.beta is not None else None
         rule = ("linear" if beta is None else "delta") if decay is None else "gated" if beta is None else "gated_delta"
-        start = g("Unsqueeze", samples(x.state), g.ints(1)) if x.state is not None else None
+        start = None if x.state is None else g("Reshape", x.state, g.shape([-1, 1, *x.last.shape[2:]]))
         attributes: dict[str, Any] = {"q_num_heads": 1, "kv_num_heads": 1, "update_rule": rule, "scale": self._scale(x)}
         y, last = g("LinearAttention", q, k, v, start, decay, beta, outputs=2, domain="com.microsoft", **attributes)
-        shape = g("Shape", x.q, end=2)
-        return tuple(g("Reshape", found, g("Concat", shape, g("Shape", found, start=-2), axis=0)) for found in (y, last))
+        return g("Reshape", y, g.shape(x.steps(steps).shape)), g("Reshape", last, g.shape(x.last.shape))
+
+    @fast_path("onnx", "onnxruntime", "tensorrt", "torch")
+    def one_step(self, g: Builder, *inputs: Value) -> Any:
+        """No loop where there is one step."""
+        x = _Inputs(*inputs)
+        if x.q.shape[2] != 1:
+            return NotImplemented
+        last, y = self._step(g, x, x.start(g), *(g("Squeeze", value, g.ints(2)) for value, _ in x.sequences(g)))
+        return g("Unsqueeze", y, g.ints(2)), last
 
     @fast_path("onnxruntime")
     def by_chunks(self, g: Builder, *inputs: Value) -> Any:
@@ -161,7 +158,7 @@ class LinearAttention(Op):
         q, k, v, *decay = parts
         return Chunk(g("Mul", q, g.scalar(self._scale(x), x.q)), k, v, decay[0] if decay else None, x.per_channel, rank, zeros)
 
-    @fast_path("torch", "tensorrt", "onnx")
+    @fast_path("onnx", "tensorrt", "module")
     def side_by_side(self, g: Builder, *inputs: Value) -> Any:
         """All chunks at once, zeros at the end; a loop of as many passes as there are chunks carries the state through them."""
         x = _Inputs(*inputs)

@@ -63,7 +63,7 @@ class LinearRecurrence(Op):
         wide = bounds(product(a.shape[2:]))[1] > _NARROW
         return NotImplemented if wide else self.side_by_side(g, a, b, state)
 
-    @fast_path("tensorrt", "torch")
+    @fast_path("tensorrt", "module")
     def side_by_side(self, g: Builder, a: Value, b: Value, state: Value | None = None) -> Any:
         """Chunks side by side, each from zero, and then what the one before leaves in it: loops of `_CHUNK` and of T / `_CHUNK` passes."""
         if bounds(a.shape[1])[1] <= 2 * _CHUNK:

@@ -16,7 +16,7 @@ from lamina.compiler.targets.torch.arrays import from_numpy
 CASES = [
     pytest.param(name, path, example, id=f"{name}-{path}-{i}")
     for name in bench.op_names()
-    for path in paths_for(bench.op_class(name), "torch")
+    for path in paths_for(bench.op_class(name), "module")
     for i, example in enumerate(bench.op_class(name).examples)
     if path == "define" or bench.lower(bench.case(bench.op_class(name), example, double=True), path) is not None  # else it declines
 ]

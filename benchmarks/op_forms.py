@@ -51,9 +51,15 @@ def model(inputs: str, output: str, body: str, arrays: Mapping[str, Array], know
     head = '<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1]>'
     info = f" <{', '.join(known)}>" if known else ""
     proto: onnx.ModelProto = parser.parse_model(f"{head} g ({inputs}) => ({output} y){info} {{ {body} }}")
-    read = {name for node in proto.graph.node for name in node.input}
+    read = _read(proto.graph)
     proto.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items() if n in read)
     return proto
+
+
+def _read(graph: onnx.GraphProto) -> set[str]:
+    """Names that nodes take, those in bodies too."""
+    bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return {name for node in graph.node for name in node.input}.union(*map(_read, bodies))
 
 
 @dataclass

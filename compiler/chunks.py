@@ -29,23 +29,39 @@ class Chunk:
 
 def inside(g: Builder, x: Chunk) -> Value:
     """What each step reads of its own chunk, itself included: [..., steps, dv]."""
-    if x.per_channel:
-        return _by_halves(g, x)
-    scores = g("MatMul", x.q, _flipped(g, x.k, x.rank))
-    if x.decay is not None:
-        later = g("Trilu", g("Add", x.decay, x.zeros), g.constant(-1, "int64"), upper=0)
-        scores = g("Mul", scores, g("Exp", _sum(g, later)))
-    return g("MatMul", g("Trilu", scores, upper=0), x.v)
+    return _by_halves(g, x) if x.per_channel else g("MatMul", g("Trilu", _scores(g, x, x.q), upper=0), x.v)
+
+
+def _scores(g: Builder, x: Chunk, rows: Value) -> Value:
+    """Products of rows with k, each decayed by what lies between; where k comes later it is not."""
+    scores = g("MatMul", rows, _flipped(g, x.k, x.rank))
+    if x.decay is None:
+        return scores
+    later = g("Trilu", g("Add", x.decay, x.zeros), g.constant(-1, "int64"), upper=0)
+    return g("Mul", scores, g("Exp", _sum(g, later)))
 
 
 def across(g: Builder, x: Chunk) -> tuple[Value, Value, Value | None]:
-    """Three factors: y = inside + queries @ S, and after the chunk S' = kept * S + added (None keeps S as it is)."""
+    """Three factors: y = inside + queries @ S, and after the chunk S' = kept * S + keys @ v (None keeps S as it is)."""
     q, k, kept = x.q, x.k, None
     if x.decay is not None:
         q = g("Mul", q, g("Exp", _sum(g, x.decay)))
         k = g("Mul", k, g("Exp", _sum(g, x.decay, exclusive=1, reverse=1)))
         kept = _flipped(g, g("Exp", g("ReduceSum", x.decay, g.ints(-2), keepdims=1)), x.rank)
-    return q, g("MatMul", _flipped(g, k, x.rank), x.v), kept
+    return q, _flipped(g, k, x.rank), kept
+
+
+def corrected(g: Builder, x: Chunk, beta: Value) -> tuple[Value, Value]:
+    """What the delta rule writes in place of v: own - known @ S. Each step's depends on those before it: a triangular system (PyTorch's).
+
+    beta: [..., steps, 1]; decays are of heads, not of channels. Source: arXiv 2406.06484, 2412.06464.
+    """
+    before = g("Trilu", g("Mul", _scores(g, x, x.k), beta), g.constant(-1, "int64"), upper=0)
+    k = x.k if x.decay is None else g("Mul", x.k, g("Exp", _sum(g, x.decay)))
+    own, known = (
+        g.torch("linalg.solve_triangular", before, g("Mul", part, beta), upper=False, left=True, unitriangular=True) for part in (x.v, k)
+    )
+    return own, known
 
 
 def by_factors(g: Builder, x: Chunk, middle: Value, state: Value) -> tuple[Value, Value, Value]:

@@ -103,6 +103,26 @@ def test_gradients_of_any_decay_are_numbers(channels: int | None, decay: str) ->
         bench.close([got.grad.numpy()], [want.grad.numpy()], 1e-5, decay)
 
 
+@pytest.mark.parametrize("decay", DECAYS)
+def test_delta_rule_of_any_decay(decay: str) -> None:
+    """Keys are of length one, as the rule wants them; some are equal."""
+    q, k, v, rates = heads(200, decay)
+    k = k[:, :, np.arange(200) // 3]
+    k, beta = k / np.linalg.norm(k, axis=-1, keepdims=True), np.random.default_rng(2).random((2, 3, 200)).astype(np.float32)
+    arrays = (q, k, v, rates, beta)
+    module, _ = module_of("linear_attention", "delta_side_by_side", {}, *arrays)
+    tensors = [torch.from_numpy(a).requires_grad_() for a in arrays]
+    wide = [t.detach().double().requires_grad_() for t in tensors]
+    got, want = list(module(*tensors).values()), bench.references()["linear_attention"](*wide, scale=None)
+    bench.close([t.detach().numpy() for t in got], [t.detach().numpy() for t in want], 1e-5, decay)
+    sum(t.sum() for t in got).backward()
+    sum(t.sum() for t in want).backward()
+    for a, b in zip(tensors, wide, strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        bench.close([a.grad.numpy()], [b.grad.numpy()], 1e-5, decay)
+
+
 @pytest.mark.parametrize("beta", [False, True])
 @pytest.mark.parametrize("decay", [None, 1, 8])
 def test_linear_attention_is_that_of_onnx(decay: int | None, beta: bool) -> None:
@@ -124,7 +144,8 @@ def test_linear_attention_is_that_of_onnx(decay: int | None, beta: bool) -> None
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 27)])
     y, last = ReferenceEvaluator(model).run(None, given)
     arrays = (q, k, v, rates if decay else None, update if beta else None, state)
-    for path in ("define", "kernel"):
+    paths = ["define", "kernel", *(["delta_side_by_side"] if beta and decay in (None, 1) else [])]
+    for path in paths:
         got = run("linear_attention", path, {}, *arrays)
         bench.close(got, [y.reshape(2, 20, 3, 5).transpose(0, 2, 1, 3), last], 1e-5, path)
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.chunks import CHUNK, Chunk, across, by_factors, inside
+from lamina.compiler.chunks import CHUNK, Chunk, across, by_factors, corrected, inside
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Types, fast_path, need_fixed, need_float, need_rank
 from lamina.schema.dims import Dim, Size, Symbol, TensorType, bounds, product
@@ -164,32 +164,47 @@ class LinearAttention(Op):
         x = _Inputs(*inputs)
         if x.beta is not None or x.q.dtype not in ("float32", "float64"):
             return NotImplemented
-        steps = g.size(x.q.shape[2])
+        chunks, _ = self._abreast(g, x)
+        queries, keys, kept = across(g, chunks)
+        before, state = self._carry(g, x, g("MatMul", keys, chunks.v), kept)
+        return _in_a_row(g, x, g("Add", inside(g, chunks), g("MatMul", queries, before))), state
 
-        def chunked(value: Value) -> Value:
-            short = g("Mod", g("Neg", steps), g.ints(CHUNK))
-            value = g("Pad", value, g("Concat", g.ints(0), short, axis=0), None, g.ints(2))
-            return g("Reshape", value, g("Concat", g.ints(0, 0, -1, CHUNK), g("Shape", value, start=3), axis=0))
+    @fast_path("module")
+    def delta_side_by_side(self, g: Builder, *inputs: Value) -> Any:
+        """The same for the delta rule, with a triangular system in each chunk."""
+        x = _Inputs(*inputs)
+        if x.beta is None or x.per_channel or x.q.dtype not in ("float32", "float64"):
+            return NotImplemented
+        chunks, beta = self._abreast(g, x)
+        queries, keys, kept = across(g, chunks)
+        own, known = corrected(g, chunks, beta)
+        before, state = self._carry(g, x, g("MatMul", keys, own), kept, g("MatMul", keys, known))
+        written = replace(chunks, v=g("Sub", own, g("MatMul", known, before)))
+        return _in_a_row(g, x, g("Add", inside(g, written), g("MatMul", queries, before))), state
 
+    def _abreast(self, g: Builder, x: _Inputs) -> tuple[Chunk, Value]:
+        """All chunks, [N, heads, chunks, steps, width], and the last of the inputs (beta, where there is one) likewise."""
+        short = g("Concat", g.ints(0), g("Mod", g("Neg", g.size(x.q.shape[2])), g.ints(CHUNK)), axis=0)
+        parts = []
+        for value, type_ in x.sequences(g):
+            filled = g("Pad", value, short, None, g.ints(2))
+            parts.append(g("Reshape", filled, g("Concat", g.ints(0, 0, -1, CHUNK), g.shape(type_.shape[2:]), axis=0)))
         zeros = g.constant([0.0] * CHUNK, x.q.dtype)
-        chunks = self._steps(g, x, [chunked(value) for value, _ in x.sequences(g)], zeros, 5)
-        queries, added, kept = across(g, chunks)
-        before, state = self._carry(g, x, added, kept)
-        y = g("Add", inside(g, chunks), g("MatMul", queries, before))
-        y = g("Reshape", y, g("Concat", g.ints(0, 0, -1), g("Shape", y, start=4), axis=0))
-        return g("Slice", y, g.ints(0), steps, g.ints(2)), state
+        return self._steps(g, x, parts if x.beta is None else parts[:-1], zeros, 5), parts[-1]
 
-    def _carry(self, g: Builder, x: _Inputs, added: Value, kept: Value | None) -> tuple[Value, Value]:
-        """The state before each chunk, [N, heads, chunks, dk, dv], and the one after the last."""
+    def _carry(self, g: Builder, x: _Inputs, added: Value, kept: Value | None, lost: Value | None = None) -> tuple[Value, Value]:
+        """The state before each chunk, [N, heads, chunks, dk, dv], and after the last: kept * S + added - lost @ S, factors as given."""
 
-        def step(g: Builder, state: Value, added: Value, kept: Value | None = None) -> tuple[Value, Value]:
-            return g("Add", state if kept is None else g("Mul", state, kept), added), g("Identity", state)
+        def step(g: Builder, state: Value, added: Value, *factors: Value) -> tuple[Value, Value]:
+            following = g("Add", state if kept is None else g("Mul", state, factors[0]), added)
+            return following if lost is None else g("Sub", following, g("MatMul", factors[-1], state)), g("Identity", state)
 
-        over = [(g.transpose(added, 2, 0, 1, 3, 4), x.last)]
-        if kept is not None:
-            width = x.q.shape[3] if x.per_channel else 1
-            over.append((g.transpose(kept, 2, 0, 1, 3, 4), x.last.with_shape((*x.last.shape[:2], width, 1))))
-        last, before = g.scan(step, [(x.start(g), x.last)], over, [x.last])
+        n, heads, dk, _ = x.last.shape
+        over = [(added, x.last)]
+        over += [] if kept is None else [(kept, x.last.with_shape((n, heads, dk if x.per_channel else 1, 1)))]
+        over += [] if lost is None else [(lost, x.last.with_shape((n, heads, dk, dk)))]
+        sequences = [(g.transpose(value, 2, 0, 1, 3, 4), type_) for value, type_ in over]
+        last, before = g.scan(step, [(x.start(g), x.last)], sequences, [x.last])
         return g.transpose(before, 1, 2, 0, 3, 4), last
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
@@ -231,11 +246,17 @@ class _Inputs:
         return [(c, TensorType(self.q.dtype, (*self.q.shape[:2], width))) for c, width in zip(columns, widths, strict=True)]
 
 
+def _in_a_row(g: Builder, x: _Inputs, y: Value) -> Value:
+    """The steps of all chunks, without what filled up the last one."""
+    y = g("Reshape", y, g("Concat", g.ints(0, 0, -1), g("Shape", y, start=4), axis=0))
+    return g("Slice", y, g.ints(0), g.size(x.q.shape[2]), g.ints(2))
+
+
 def _read(g: Builder, chunk: Chunk, state: Value) -> tuple[Value, Value]:
     """The state after a chunk, and its y."""
-    queries, added, kept = across(g, chunk)
+    queries, keys, kept = across(g, chunk)
     y = g("Add", inside(g, chunk), g("MatMul", queries, state))
-    return g("Add", state if kept is None else g("Mul", state, kept), added), y
+    return g("Add", state if kept is None else g("Mul", state, kept), g("MatMul", keys, chunk.v)), y
 
 
 def _need(what: str, x: TensorType | None, *types: TensorType) -> None:

@@ -134,7 +134,8 @@ def recurrences() -> Iterator[Case]:
         inputs = {name: noise(*shape) for name in "qkv"} | {"g": -abs(noise(*shape)) / 16}
         yield Case(f"linear_attention {list(shape)}", inputs, "- y, last = linear_attention(q, k, v, decay=g)\n- y", heads, attend, 4)
     plain = """s = Constant<value_float=0.0>() shape = Constant<value_ints=[512, 16]>() start = Expand(s, shape)
-        zero = Constant<value_ints=[0]>() p = Squeeze(u, zero) q = Squeeze(delta, zero) r = Squeeze(b, zero) t = Squeeze(c, zero) z, o = Scan<num_scan_inputs=4, body = step
+        zero = Constant<value_ints=[0]>() p = Squeeze(u, zero) q = Squeeze(delta, zero) r = Squeeze(b, zero) t = Squeeze(c, zero)
+        z, o = Scan<num_scan_inputs=4, body = step
         (float[512,16] h, float[512] ut, float[512] dt, float[16] bt, float[16] ct) => (float[512,16] n, float[512] yt) {
         one = Constant<value_ints=[1]>() e = Unsqueeze(dt, one) f = Mul(e, a) k = Exp(f) m = Mul(k, h) i = Mul(dt, ut) j = Unsqueeze(i, one)
         l = Mul(j, bt) n = Add(m, l) yt = MatMul(n, ct) }>(start, p, q, r, t) y = Unsqueeze(o, zero)"""
@@ -143,7 +144,8 @@ def recurrences() -> Iterator[Case]:
     yield Case("selective_scan [1, 1024, 512], 16", inputs, "- y, last = selective_scan(u, delta, a, b, c)\n- y", plain, select, 3)
     for width in (256, 1024):
         inputs = {"a": 1 / (1 + np.exp(-noise(1, 1024, width))), "b": noise(1, 1024, width) + 1}
-        scan = f"""- scan: {{over: 1, values: {{r: a, i: b}}, carry: {{h: "zeros([1, {width}])"}}, do: ["h = r * h + i"], collect: {{y: h}}}}\n- y"""
+        carry = f'{{h: "zeros([1, {width}])"}}'
+        scan = f'- scan: {{over: 1, values: {{r: a, i: b}}, carry: {carry}, do: ["h = r * h + i"], collect: {{y: h}}}}\n- y'
         yield Case(f"linear_recurrence [1, 1024, {width}]", inputs, "- h, last = linear_recurrence(a, b)\n- h", scan, recurrence)
 
 

@@ -96,11 +96,14 @@ def test_every_path_is_needed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_example_builds(dtype: str, tmp_path: Path) -> None:
+    """Loops are a file of their own: TensorRT-RTX 1.7.1 fails to build a variance and an elementwise loop in one engine (gvn.cpp:325)."""
     examples = lowered(dtype)
-    inputs = [(f"{e.prefix}{v.name}", v.dtype, v.shape) for e in examples for v in e.model.inputs]
+    loops = [e for e in examples if any(node.body is not None for node in e.model.nodes)]
     dims = {name: (s.min, s.opt, s.max) for name, s in bench.SYMBOLS.items()}
-    engine = build(joined(examples, tmp_path / "examples.onnx"), inputs, dims, cache=tmp_path)
-    assert engine.path.stat().st_size > 1000 * len(examples)
+    for part in filter(None, ([e for e in examples if e not in loops], loops)):
+        inputs = [(f"{e.prefix}{v.name}", v.dtype, v.shape) for e in part for v in e.model.inputs]
+        engine = build(joined(part, tmp_path / "examples.onnx"), inputs, dims, cache=tmp_path)
+        assert engine.path.stat().st_size > 1000 * len(part)
 
 
 # What the paths compute, where their examples do not reach. ONNX Runtime runs them: the library itself computes on a GPU only.

@@ -100,7 +100,7 @@ def in_turn(g: Builder, x: Sequences) -> tuple[Value, Value]:
     carried = [(g.ints(0), TensorType("int64", (1,))), (x.start(g), x.last)]
     place, state, y = g.loop(chunks, chunk, carried, [x.steps(CHUNK)])
     rest = [g("Slice", value, place, steps, g.ints(2)) for value in sequences]
-    some = Dim.of(Symbol("last chunk", min=1, opt=CHUNK, max=CHUNK))
+    some = Dim.of(Symbol(f"last chunk of {x.q.shape[2]}", min=1, opt=CHUNK, max=CHUNK))
     state, end = _read_and_write(g, x, rest, some, g("Slice", zeros, g.ints(0), g("Sub", steps, place)), state)
     shape = g("Concat", g("Shape", end, end=2), g.ints(-1), g("Shape", end, start=3), axis=0)
     return g("Concat", g("Reshape", g.transpose(y, 1, 2, 0, 3, 4), shape), end, axis=2), state

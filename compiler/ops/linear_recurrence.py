@@ -5,7 +5,7 @@ from typing import Any
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, fast_path, need_float
-from lamina.schema.dims import Dim, Symbol, TensorType, bounds, product
+from lamina.schema.dims import Dim, Size, Symbol, TensorType, bounds, product
 
 _CHUNK = 32  # steps
 _NARROW = 512  # numbers of a step
@@ -76,16 +76,16 @@ class LinearRecurrence(Op):
             filled = g("Pad", x, short, g.scalar(fill, x), g.ints(1))
             chunked = g("Reshape", filled, g("Concat", g.ints(0, -1, _CHUNK), g("Shape", x, start=2), axis=0))
             parts.append(g.transpose(chunked, *order))
-        own, kept = _alone(g, parts, type_)
+        own, kept = _alone(g, parts, a.shape[1], type_)
         before, last = _carried(g, own, kept, _start(g, a, state), type_)
         h = g.transpose(g("Add", own, g("Mul", kept, before)), *order)
         h = g("Reshape", h, g("Concat", g.ints(0, -1), g("Shape", a, start=2), axis=0))
         return g("Slice", h, g.ints(0), steps, g.ints(1)), last
 
 
-def _alone(g: Builder, parts: list[Value], type_: TensorType) -> tuple[Value, Value]:
+def _alone(g: Builder, parts: list[Value], steps: Size, type_: TensorType) -> tuple[Value, Value]:
     """Of every chunk: h from zero, and the part of what was there before that is left; both [steps, chunks, N, ...]."""
-    wide = type_.with_shape((Dim.of(Symbol("chunks", min=1, opt=1, max=2**31)), *type_.shape))
+    wide = type_.with_shape((Dim.of(Symbol(f"chunks of {steps}", min=1, opt=1, max=2**31)), *type_.shape))
     shape = g("Shape", parts[0], start=1)
 
     def step(g: Builder, h: Value, kept: Value, a: Value, b: Value) -> tuple[Value, ...]:

@@ -17,7 +17,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from lamina.compiler.graph import Origin
+from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.op import Example, OpError, paths_for
 from lamina.compiler.targets.tensorrt import build, check_support, find
 from lamina.schema.diagnostics import Span
@@ -74,7 +74,7 @@ def joined(examples: list[Lowered], path: Path) -> Path:
 
 def refusals(examples: list[Lowered], path: Path) -> dict[tuple[str, int], str]:
     """What the library says of examples that it does not take, by op and number."""
-    nodes = [(e, f"{e.prefix}{node.outputs[0].name}") for e in examples for node in e.model.nodes]
+    nodes = [(e, f"{e.prefix}{node.outputs[0].name}") for e in examples for node in Graph("", (), (), e.model.nodes).all_nodes()]
     origins = {name: Origin(Span(e.name, e.number + 1, 1), "") for e, name in nodes}
     found = check_support(joined(examples, path), origins=origins, sources={"inputs": ""})
     return {(d.span.file, d.span.line - 1): d.message for d in found}

@@ -51,9 +51,15 @@ def model(inputs: str, output: str, body: str, arrays: Mapping[str, Array], know
     head = '<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1]>'
     info = f" <{', '.join(known)}>" if known else ""
     proto: onnx.ModelProto = parser.parse_model(f"{head} g ({inputs}) => ({output} y){info} {{ {body} }}")
-    read = {name for node in proto.graph.node for name in node.input}
+    read = _read(proto.graph)
     proto.graph.initializer.extend(numpy_helper.from_array(a, n) for n, a in arrays.items() if n in read)
     return proto
+
+
+def _read(graph: onnx.GraphProto) -> set[str]:
+    """Names that nodes take, those in bodies too."""
+    bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return {name for node in graph.node for name in node.input}.union(*map(_read, bodies))
 
 
 @dataclass
@@ -292,6 +298,63 @@ def rotary_embedding() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
             {k: model(f"{type_} x", type_, v, arrays) for k, v in texts.items()},
             {"x": noise(n, heads, t, d)},
         )
+
+
+GATED = {
+    "LinearAttention, heads packed": """y, z = com.microsoft.LinearAttention<q_num_heads=HEADS, kv_num_heads=HEADS, update_rule="gated",
+        scale=1.0>(pq, pk, pv, ps, pg)""",
+    "LinearAttention, heads as samples": """r = Unsqueeze(s, one)
+        o, z = com.microsoft.LinearAttention<q_num_heads=1, kv_num_heads=1, update_rule="gated", scale=1.0>(q, k, v, r, g)""",
+    "Scan": """z, o = Scan<num_scan_inputs=4, scan_input_axes=[1,1,1,1], scan_output_axes=[1], body = step
+        (float[H,D,D] a, float[H,D] qt, float[H,D] kt, float[H,D] vt, float[H,G] gt) => (float[H,D,D] b, float[H,D] yt) {
+        e = Exp(gt) f = Unsqueeze(e, two) h = Mul(a, f) i = Unsqueeze(kt, two) j = Unsqueeze(vt, one) m = Mul(i, j) b = Add(h, m)
+        n = Unsqueeze(qt, one) p = MatMul(n, b) yt = Squeeze(p, one) }>(s, q, k, v, g)""",
+    "chunks, decays of heads": """w, z, c = Loop(count, going, zero, s) <body = chunk
+        (int64 i, bool before, int64[1] at, float[H,D,D] a) => (bool after, int64[1] end, float[H,D,D] b, float[H,64,D] yc) {
+        after = Identity(before) end = Add(at, size) qc = Slice(q, at, end, one) kc = Slice(k, at, end, one) vc = Slice(v, at, end, one)
+        gc = Slice(g, at, end, one) sum = CumSum(gc, axis) rest = CumSum<exclusive=1, reverse=1>(gc, axis) es = Exp(sum) er = Exp(rest)
+        kt = Transpose<perm=[0,2,1]>(kc) qk = MatMul(qc, kt) wide = Add(gc, zeros) later = Trilu<upper=0>(wide, minus)
+        between = CumSum(later, axis) eb = Exp(between) seen = Mul(qk, eb) low = Trilu<upper=0>(seen) own = MatMul(low, vc)
+        qe = Mul(qc, es) old = MatMul(qe, a) yc = Add(own, old) ke = Mul(kc, er) kf = Transpose<perm=[0,2,1]>(ke) new = MatMul(kf, vc)
+        all = ReduceSum(gc, one) ea = Exp(all) kept = Mul(a, ea) b = Add(kept, new) }> t = Transpose<perm=[1,0,2,3]>(c)
+        o = Reshape(t, flat)""",
+}
+
+
+@case
+def linear_attention() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
+    """The layout of ONNX Runtime's kernel decides; what our layout costs at the end, its transposition, is counted."""
+    for heads, d, t in ((4, 64, 1024), (4, 64, 4096), (4, 128, 1024), (4, 128, 4096)):
+        for channels in (1, d):
+            q, k, v = (noise(heads, t, d, scale=s) for s in (d**-0.5, 1.0, 0.5))
+            g, s = -np.abs(noise(heads, t, channels, scale=0.1)), noise(heads, d, d)
+            feeds = {"q": q, "k": k, "v": v, "g": g, "s": s, "ps": s[None]}
+            feeds |= {f"p{n}": np.ascontiguousarray(feeds[n].transpose(1, 0, 2)).reshape(1, t, -1) for n in "qkvg"}
+            arrays = {"one": const(1), "two": const(2), "zero": const(0), "size": const(64), "axis": np.array(1), "minus": np.array(-1)}
+            arrays |= {"zeros": np.zeros(64, np.float32), "count": np.array(t // 64), "going": np.array(True), "flat": const(0, -1, d)}
+            arrays["packed"] = const(1, t, heads * d)
+            inputs = ", ".join(f"float[{','.join(map(str, a.shape))}] {n}" for n, a in feeds.items())
+            forms = {}
+            for name, text in GATED.items():
+                for size, value in (("HEADS", heads), ("[H,", f"[{heads},"), ("D]", f"{d}]"), ("D,D", f"{d},{d}"), ("G]", f"{channels}]")):
+                    text = text.replace(size, str(value).replace("D", str(d)))
+                text += "" if "packed" in name else " x = Transpose<perm=[1,0,2]>(o) y = Reshape(x, packed)"
+                if channels == 1 or "chunks" not in name:
+                    forms[name] = model(inputs, f"float[1,T,{heads * d}]", text, arrays)
+            yield f"{heads} heads of {d}x{d}, T={t}, decay of {'heads' if channels == 1 else 'channels'}", forms, feeds
+
+
+@case
+def causal_conv1d() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
+    for c, t in ((1536, 1), (1536, 32), (1536, 1024)):
+        arrays = {"w": noise(c, 1, 4), "b": noise(c)}
+        texts = {
+            "Concat, Conv": f"f = Concat<axis=2>(s, x) y = Conv<group={c}>(f, w, b)",
+            "CausalConvWithState": "y, z = com.microsoft.CausalConvWithState(x, w, b, s)",
+        }
+        type_ = f"float[1,{c},T]"
+        forms = {k: model(f"{type_} x, float[1,{c},3] s", type_, text, arrays) for k, text in texts.items()}
+        yield f"[1, {c}, {t}], kernel 4", forms, {"x": noise(1, c, t), "s": noise(1, c, 3)}
 
 
 @case

@@ -1,4 +1,4 @@
-"""What spectra, loops and sums over segments cost in ONNX Runtime: our form against the naive one and against PyTorch.
+"""What spectra, loops, recurrences and sums over segments cost in ONNX Runtime: our form against the naive one and against PyTorch.
 
     python -m benchmarks.ops [--threads 2] [--rounds 20]
 
@@ -119,6 +119,61 @@ def segments() -> Iterator[Case]:
     yield Case("segment_sum, 20000 of [64] to 2000", inputs, "- segment_sum(x, index, count=2000)", elements, add, 2)
 
 
+def recurrences() -> Iterator[Case]:
+    """States that linear steps carry: the naive form is a plain Scan, PyTorch's a loop."""
+    for steps in (1024, 4096):
+        heads = """s = Constant<value_float=0.0>() shape = Constant<value_ints=[4, 64, 64]>() start = Expand(s, shape)
+            zero = Constant<value_ints=[0]>() one = Constant<value_ints=[1]>() c = Constant<value_float=0.125>() a = Squeeze(q, zero)
+            b = Squeeze(k, zero) d = Squeeze(v, zero) e = Squeeze(g, zero)
+            z, o = Scan<num_scan_inputs=4, scan_input_axes=[1,1,1,1], scan_output_axes=[1], body = step
+            (float[4,64,64] h, float[4,64] qt, float[4,64] kt, float[4,64] vt, float[4,64] gt) => (float[4,64,64] n, float[4,64] yt) {
+            two = Constant<value_ints=[2]>() first = Constant<value_ints=[1]>() x = Exp(gt) f = Unsqueeze(x, two) r = Mul(h, f)
+            i = Unsqueeze(kt, two) j = Unsqueeze(vt, first) m = Mul(i, j) n = Add(r, m) w = Unsqueeze(qt, first) u = MatMul(w, n)
+            yt = Squeeze(u, first) }>(start, a, b, d, e) l = Mul(o, c) y = Unsqueeze(l, zero)"""
+        shape = (1, 4, steps, 64)
+        inputs = {name: noise(*shape) for name in "qkv"} | {"g": -abs(noise(*shape)) / 16}
+        yield Case(f"linear_attention {list(shape)}", inputs, "- y, last = linear_attention(q, k, v, decay=g)\n- y", heads, attend, 4)
+    plain = """s = Constant<value_float=0.0>() shape = Constant<value_ints=[512, 16]>() start = Expand(s, shape)
+        zero = Constant<value_ints=[0]>() p = Squeeze(u, zero) q = Squeeze(delta, zero) r = Squeeze(b, zero) t = Squeeze(c, zero)
+        z, o = Scan<num_scan_inputs=4, body = step
+        (float[512,16] h, float[512] ut, float[512] dt, float[16] bt, float[16] ct) => (float[512,16] n, float[512] yt) {
+        one = Constant<value_ints=[1]>() e = Unsqueeze(dt, one) f = Mul(e, a) k = Exp(f) m = Mul(k, h) i = Mul(dt, ut) j = Unsqueeze(i, one)
+        l = Mul(j, bt) n = Add(m, l) yt = MatMul(n, ct) }>(start, p, q, r, t) y = Unsqueeze(o, zero)"""
+    inputs = {"u": noise(1, 1024, 512), "delta": abs(noise(1, 1024, 512)) / 10, "a": -abs(noise(512, 16))}
+    inputs |= {"b": noise(1, 1024, 16), "c": noise(1, 16, 1024).transpose(0, 2, 1).copy()}
+    yield Case("selective_scan [1, 1024, 512], 16", inputs, "- y, last = selective_scan(u, delta, a, b, c)\n- y", plain, select, 3)
+    for width in (256, 1024):
+        inputs = {"a": 1 / (1 + np.exp(-noise(1, 1024, width))), "b": noise(1, 1024, width) + 1}
+        carry = f'{{h: "zeros([1, {width}])"}}'
+        scan = f'- scan: {{over: 1, values: {{r: a, i: b}}, carry: {carry}, do: ["h = r * h + i"], collect: {{y: h}}}}\n- y'
+        yield Case(f"linear_recurrence [1, 1024, {width}]", inputs, "- h, last = linear_recurrence(a, b)\n- h", scan, recurrence)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, g: torch.Tensor) -> torch.Tensor:
+    state, found, q, g = q.new_zeros(1, 4, 64, 64), [], q / 8, g.exp()
+    for t in range(q.shape[2]):
+        state = state * g[:, :, t, :, None] + k[:, :, t, :, None] * v[:, :, t, None]
+        found.append(q[:, :, t, None] @ state)
+    return torch.cat(found, 2)
+
+
+def select(u: torch.Tensor, delta: torch.Tensor, a: torch.Tensor, b: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    state, found, kept = u.new_zeros(1, 512, 16), [], torch.exp(delta[..., None] * a)
+    added = (delta * u)[..., None] * b[:, :, None]
+    for t in range(u.shape[1]):
+        state = state * kept[:, t] + added[:, t]
+        found.append(state @ c[0, t])
+    return torch.stack(found, 1)
+
+
+def recurrence(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    state, found = torch.zeros_like(a[:, 0]), []
+    for t in range(a.shape[1]):
+        state = torch.addcmul(b[:, t], a[:, t], state)
+        found.append(state)
+    return torch.stack(found, 1)
+
+
 def row(case: Case, threads: int, rounds: int) -> str:
     """Race the three and give a line of the table."""
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +233,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print("| computation | ours, ms | naive / ours | PyTorch / ours |\n|---|---|---|---|")
-    for cases in (spectra, truncated, loops, segments):
+    for cases in (spectra, truncated, loops, segments, recurrences):
         for case in cases():
             print(row(case, options.threads, options.rounds), flush=True)
 

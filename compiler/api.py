@@ -42,7 +42,7 @@ def to_torch(spec: ModelSpec, weights: str | Path | None = None, seed: int = 0) 
     from lamina.compiler.targets.torch import to_module
 
     model = elaborate(spec)
-    return to_module(lower(model.graph, "torch"), weight_source(spec, model, weights, seed).weights)
+    return to_module(lower(model.graph, "module"), weight_source(spec, model, weights, seed).weights)
 
 
 def _yaml(value: Any) -> str:

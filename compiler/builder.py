@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from lamina.compiler.graph import STANDARD, Attribute, Constant, Node, Origin, Value
-from lamina.compiler.numeric import numpy_dtype
+from lamina.compiler.graph import STANDARD, Attribute, Constant, Graph, Node, Origin, Value
+from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType
+
+Typed = Sequence[tuple[Value, TensorType]]
+Step = Callable[..., Sequence[Value]]  # of a loop: a builder and the values of the pass to its results
 
 
 class Builder:
@@ -42,6 +45,43 @@ class Builder:
     def torch(self, function: str, *inputs: Value | None, outputs: int = 1, **arguments: Any) -> Any:
         """A PyTorch function by its dotted name under `torch` (for fast paths of the `torch` target)."""
         return self(function, *inputs, outputs=outputs, domain="torch", **arguments)
+
+    def scan(self, step: Step, carried: Typed, over: Typed, collected: Sequence[TensorType]) -> tuple[Value, ...]:
+        """ONNX's Scan along axis 0: `step(g, *carried, *slices)` gives what is carried on, then what is stacked. Types are a step's."""
+        axes = {"scan_input_axes": (0,) * len(over), "scan_output_axes": (0,) * len(collected)}
+        kept = [type_ for _, type_ in carried]
+        body = self._body("scan", step, [*kept, *(type_ for _, type_ in over)], [*kept, *collected])
+        return self._loop(
+            "Scan", [value for value, _ in (*carried, *over)], len(kept) + len(collected), body, {"num_scan_inputs": len(over), **axes}
+        )
+
+    def loop(self, passes: Value, step: Step, carried: Typed, collected: Sequence[TensorType] = ()) -> tuple[Value, ...]:
+        """ONNX's Loop of so many passes, perhaps none: `step(g, *carried)` gives what is carried on, then what is stacked on axis 0."""
+
+        def one(g: Builder, number: Value, going: Value, *values: Value) -> tuple[Value, ...]:
+            return (g("Identity", going), *step(g, *values))
+
+        kept, flag = [type_ for _, type_ in carried], TensorType("bool", ())
+        body = self._body("loop", one, [TensorType("int64", ()), flag, *kept], [flag, *kept, *collected])
+        inputs = (passes, self.constant(True, "bool"), *(value for value, _ in carried))
+        return self._loop("Loop", inputs, len(kept) + len(collected), body, {})
+
+    def when(self, condition: Value, step: Step, carried: Typed) -> tuple[Value, ...]:
+        """What `step(g, *carried)` gives where a bool scalar is true, else what is carried."""
+        return self.loop(self("Cast", condition, to=ONNX_DTYPE["int64"]), step, carried)
+
+    def _body(self, name: str, step: Step, given: Sequence[TensorType], results: Sequence[TensorType]) -> Graph:
+        inner = Builder(self.origin, self.prefix, self.dims, self._fresh)
+        inputs = tuple(Value(self._fresh(f"{self.prefix}/{name}/given"), type_) for type_ in given)
+        made = step(inner, *inputs)
+        outputs = tuple(Value(self._fresh(f"{self.prefix}/{name}/result"), type_) for type_ in results)
+        copies = [Node("Identity", (value,), (output,), self.origin) for value, output in zip(made, outputs, strict=True)]
+        return Graph(f"{self.prefix}/{name}", inputs, outputs, (*inner.nodes, *copies))
+
+    def _loop(self, op: str, inputs: Sequence[Value], outputs: int, body: Graph, attributes: Mapping[str, Attribute]) -> tuple[Value, ...]:
+        values = tuple(Value(self._fresh(f"{self.prefix}/{op}")) for _ in range(outputs))
+        self.nodes.append(Node(op, tuple(inputs), values, self.origin, attributes, body=body))
+        return values
 
     def constant(self, value: Any, dtype: str) -> Constant:
         """An array (or number, or list) known at compile time."""

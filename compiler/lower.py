@@ -20,10 +20,13 @@ from lamina.compiler.passes.separate_loops import separate_loops
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 
 
-def lower(graph: Graph, target: Target) -> Graph:
-    """The graph of operators for a target. PyTorch keeps its train-time operators and recomputes what depends on weights."""
+def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
+    """The graph of operators for a target, or for a PyTorch module that is not exported.
+
+    PyTorch keeps its train-time operators and recomputes what depends on weights.
+    """
     operators = drop_identity(decompose(graph, target))
-    if target == "torch":
+    if target in ("torch", "module"):
         return operators
     operators = hoist_products(operators)
     if target == "onnxruntime":

@@ -53,7 +53,8 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A case that tests run on every target: the op's arguments, and its inputs as `dtype[shape]` texts (b, h, w, t are dynamic dims).
+    """A case that tests run on every target: the op's arguments, and its inputs as `dtype[shape]` texts (b, h, w, t are dynamic dims;
+    an empty text is an optional input that is not given).
 
     `values` says how random inputs are drawn: `normal`, `positive` (0.5 to 2), `unit` (-1 to 1), or `index:K` (integers below K).
     """
@@ -102,7 +103,8 @@ class OpError(Fault):
 
 
 def fast_path(*targets: str) -> Callable[[Method], Method]:
-    """Mark a method as a better form of `define` for targets `onnx`, `onnxruntime`, `tensorrt`, `torch`.
+    """Mark a method as a better form of `define` for targets `onnx`, `onnxruntime`, `tensorrt`, `torch`, or for `module`: PyTorch's
+    module when it is run and trained as it is, where `torch` is what `torch.export` takes too.
 
     It takes what `define` takes and returns the same, or NotImplemented to decline.
     """
@@ -117,8 +119,9 @@ def fast_path(*targets: str) -> Callable[[Method], Method]:
 @cache
 def paths_for(op_class: type[Op], target: str) -> tuple[str, ...]:
     """Names of the methods to try for a target, best first; `define` is the last."""
+    accepted = {target, "torch"} if target == "module" else {target}
     methods = {n: m for base in reversed(op_class.__mro__) for n, m in vars(base).items()}
-    marked = [n for n, m in methods.items() if target in getattr(m, "targets", ())]
+    marked = [n for n, m in methods.items() if accepted.intersection(getattr(m, "targets", ()))]
     return (*marked, "define")
 
 

@@ -120,7 +120,7 @@ class Case:
 
     op: Op
     example: Example
-    inputs: tuple[TensorType, ...]
+    inputs: tuple[TensorType | None, ...]
     weights: Mapping[str, Any]
     outputs: tuple[TensorType, ...]
 
@@ -128,9 +128,9 @@ class Case:
 def case(cls: type[Op], example: Example, *, double: bool = False) -> Case:
     """Bind an example; `double` turns its floating-point inputs (and so its weights) into float64."""
     op = bind(cls, example.arguments)
-    types = tuple(tensor_type(text) for text in example.inputs)
+    types = tuple(tensor_type(text) if text else None for text in example.inputs)
     if double:
-        types = tuple(TensorType("float64" if t.dtype in FLOATS else t.dtype, t.shape) for t in types)
+        types = tuple(t and TensorType("float64" if t.dtype in FLOATS else t.dtype, t.shape) for t in types)
     out = op.infer(*types)
     return Case(op, example, types, op.parameters(*types), out if isinstance(out, tuple) else (out,))
 
@@ -147,10 +147,10 @@ class Model:
 def lower(case: Case, method: str = "define") -> Model | None:
     """Run a definition (or fast path) on named inputs; None when the fast path declines."""
     counter = itertools.count()
-    inputs = tuple(Value(f"x{i}", t) for i, t in enumerate(case.inputs))
+    inputs = tuple(t and Value(f"x{i}", t) for i, t in enumerate(case.inputs))
     weights = {name: Parameter(f"weight.{name}", w.type, w.init, w.trainable) for name, w in case.weights.items()}
     carrier = Value("dims", TensorType("bool", tuple(map(Dim.of, SYMBOLS.values()))))
-    values = (*inputs, *weights.values())
+    values = (*(v for v in inputs if v), *weights.values())
     dims = {name: (carrier, i) for i, name in enumerate(SYMBOLS)}
     for value, (i, s) in ((v, pair) for v in reversed(values) for pair in enumerate(v.shape)):
         dims.update({name: (value, i) for name, symbol in SYMBOLS.items() if s == Dim.of(symbol)})
@@ -206,7 +206,7 @@ def feeds(case: Case, model: Model, env: Mapping[str, int]) -> dict[str, Array]:
 def expected(case: Case, arrays: Mapping[str, Array], env: Mapping[str, int]) -> list[Array]:
     """What PyTorch says, in float64."""
     tensors = {k: _tensor(a) for k, a in arrays.items()}
-    inputs = [tensors[f"x{i}"] for i in range(len(case.inputs))]
+    inputs = [tensors.get(f"x{i}") for i in range(len(case.inputs))]
     # The flag `bias` is left out: the weight of that name is there or it is not.
     arguments = {name: at_point(getattr(case.op, name), env) for name in signature(type(case.op)).arguments if name != "bias"}
     result = references()[case.op.name](*inputs, **{k or "weight": tensors[f"weight.{k}"] for k in case.weights}, **arguments)

@@ -17,7 +17,7 @@ from lamina.schema.dims import Dim, Symbol
 
 
 def decompose(graph: Graph, target: str) -> Graph:
-    """Lower for `onnx`, `onnxruntime`, `tensorrt` or `torch`; any other name gives plain definitions."""
+    """Lower for `onnx`, `onnxruntime`, `tensorrt`, `torch` or `module`; any other name gives plain definitions."""
     return _Decomposition(target, _dim_sources(graph)).graph(graph)
 
 

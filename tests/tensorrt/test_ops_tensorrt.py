@@ -17,7 +17,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
-from lamina.compiler.graph import Origin
+from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.op import Example, OpError, paths_for
 from lamina.compiler.targets.tensorrt import build, check_support, find
 from lamina.schema.diagnostics import Span
@@ -65,14 +65,16 @@ def joined(examples: list[Lowered], path: Path) -> Path:
     protos = [bench.proto(e.model, e.case.outputs) for e in examples]
     whole = onnx.ModelProto(ir_version=protos[0].ir_version, opset_import=protos[0].opset_import, graph={"name": "examples"})
     for proto, example in zip(protos, examples, strict=True):
-        whole.graph.MergeFrom(onnx.compose.add_prefix_graph(proto.graph, example.prefix))
+        # onnx would rename the initializers after the bodies that read them
+        fixed = {i.name: f"{example.prefix}{i.name}" for i in proto.graph.initializer}
+        whole.graph.MergeFrom(onnx.compose.add_prefix_graph(proto.graph, example.prefix, name_map=fixed))
     path.write_bytes(whole.SerializeToString())
     return path
 
 
 def refusals(examples: list[Lowered], path: Path) -> dict[tuple[str, int], str]:
     """What the library says of examples that it does not take, by op and number."""
-    nodes = [(e, f"{e.prefix}{node.outputs[0].name}") for e in examples for node in e.model.nodes]
+    nodes = [(e, f"{e.prefix}{node.outputs[0].name}") for e in examples for node in Graph("", (), (), e.model.nodes).all_nodes()]
     origins = {name: Origin(Span(e.name, e.number + 1, 1), "") for e, name in nodes}
     found = check_support(joined(examples, path), origins=origins, sources={"inputs": ""})
     return {(d.span.file, d.span.line - 1): d.message for d in found}
@@ -94,11 +96,14 @@ def test_every_path_is_needed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_example_builds(dtype: str, tmp_path: Path) -> None:
+    """Loops are a file of their own: TensorRT-RTX 1.7.1 fails to build a variance and an elementwise loop in one engine (gvn.cpp:325)."""
     examples = lowered(dtype)
-    inputs = [(f"{e.prefix}{v.name}", v.dtype, v.shape) for e in examples for v in e.model.inputs]
+    loops = [e for e in examples if any(node.body is not None for node in e.model.nodes)]
     dims = {name: (s.min, s.opt, s.max) for name, s in bench.SYMBOLS.items()}
-    engine = build(joined(examples, tmp_path / "examples.onnx"), inputs, dims, cache=tmp_path)
-    assert engine.path.stat().st_size > 1000 * len(examples)
+    for part in filter(None, ([e for e in examples if e not in loops], loops)):
+        inputs = [(f"{e.prefix}{v.name}", v.dtype, v.shape) for e in part for v in e.model.inputs]
+        engine = build(joined(part, tmp_path / "examples.onnx"), inputs, dims, cache=tmp_path)
+        assert engine.path.stat().st_size > 1000 * len(part)
 
 
 # What the paths compute, where their examples do not reach. ONNX Runtime runs them: the library itself computes on a GPU only.

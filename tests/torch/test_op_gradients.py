@@ -16,7 +16,7 @@ from lamina.compiler.targets.torch.arrays import from_numpy
 CASES = [
     pytest.param(name, path, example, id=f"{name}-{path}-{i}")
     for name in bench.op_names()
-    for path in paths_for(bench.op_class(name), "torch")
+    for path in paths_for(bench.op_class(name), "module")
     for i, example in enumerate(bench.op_class(name).examples)
     if path == "define" or bench.lower(bench.case(bench.op_class(name), example, double=True), path) is not None  # else it declines
 ]
@@ -32,7 +32,7 @@ def graph_of(model: bench.Model) -> tuple[Graph, list[Value]]:
     def swap(value: Any) -> Any:
         return values.get(value, value)
 
-    nodes = tuple(type(n)(n.op_type, tuple(map(swap, n.inputs)), n.outputs, n.origin, n.attributes, n.domain) for n in model.nodes)
+    nodes = tuple(n.mapped(swap) for n in model.nodes)
     inputs = [values[v] for v in model.inputs]
     return Graph("op", tuple(inputs), tuple(map(swap, model.outputs)), nodes), inputs
 
@@ -67,7 +67,7 @@ def test_values_and_gradients(request: pytest.FixtureRequest, name: str, path: s
     tensors = {k: from_numpy(a).requires_grad_(a.dtype.kind == "f" and k not in fixed) for k, a in arrays.items()}
     got = _listed(to_module(graph).eval()(*(tensors[v.name] for v in graph.inputs)))
     arguments = {a: bench.at_point(getattr(case.op, a), env) for a in signature(type(case.op)).arguments if a != "bias"}
-    inputs = [tensors[f"x{i}"] for i in range(len(case.inputs))]
+    inputs = [tensors.get(f"x{i}") for i in range(len(case.inputs))]
     weights = {k or "weight": tensors[f"weight.{k}"] for k in case.weights}
     want = _listed(bench.references()[name](*inputs, **weights, **arguments))
     bench.close([g.detach().numpy() for g in got], [w.detach().numpy() for w in want], example.rtol, "values")

@@ -15,16 +15,19 @@ from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
+from lamina.compiler.passes.block_weights import block_weights
 from lamina.compiler.passes.preallocate_caches import LENGTH
 from lamina.compiler.prompting import prompting
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import tokenizer_file
+from lamina.compiler.weights.quantize import Quantizer
 from lamina.compiler.weights.tensor import Tensor, Weights
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 from lamina.schema.spec import ModelSpec
 
 TARGETS: tuple[str, ...] = get_args(Target)
+PRECISIONS = ("float32", "int8", "int4")  # of the weights of linear layers
 ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt": "model.trt.onnx"}
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "weights.bin"
@@ -47,6 +50,7 @@ def compile(  # the word that users expect
     weights: str | Path | None = None,
     seed: int = 0,
     compute_capabilities: Sequence[str] = (),
+    precision: str = "float32",
     progress: Progress = lambda stage: None,
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
@@ -57,12 +61,14 @@ def compile(  # the word that users expect
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise ValueError(f"unknown target {unknown[0]!r}; targets are {', '.join(TARGETS)}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; precisions are {', '.join(PRECISIONS)}")
     progress("check")
     model = elaborate(spec)
     source = weight_source(spec, model, weights, seed)
     _need_weights(spec, source, targets)
     with BundleWriter(Path(out)) as writer:
-        job = _Job(spec, model, source, writer, progress)
+        job = _Job(spec, model, source, writer, precision, progress)
         built = job.build(targets, tuple(compute_capabilities))
         tokenizer = None if job.tokenizer is None else {"file": TOKENIZER, **prompting(source.path)}
         writer.commit(describe(spec, model, source.name, built, writer.records(), tokenizer))
@@ -95,13 +101,16 @@ def _need_weights(spec: ModelSpec, source: WeightSource, targets: Sequence[str])
 class _Job:
     """One compilation into an open bundle."""
 
-    def __init__(self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, progress: Progress) -> None:
+    def __init__(
+        self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, precision: str, progress: Progress
+    ) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
+        self.precision, self.quantizer = precision, Quantizer(source.weights, 4 if precision == "int4" else 8)
         self.tokenizer = tokenizer_file(spec, source.path)
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
-        graphs = {t: lower(self.model.graph, t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
+        graphs = {t: lower(self._graph(t), t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
         tensors, placements = self._weights(list(graphs.values()))
         built: dict[str, dict[str, Any]] = {}
         for target, graph in graphs.items():
@@ -119,13 +128,18 @@ class _Job:
         self._texts()
         return built
 
+    def _graph(self, target: str) -> Graph:
+        """The graph of ops, its weights in blocks where the target has a kernel for them and the precision asks for it."""
+        blocks = self.precision != "float32" and target == "onnxruntime"
+        return block_weights(self.model.graph, self.quantizer.layout) if blocks else self.model.graph
+
     def _weights(self, graphs: list[Graph]) -> tuple[Mapping[str, Tensor], Mapping[str, Placement]]:
         from lamina.compiler.weights.derived import tensor_of
         from lamina.compiler.weights.shapes import Shapes
         from lamina.compiler.weights.write import write_external
 
         values = external_values(graphs)
-        tensors = {v.name: tensor_of(v, self.source.weights or Shapes()) for v in values}
+        tensors = {v.name: tensor_of(v, self.quantizer if self.source.weights else Shapes()) for v in values}
         if not values or self.source.weights is None:
             return tensors, {}
         self.progress("write weights")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lamina.compiler.blocked import Blocked, rows
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Positive, Weight, fast_path
@@ -43,6 +44,11 @@ class Embedding(Op):
 
     def define(self, g: Builder, ids: Value, *, weight: Value) -> Value:
         return g("Gather", weight, ids)
+
+    @fast_path("onnxruntime")
+    def blocked(self, g: Builder, ids: Value, *, weight: Value) -> Any:
+        """A table that a linear layer shares, and keeps in blocks; groups with zeros of their own are read as numbers."""
+        return NotImplemented if not isinstance(weight, Blocked) or weight.layout.zeros else rows(g, ids, weight)
 
     @fast_path("torch")
     def functional(self, g: Builder, ids: Value, *, weight: Value) -> Any:

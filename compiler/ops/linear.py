@@ -3,11 +3,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lamina.compiler.blocked import Blocked, product
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.initial import kaiming
 from lamina.compiler.op import Example, Op, OpError, Positive, Types, Weight, fast_path, need_fixed, need_float
-from lamina.schema.dims import Size, TensorType, product
+from lamina.schema.dims import Size, TensorType
+from lamina.schema.dims import product as product_of
 
 
 class Linear(Op):
@@ -53,9 +55,16 @@ class Linear(Op):
         y = g("MatMul", x, g.transpose(weight, 1, 0))
         return y if bias is None else g("Add", y, bias)
 
+    @fast_path("onnxruntime")
+    def blocked(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Any:
+        if not isinstance(weight, Blocked):
+            return NotImplemented
+        y = product(g, x, weight)
+        return y if bias is None else g("Add", y, bias)
+
     @fast_path("torch")
     def functional(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Any:
         return g.torch("nn.functional.linear", x, weight, bias)
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
-        return product(inputs[0].shape) * self.out
+        return product_of(inputs[0].shape) * self.out

@@ -22,6 +22,10 @@ def command(
     weights: Annotated[
         str | None, typer.Option(help="A checkpoint: a .safetensors, .gguf or PyTorch file, or a folder; or `none`.")
     ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(help="Of linear layers in the onnxruntime target: float32, int8 or int4. What a checkpoint holds in blocks stays so."),
+    ] = "float32",
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")
@@ -31,13 +35,15 @@ def command(
 
     A folder with ONNX files over one weight file, a TensorRT engine, a PyTorch program, and a manifest of them all.
     """
-    from lamina.compiler.compile import TARGETS, compile
+    from lamina.compiler.compile import PRECISIONS, TARGETS, compile
 
     targets = [t for item in target or ["onnx,onnxruntime"] for t in item.split(",")]
     for name in targets:
         if name not in TARGETS:
             raise typer.BadParameter(f"`{name}` is not a target; they are {', '.join(TARGETS)}", param_hint="--target")
+    if precision not in PRECISIONS:
+        raise typer.BadParameter(f"`{precision}` is not a precision; they are {', '.join(PRECISIONS)}", param_hint="--precision")
     with progress() as stage:
-        compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), stage)
+        compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), precision, stage)
     files = sorted(p for p in out.rglob("*") if p.is_file())
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")

@@ -1,0 +1,97 @@
+"""Matrices kept as blocks of small integers: what their parts are, and which weights they stand for.
+
+A row of K numbers is cut into groups; a number is `scale * (code - zero) + minimum`. Codes are unsigned, and `zero` is half of their range
+unless groups have zeros of their own. This is the layout of com.microsoft.MatMulNBits, beside which the minima are one product more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+import numpy as np
+
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Parameter, Value
+from lamina.schema.dims import TensorType
+
+Part = Literal["codes", "scales", "zeros", "minima"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a matrix is cut: bits of a code (4 or 8), numbers in a group, and whether groups have minima or zeros of their own."""
+
+    bits: int
+    group: int
+    minima: bool = False
+    zeros: bool = False
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return ("codes", "scales", *(("zeros",) if self.zeros else ()), *(("minima",) if self.minima else ()))
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Blocked(Parameter):
+    """A weight [N, K] that is to be kept in blocks where an op can read them."""
+
+    layout: Layout = field(default_factory=lambda: Layout(4, 32))
+
+    def part(self, part: Part) -> BlockPart:
+        """codes: uint8 [N, K / group, group * bits / 8]; scales: [N, K / group]; zeros: uint8 [N, bytes]; minima: [K / group, N]."""
+        rows, columns = (size for size in self.shape if isinstance(size, int))
+        groups, bits = columns // self.layout.group, self.layout.bits
+        types = {
+            "codes": TensorType("uint8", (rows, groups, self.layout.group * bits // 8)),
+            "scales": TensorType("float32", (rows, groups)),
+            "zeros": TensorType("uint8", (rows, -(-groups * bits // 8))),
+            "minima": TensorType("float32", (groups, rows)),
+        }
+        return BlockPart(f"{self.name}.{part}", types[part], trainable=False, origin=self.origin, whole=self, part=part)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class BlockPart(Parameter):
+    """One part of a weight that is kept in blocks."""
+
+    whole: Blocked = None  # type: ignore[assignment]  # always given; a default is needed after Parameter's
+    part: Part = "codes"
+
+
+def product(g: Builder, x: Value, weight: Blocked) -> Value:
+    """x @ weight.T with ONNX Runtime's kernel, which rounds x to 8 bits in groups as it goes.
+
+    Minima take a product of their own: of the sums of x's groups, which all matrices that x is multiplied by share.
+    """
+    rows, columns = (size for size in weight.shape if isinstance(size, int))
+    layout = weight.layout
+    zeros = weight.part("zeros") if layout.zeros else None
+    y = g(
+        "MatMulNBits", x, weight.part("codes"), weight.part("scales"), zeros, domain="com.microsoft",
+        K=columns, N=rows, bits=layout.bits, block_size=layout.group, accuracy_level=4,
+    )  # fmt: skip
+    if not layout.minima:
+        return y
+    sums = g("MatMul", x, g.constant(np.kron(np.eye(columns // layout.group), np.ones((layout.group, 1))), "float32"))
+    return g("Add", y, g("MatMul", sums, weight.part("minima")))
+
+
+def rows(g: Builder, ids: Value, weight: Blocked) -> Value:
+    """Rows of the weight, as numbers: float32 [*ids, K]."""
+    layout, codes = weight.layout, g("Gather", weight.part("codes"), ids)
+    last = g.ints(-1)
+    if layout.bits == 4:
+        low, high = g("BitwiseAnd", codes, g.constant(15, "uint8")), g("BitShift", codes, g.constant(4, "uint8"), direction="RIGHT")
+        pairs = g("Concat", g("Unsqueeze", low, last), g("Unsqueeze", high, last), axis=-1)
+        codes = g("Reshape", pairs, g("Concat", g("Shape", codes, end=-1), last, axis=0))
+    numbers = g("Sub", g("Cast", codes, to=1), g.constant(1 << (layout.bits - 1), "float32"))
+    numbers = g("Mul", numbers, g("Unsqueeze", g("Gather", weight.part("scales"), ids), last))
+    if layout.minima:
+        minima = g("Gather", g.transpose(weight.part("minima"), 1, 0), ids)
+        numbers = g("Add", numbers, g("Unsqueeze", minima, last))
+    columns = weight.shape[1]
+    assert isinstance(columns, int)
+    return g("Reshape", numbers, g("Concat", g("Shape", ids), g.ints(columns), axis=0))

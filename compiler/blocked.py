@@ -6,6 +6,7 @@ unless groups have zeros of their own. This is the layout of com.microsoft.MatMu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
@@ -20,12 +21,16 @@ Part = Literal["codes", "scales", "zeros", "minima"]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a matrix is cut: bits of a code (4 or 8), numbers in a group, and whether groups have minima or zeros of their own."""
+    """How a matrix is cut: bits of a code (4 or 8), numbers in a group, and whether groups have minima or zeros of their own.
+
+    What a matrix that is `exact` multiplies is not rounded.
+    """
 
     bits: int
     group: int
     minima: bool = False
     zeros: bool = False
+    exact: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -61,22 +66,54 @@ class BlockPart(Parameter):
     part: Part = "codes"
 
 
-def product(g: Builder, x: Value, weight: Blocked) -> Value:
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined(Value):
+    """Weights of one layout and width, one below the other."""
+
+    pieces: tuple[Blocked, ...] = ()
+
+    @staticmethod
+    def of(pieces: Sequence[Blocked]) -> Joined:
+        """The pieces as one weight."""
+        rows = sum(size for piece in pieces for size in piece.shape[:1] if isinstance(size, int))
+        return Joined(f"{pieces[0].name}/joined", TensorType(pieces[0].dtype, (rows, pieces[0].shape[1])), tuple(pieces))
+
+
+def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
     """x @ weight.T with ONNX Runtime's kernel, which rounds x to 8 bits in groups as it goes.
 
     Minima take a product of their own: of the sums of x's groups, which all matrices that x is multiplied by share.
+    Where the layout is exact, x is read in two parts, the first of which is what the kernel rounds it to, and the second what is left.
     """
     rows, columns = (size for size in weight.shape if isinstance(size, int))
-    layout = weight.layout
-    zeros = weight.part("zeros") if layout.zeros else None
+    pieces = weight.pieces if isinstance(weight, Joined) else (weight,)
+    layout, groups = pieces[0].layout, columns // pieces[0].layout.group
+
+    def part(name: Part) -> Value:
+        parts = [piece.part(name) for piece in pieces]
+        return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1 if name == "minima" else 0)
+
+    read = g("Concat", *_parts(g, x, groups), axis=-2) if layout.exact else x
     y = g(
-        "MatMulNBits", x, weight.part("codes"), weight.part("scales"), zeros, domain="com.microsoft",
+        "MatMulNBits", read, part("codes"), part("scales"), part("zeros") if layout.zeros else None, domain="com.microsoft",
         K=columns, N=rows, bits=layout.bits, block_size=layout.group, accuracy_level=4,
     )  # fmt: skip
+    if layout.exact:
+        y = g("Add", *g("Split", y, outputs=2, axis=-2, num_outputs=2))
     if not layout.minima:
         return y
-    sums = g("MatMul", x, g.constant(np.kron(np.eye(columns // layout.group), np.ones((layout.group, 1))), "float32"))
-    return g("Add", y, g("MatMul", sums, weight.part("minima")))
+    sums = g("MatMul", x, g.constant(np.kron(np.eye(groups), np.ones((layout.group, 1))), "float32"))
+    return g("Add", y, g("MatMul", sums, part("minima")))
+
+
+def _parts(g: Builder, x: Value, groups: int) -> tuple[Value, Value]:
+    """What 8 bits hold of each group of x, and the rest."""
+    grouped = g("Reshape", x, g("Concat", g("Shape", x, end=-1), g.ints(groups, -1), axis=0))
+    largest = g("ReduceMax", g("Abs", grouped), g.ints(-1))
+    step = g("Max", g("Mul", largest, g.constant(1 / 127, "float32")), g.constant(1e-30, "float32"))
+    coarse = g("Reshape", g("Mul", g("Round", g("Div", grouped, step)), step), g("Shape", x))
+    return coarse, g("Sub", x, coarse)
 
 
 def rows(g: Builder, ids: Value, weight: Blocked) -> Value:

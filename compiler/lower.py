@@ -13,6 +13,7 @@ from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
 from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
+from lamina.compiler.passes.merge_linears import merge_linears
 from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.preallocate_caches import preallocate_caches
 from lamina.compiler.passes.separate_loops import separate_loops
@@ -25,6 +26,7 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
 
     PyTorch keeps its train-time operators and recomputes what depends on weights.
     """
+    graph = merge_linears(graph) if target == "onnxruntime" else graph
     operators = drop_identity(decompose(graph, target))
     if target in ("torch", "module"):
         return operators

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lamina.compiler.blocked import Blocked, product
+from lamina.compiler.blocked import Blocked, Joined, product
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.initial import kaiming
@@ -57,7 +57,7 @@ class Linear(Op):
 
     @fast_path("onnxruntime")
     def blocked(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Any:
-        if not isinstance(weight, Blocked):
+        if not isinstance(weight, Blocked | Joined):
             return NotImplemented
         y = product(g, x, weight)
         return y if bias is None else g("Add", y, bias)

@@ -6,6 +6,7 @@ Requires: a graph of ops. Ensures: the same graph, in which those weights are `B
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lamina.compiler.blocked import Blocked, Layout
 from lamina.compiler.graph import Graph, Node, Parameter, Value
@@ -21,8 +22,16 @@ def block_weights(graph: Graph, layout_of: Callable[[Parameter], Layout | None])
         if weight is not None and isinstance(matrix, Parameter) and id(weight) not in made and _fits(matrix):
             layout = layout_of(matrix)
             if layout is not None:
+                layout = replace(layout, exact=_ends(graph, node))
                 made[id(weight)] = Blocked(matrix.name, matrix.type, matrix.init, matrix.trainable, matrix.origin, layout=layout)
     return graph.mapped(lambda value: made.get(id(value), value))
+
+
+def _ends(graph: Graph, node: Node) -> bool:
+    """Whether what the layer gives is an output of the model: nothing after it evens out what it rounds."""
+    made = {id(n.outputs[0]): n for n in graph.nodes if n.op is not None and n.op.name == "identity"}
+    copies = {id(n.inputs[0]) for key, n in made.items() if key in {id(v) for v in graph.outputs}}
+    return id(node.outputs[0]) in copies
 
 
 def _weight(node: Node) -> Value | None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Parameter, Value
+from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import TensorType
 
 Part = Literal["codes", "scales", "zeros", "minima"]
@@ -118,17 +119,25 @@ def _parts(g: Builder, x: Value, groups: int) -> tuple[Value, Value]:
 
 def rows(g: Builder, ids: Value, weight: Blocked) -> Value:
     """Rows of the weight, as numbers: float32 [*ids, K]."""
-    layout, codes = weight.layout, g("Gather", weight.part("codes"), ids)
-    last = g.ints(-1)
-    if layout.bits == 4:
-        low, high = g("BitwiseAnd", codes, g.constant(15, "uint8")), g("BitShift", codes, g.constant(4, "uint8"), direction="RIGHT")
-        pairs = g("Concat", g("Unsqueeze", low, last), g("Unsqueeze", high, last), axis=-1)
-        codes = g("Reshape", pairs, g("Concat", g("Shape", codes, end=-1), last, axis=0))
-    numbers = g("Sub", g("Cast", codes, to=1), g.constant(1 << (layout.bits - 1), "float32"))
+    layout, last = weight.layout, g.ints(-1)
+    columns = weight.shape[1]
+    assert isinstance(columns, int)
+    codes, zeros = g("Gather", weight.part("codes"), ids), g.constant(1 << (layout.bits - 1), "float32")
+    if layout.zeros:
+        packed = _unpacked(g, g("Gather", weight.part("zeros"), ids), layout.bits)
+        zeros = g("Unsqueeze", g("Slice", packed, g.ints(0), g.ints(columns // layout.group), last), last)  # type: ignore[assignment]
+    numbers = g("Sub", _unpacked(g, codes, layout.bits), zeros)
     numbers = g("Mul", numbers, g("Unsqueeze", g("Gather", weight.part("scales"), ids), last))
     if layout.minima:
         minima = g("Gather", g.transpose(weight.part("minima"), 1, 0), ids)
         numbers = g("Add", numbers, g("Unsqueeze", minima, last))
-    columns = weight.shape[1]
-    assert isinstance(columns, int)
     return g("Reshape", numbers, g("Concat", g("Shape", ids), g.ints(columns), axis=0))
+
+
+def _unpacked(g: Builder, codes: Value, bits: int) -> Value:
+    """float32, twice as long along the last axis where a byte holds two codes."""
+    if bits == 4:
+        low, high = g("BitwiseAnd", codes, g.constant(15, "uint8")), g("BitShift", codes, g.constant(4, "uint8"), direction="RIGHT")
+        pairs = g("Concat", g("Unsqueeze", low, g.ints(-1)), g("Unsqueeze", high, g.ints(-1)), axis=-1)
+        codes = g("Reshape", pairs, g("Concat", g("Shape", codes, end=-1), g.ints(-1), axis=0))
+    return g("Cast", codes, to=ONNX_DTYPE["float32"])

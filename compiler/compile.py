@@ -105,7 +105,7 @@ class _Job:
         self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, precision: str, progress: Progress
     ) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
-        self.precision, self.quantizer = precision, Quantizer(source.weights, 4 if precision == "int4" else 8)
+        self.precision, self.quantizer = precision, Quantizer.of(source.weights, precision)
         self.tokenizer = tokenizer_file(spec, source.path)
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -119,6 +119,8 @@ class _Job:
             self.writer.path(ONNX_FILES[target]).write_bytes(proto.SerializeToString(deterministic=True))
             lengths = tuple(v.name.removeprefix(LENGTH) for v in graph.inputs if v.name.startswith(LENGTH))
             built[target] = {"file": ONNX_FILES[target], "opset": OPSET, "preallocated": lengths}
+            if target == "onnxruntime":
+                built[target]["precision"] = self.precision
         if "tensorrt" in targets:
             built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
             if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them

@@ -10,9 +10,11 @@ from typing import Any, final
 
 import numpy as np
 
+from lamina.compiler.blocked import Blocked
 from lamina.compiler.compile import weight_source
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Graph
+from lamina.compiler.passes.block_weights import block_weights
 from lamina.compiler.passes.canonical_names import canonical_names
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.deduplicate import deduplicate
@@ -82,15 +84,31 @@ class OnnxReference(Reference):
         return dict(zip(wanted, ReferenceEvaluator(proto).run(wanted, dict(inputs)), strict=True))
 
 
-def reference(spec: ModelSpec, model: Elaborated, bundle: Path, source: str, checkpoint: Path | str | None) -> Reference:
-    """The reference for a bundle whose manifest names `source` as its weights. Raises SpecError."""
+def reference(
+    spec: ModelSpec, model: Elaborated, bundle: Path, source: str, checkpoint: Path | str | None, precision: str = "float32"
+) -> Reference:
+    """The reference for a bundle whose manifest names `source` as its weights, rounded as for a target of that precision.
+
+    Raises SpecError.
+    """
     graph = drop_identity(decompose(model.graph, "definition"))
     if checkpoint is not None or source.startswith("seed:"):
         seed = int(source.removeprefix("seed:")) if checkpoint is None else 0
         found = weight_source(spec, model, checkpoint, seed).weights
         assert found is not None
-        return _best()(graph, found)
+        return _best()(graph, found if precision == "float32" else _rounded(model.graph, found, precision))
+    if precision != "float32":
+        message = f"the bundle's weights came from `{source}`, and its target of {precision} holds them rounded"
+        raise SpecError([Diagnostic("weights", message, Span(str(spec.path), 1, 1), "give the checkpoint with --weights")], spec.sources)
     return _from_bundle(spec, graph, bundle, source)
+
+
+def _rounded(graph: Graph, weights: Weights, precision: str) -> Weights:
+    from lamina.compiler.weights.quantize import Quantizer, Rounded
+
+    blocked = block_weights(graph, Quantizer.of(weights, precision).layout)
+    values = (value for node in blocked.all_nodes() for value in node.reads())
+    return Rounded(weights, {value.name: value.layout for value in values if isinstance(value, Blocked)})
 
 
 def _from_bundle(spec: ModelSpec, graph: Graph, bundle: Path, source: str) -> Reference:

@@ -104,11 +104,13 @@ class OnnxTarget(Strict):
     """An ONNX file, with external weights beside it.
 
     The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
+    `precision` is that of the weights of linear layers.
     """
 
     file: FileName
     opset: Positive
     preallocated: tuple[Name, ...] = ()
+    precision: Literal["float32", "int8", "int4"] = "float32"
 
 
 class TensorRTTarget(Strict):

@@ -47,8 +47,8 @@ class Embedding(Op):
 
     @fast_path("onnxruntime")
     def blocked(self, g: Builder, ids: Value, *, weight: Value) -> Any:
-        """A table that a linear layer shares, and keeps in blocks; groups with zeros of their own are read as numbers."""
-        return NotImplemented if not isinstance(weight, Blocked) or weight.layout.zeros else rows(g, ids, weight)
+        """A table that a linear layer shares, and keeps in blocks."""
+        return rows(g, ids, weight) if isinstance(weight, Blocked) else NotImplemented
 
     @fast_path("torch")
     def functional(self, g: Builder, ids: Value, *, weight: Value) -> Any:

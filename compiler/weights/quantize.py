@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -11,7 +11,7 @@ import numpy as np
 from lamina.compiler.blocked import BlockPart, Layout
 from lamina.compiler.graph import Parameter
 from lamina.compiler.weights.blocks import BlockQuantized, Blocks
-from lamina.compiler.weights.tensor import PIECE, Array, Tensor, Weights, fixed_shape, pieces
+from lamina.compiler.weights.tensor import PIECE, Array, ArrayTensor, Tensor, Weights, fixed_shape, pieces
 
 _GROUP = 32
 _LEAST = 1024  # numbers: a smaller matrix gains nothing
@@ -24,6 +24,11 @@ class Quantizer:
 
     weights: Weights | None
     bits: int
+
+    @staticmethod
+    def of(weights: Weights | None, precision: str) -> Quantizer:
+        """For `int8` or `int4`."""
+        return Quantizer(weights, 4 if precision == "int4" else 8)
 
     def layout(self, parameter: Parameter) -> Layout | None:
         """How a matrix [N, K] is kept in blocks; None where it is not."""
@@ -42,6 +47,30 @@ class Quantizer:
         if not isinstance(parameter, BlockPart):
             return self.weights.get(parameter)
         return PartTensor(parameter.name, parameter.dtype, fixed_shape(parameter), parameter, self.weights.get(parameter.whole))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Weights of which some are the numbers that their blocks stand for."""
+
+    weights: Weights
+    layouts: Mapping[str, Layout]
+
+    def get(self, parameter: Parameter) -> Tensor:
+        """A weight, rounded where it has a layout."""
+        found, layout = self.weights.get(parameter), self.layouts.get(parameter.name)
+        if layout is None:
+            return found
+        rows = [_numbers(blocks, layout) for blocks in _blocks(found, layout)]
+        return ArrayTensor(parameter.name, parameter.dtype, found.shape, np.concatenate(rows))
+
+
+def _numbers(rows: _Rows, layout: Layout) -> Array:
+    zeros = np.full_like(rows.scales, 1 << (layout.bits - 1)) if rows.zeros is None else rows.zeros.astype(np.float32)
+    groups = (rows.codes.reshape(*rows.scales.shape, layout.group) - zeros[..., None]) * rows.scales[..., None]
+    found: Array = groups if rows.minima is None else groups + rows.minima[..., None]
+    return found.reshape(rows.codes.shape)
 
 
 def _has_minima(tensor: BlockQuantized) -> bool:

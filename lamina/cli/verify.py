@@ -44,7 +44,8 @@ def _text(report: object) -> str:
     lines = [f"reference: {report.reference}"]
     for c in report.comparisons:
         at = ", ".join(f"{k}={v}" for k, v in c.dims.items()) or "fixed sizes"
-        lines.append(f"{'ok  ' if c.passed else 'FAIL'} {c.target:<12} {at:<28} error {c.error:.1e} (at most {c.tolerance:.0e})")
+        rounding = "" if c.rounding is None else f"; its weights' rounding is worth {c.rounding:.1e}"
+        lines.append(f"{'ok  ' if c.passed else 'FAIL'} {c.target:<12} {at:<28} error {c.error:.1e} (at most {c.tolerance:.0e}){rounding}")
         if c.divergence is not None:
             d = c.divergence
             lines.append(f"     first divergence: {d.span}: {d.op} at {d.path}, error {d.error:.1e}")

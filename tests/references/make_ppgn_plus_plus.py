@@ -1,20 +1,15 @@
 """The authors' PPGN, on what their code makes of a graph, with the polynomials that their own search finds.
 
 Needs `pip install torch torch_geometric networkx`, and `--source`, a checkout of github.com/omri1348/Equivariant-Polynomaials.
-Adjacencies and features are drawn: weighted, and without the absent nodes. Their search reads lists of connected graphs from
-the web; here networkx's atlas is such a list.
+Adjacencies and features are drawn: weighted, and without the absent nodes.
 """
 
 from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser
-from tempfile import TemporaryDirectory
-from types import ModuleType, SimpleNamespace
-from typing import Any
-from unittest.mock import patch
+from types import SimpleNamespace
 
-import networkx
 import torch
 from fill import Draw, Scale
 from making import Tensors, write
@@ -23,11 +18,8 @@ parser = ArgumentParser(description=__doc__)
 parser.add_argument("--source", required=True)
 source = parser.parse_args().source
 sys.path[:0] = [source, f"{source}/models"]
-sys.modules["GPUtil"] = ModuleType("GPUtil")  # to choose a device
-import dataset  # noqa: E402
-import equivariant_polynomials as search  # noqa: E402
 from ppgn import PPGN  # noqa: E402
-from utils import compute_5_poly, compute_6_poly  # noqa: E402
+from searched import Terms, computed, molecule, of_molecules, polynomials  # noqa: E402
 
 VARIANTS = {
     "zinc": {"features": 3, "depth": 8, "hidden_dim": 95, "suffix_dim": 95, "out_dim": 1},
@@ -40,28 +32,10 @@ CALM = (Scale("*.convs.?.weight", 0, 0.06),)  # four products one upon the other
 SMALL = {"depth": 2, "hidden_dim": 5, "suffix_dim": 4}
 
 
-def polynomials(edges: int) -> list[str]:
-    """Those that matrix products cannot compute, as their search writes them."""
-    graphs = [g for g in networkx.graph_atlas_g() if g.number_of_edges() == edges and networkx.is_connected(g)]
-    found: list[Any] = []
-    lists, kept = patch.object(networkx, "read_graph6", lambda _: graphs), patch.object(search.np, "save", lambda _, x: found.extend(x))
-    with TemporaryDirectory() as folder, lists, kept:
-        search.get_ppgn_additional_subgraphs(folder, edges)
-    return [search.string_poly_from_adj(a, c).replace(" ", "") for a, colours in found for c in colours]
-
-
-def tensor(graph: torch.Tensor, terms: dict[int, list[str]], normalize: bool) -> torch.Tensor:
+def tensor(graph: torch.Tensor, terms: Terms, molecules: bool) -> torch.Tensor:
     """What their datasets make of a graph [features, n, n]. Of strongly regular ones that is one line, which comes with reading files."""
-    adjacency = graph[:1]
-    given = [compute(adjacency, terms[d]) for d, compute in ((5, compute_5_poly), (6, compute_6_poly)) if terms[d]]
-    if not normalize:
-        return torch.cat([adjacency, *given])
-    molecules = SimpleNamespace(
-        poly_data=[torch.cat(given)] if given else [], cfg=SimpleNamespace(use_poly_data=bool(given), normalize_features=True)
-    )
-    data = SimpleNamespace(edge_index=adjacency, edge_attr=graph[1:], x=graph[0, 0])
-    with patch.object(dataset, "to_dense_adj", lambda adjacency, edge_attr=None: adjacency if edge_attr is None else edge_attr):
-        return dataset.ZincDataset.pyg_to_tensor(molecules, data, 0)[:-1]  # features of nodes are among ours of edges
+    given = computed(graph[:1], terms)
+    return molecule(graph, given) if molecules else torch.cat([graph[:1], *given])
 
 
 def run(model: PPGN, inputs: Tensors) -> Tensors:
@@ -73,14 +47,13 @@ def run(model: PPGN, inputs: Tensors) -> Tensors:
 
 
 def main() -> None:
-    five, six = polynomials(5), polynomials(6)
-    pairs = [term for term in six if not term.endswith("z")]
-    cliques = [term for term in six if len(set(term.split("->")[0])) == 6]  # k, four nodes and the comma
+    few, all_terms = of_molecules(), {d: polynomials(d) for d in (5, 6)}
     for variant, settings in VARIANTS.items():
         for small in (True, False):
             config = SimpleNamespace(**{**settings, **(SMALL if small else {})})
             molecules = variant != "strongly_regular"
-            terms = {5: [] if variant == "zinc_plain" else five, 6: six if not molecules else [t for t in pairs if t not in cliques]}
+            terms = dict(few if molecules else all_terms)
+            terms[5] = [] if variant == "zinc_plain" else terms[5]
             terms[6] = [] if variant.startswith("zinc_") else terms[6]
             config.input_dim = config.features + len(terms[5]) + len(terms[6])
             model = PPGN(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any, get_args
 from lamina.compiler.bundle import BundleWriter
 from lamina.compiler.describe import describe
 from lamina.compiler.elaborate import Elaborated, elaborate
+from lamina.compiler.genai import genai_files
 from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
@@ -71,6 +73,8 @@ def compile(  # the word that users expect
         job = _Job(spec, model, source, writer, precision, progress)
         built = job.build(targets, tuple(compute_capabilities))
         tokenizer = None if job.tokenizer is None else {"file": TOKENIZER, **prompting(source.path)}
+        if "onnx" in targets:
+            job.write_json(genai_files(spec, model, ONNX_FILES["onnx"], tokenizer))
         writer.commit(describe(spec, model, source.name, built, writer.records(), tokenizer))
     return Path(out)
 
@@ -184,6 +188,11 @@ class _Job:
         module = to_module(graph, self.source.weights).eval()
         save_pt2(module, graph, self.writer.path("model.pt2"))
         return {"file": "model.pt2", "version": metadata.version("torch")}
+
+    def write_json(self, files: Mapping[str, Any]) -> None:
+        """Objects to files of the bundle, by name."""
+        for name, value in files.items():
+            self.writer.path(name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def _texts(self) -> None:
         for name, text in resolved_files(self.spec).items():

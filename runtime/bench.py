@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,13 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamina.runtime.errors import InputError
+from lamina.runtime.generation.session_steps import steps_of
 from lamina.runtime.samples import chosen_dims, sample_inputs
 from lamina.runtime.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """Wall-clock milliseconds of a call. `throughput` is items a second: the first input's leading size over the median."""
+    """Wall-clock milliseconds of a call. `throughput` is items a second: the first input's leading size over the median.
+
+    `peak_mb` is the most memory that the process has held so far, in millions of bytes.
+    """
 
     target: str
     dims: dict[str, int]
@@ -25,6 +30,54 @@ class BenchResult:
     p10_ms: float
     p90_ms: float
     throughput: float
+    peak_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeResult:
+    """Tokens a second of a decoder: of a prompt that is read at once, and of the tokens after it, one by one (the median step).
+
+    `peak_mb` is as in `BenchResult`, after the last token.
+    """
+
+    target: str
+    prompt: int
+    tokens: int
+    prefill: float
+    decode: float
+    peak_mb: float
+
+
+def bench_decoding(session: Session, prompt: int = 128, tokens: int = 128, seed: int = 0) -> DecodeResult:
+    """Time a prompt of random tokens and greedy tokens after it, once the same was done for warm-up. InputError where they do not fit.
+
+    BundleError: the bundle is no decoder.
+    """
+    steps = steps_of(session)
+    if prompt < 1 or tokens < 1 or prompt + tokens > steps.room:
+        raise InputError(f"a prompt of {prompt} and {tokens} tokens: give at least 1 of each, and together at most {steps.room}")
+    ids = np.random.default_rng(seed).integers(0, _vocabulary(session), (1, prompt))
+    for _ in range(2):
+        start = time.perf_counter()
+        logits = steps.start(ids, np.ones_like(ids))
+        first, times = time.perf_counter() - start, []
+        for _ in range(tokens):
+            start = time.perf_counter()
+            logits = steps.step(logits.argmax(1))
+            times.append(time.perf_counter() - start)
+    return DecodeResult(session.target, prompt, tokens, prompt / first, 1 / float(np.median(times)), _peak_mb())
+
+
+def _vocabulary(session: Session) -> int:
+    size = session.outputs[0].shape[-1]
+    return size if isinstance(size, int) else 1
+
+
+def _peak_mb() -> float:
+    import resource
+
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return held / 1e6 if sys.platform == "darwin" else held * 1024 / 1e6
 
 
 def bench(session: Session, dims: Mapping[str, int] | None = None, warmup: int = 5, repeats: int = 30, seed: int = 0) -> BenchResult:
@@ -36,7 +89,9 @@ def bench(session: Session, dims: Mapping[str, int] | None = None, warmup: int =
     p10, median, p90 = (float(1e3 * value) for value in np.percentile(times, [10, 50, 90]))
     shape = inputs[session.inputs[0].name].shape
     batch = shape[0] if shape else 1
-    return BenchResult(session.target, chosen_dims(session.manifest, dims or {}), batch, repeats, median, p10, p90, 1e3 * batch / median)
+    return BenchResult(
+        session.target, chosen_dims(session.manifest, dims or {}), batch, repeats, median, p10, p90, 1e3 * batch / median, _peak_mb()
+    )
 
 
 def _seconds(session: Session, inputs: Mapping[str, object]) -> float:

@@ -15,24 +15,34 @@ def command(
     backend: Backend = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the backend.", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Timed calls.", min=1)] = 30,
+    tokens: Annotated[int | None, typer.Option(help="Of a decoder: generate so many, and time prompt and steps.", min=1)] = None,
+    prompt: Annotated[int, typer.Option(help="Tokens of the prompt before them.", min=1)] = 128,
     json: Json = False,
 ) -> None:
     """Time a bundle on random inputs.
 
-    The median, 10th and 90th percentile of a call in milliseconds, and items of the first input a second.
+    The median, 10th and 90th percentile of a call in milliseconds, and items of the first input a second; of a decoder, with --tokens,
+    the tokens a second of a prompt and of the steps after it. Both with the most memory that the process has held.
     """
     from dataclasses import asdict
 
     from lamina.runtime import Session
-    from lamina.runtime.bench import bench
+    from lamina.runtime.bench import BenchResult, bench, bench_decoding
 
     with Session(bundle, backend=backend, threads=threads) as session:
-        result = bench(session, sizes(at), repeats=repeats)
+        decoded = None if tokens is None else bench_decoding(session, prompt, tokens)
+        result = decoded or bench(session, sizes(at), repeats=repeats)
     if json:
         import json as encoder
 
         print(encoder.dumps(asdict(result)))
         return
+    if decoded is not None:
+        speeds = f"prompt of {prompt} at {decoded.prefill:.0f} tokens/s, {tokens} more at {decoded.decode:.1f} tokens/s"
+        print(f"{decoded.target}: {speeds}, {decoded.peak_mb:.0f} MB at most")
+        return
+    assert isinstance(result, BenchResult)
     where = ", ".join(f"{k}={v}" for k, v in result.dims.items())
     spread = f"10% {result.p10_ms:.2f}, 90% {result.p90_ms:.2f}"
-    print(f"{result.target} at {where or 'fixed sizes'}: median {result.median_ms:.2f} ms ({spread}), {result.throughput:.1f}/s")
+    figures = f"median {result.median_ms:.2f} ms ({spread}), {result.throughput:.1f}/s, {result.peak_mb:.0f} MB at most"
+    print(f"{result.target} at {where or 'fixed sizes'}: {figures}")

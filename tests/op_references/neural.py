@@ -56,7 +56,7 @@ def conv_transpose(x, weight, bias=None, *, out, kernel, stride, padding, output
     return CONV_TRANSPOSE[x.ndim](x, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
-def attention(q, k, v, mask=None, *, causal, scale, softcap, dropout):
+def attention(q, k, v, mask=None, sink=None, *, causal, window, scale, softcap, dropout):
     """Written out, head by head."""
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     heads = []
@@ -70,7 +70,15 @@ def attention(q, k, v, mask=None, *, causal, scale, softcap, dropout):
         if causal:
             i, j = torch.meshgrid(*map(torch.arange, scores.shape[1:]), indexing="ij")
             scores = scores.masked_fill(j > i + scores.shape[2] - scores.shape[1], -1e30)
-        heads.append(torch.einsum("nij,nje->nie", torch.softmax(scores, -1), v[:, source]))
+        if window is not None:
+            i, j = torch.meshgrid(*map(torch.arange, scores.shape[1:]), indexing="ij")
+            distance = i + scores.shape[2] - scores.shape[1] - j
+            scores = scores.masked_fill(distance.abs() >= window, -1e30)
+        if sink is not None:
+            weights = torch.exp(scores - torch.logaddexp(torch.logsumexp(scores, -1, keepdim=True), sink[h]))
+        else:
+            weights = torch.softmax(scores, -1)
+        heads.append(torch.einsum("nij,nje->nie", weights, v[:, source]))
     return torch.stack(heads, 1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import torch
 from torch import nn
 
 import lamina
-from lamina.runtime import BundleError, InputError, Session
+from lamina.runtime import BundleError, InputError, Session, generate
+from lamina.runtime.bench import bench_decoding
+from lamina.runtime.stream import Stream
 
 ATTENTION = """
 lamina: 1
@@ -46,6 +49,20 @@ modules: {cell: {lstm_cell: 5}}
 body:
   - scan: {over: 1, values: {x_t: x}, carry: {h: h, c: c}, do: ["h, c = cell(x_t, h, c)"], collect: {y: h}}
 outputs: {y: "float32[N, T, 5]"}
+"""
+
+LANGUAGE = """
+lamina: 1
+model: language
+inputs: {ids: "int64[N, T]"}
+dims: {N: {min: 1, opt: 1, max: 4}, T: {min: 1, opt: 4, max: 8}}
+state: {h: "float32[N, 16]"}
+modules: {cell: {gru_cell: 16}}
+body:
+  - u = embedding(ids, 11, 16)
+  - scan: {over: 1, values: {x_t: u}, carry: {h: h}, do: ["h = cell(x_t, h)"], collect: {y: h}}
+  - linear(y, 11)
+outputs: {logits: "float32[N, T, 11]"}
 """
 
 COUNTER = """
@@ -165,6 +182,44 @@ def test_a_full_cache_is_said(bundle: Callable[[str], Path]) -> None:
         stream(x=np.zeros((1, 16, 16), np.float32))
     with pytest.raises(InputError, match="P is 80 after the calls so far, and must be 0 to 64"):
         stream(x=np.zeros((1, 1, 16), np.float32))
+
+
+def test_decoding_is_timed(bundle: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the clock: a prompt of 12 is two calls (T is at most 8), each of which takes 50 ms here, as does every token."""
+    session = Session(bundle(LANGUAGE))
+    run = Stream.__call__
+    monkeypatch.setattr(Stream, "__call__", lambda self, **inputs: (time.sleep(0.05), run(self, **inputs))[1])
+    result = bench_decoding(session, prompt=12, tokens=3)
+    assert 12 / 0.4 < result.prefill < 12 / 0.1
+    assert 1 / 0.2 < result.decode < 1 / 0.05
+    assert 20 < result.peak_mb < 50_000
+    with pytest.raises(InputError, match="give at least 1 of each"):
+        bench_decoding(session, prompt=0)
+
+
+def test_text_is_generated_from_a_recurrent_model(bundle: Callable[[str], Path]) -> None:
+    """Without a mask, prompts of one length together, of others one by one; the same tokens from the whole sequence at once."""
+    session = Session(bundle(LANGUAGE))
+    first, second = (list(found.ids) for found in generate(session, [[1, 2, 3], [4, 5, 6]], max_new_tokens=5))
+    for prompt, ids in (([1, 2, 3], first), ([4, 5, 6], second)):
+        sequence = list(prompt)
+        for _ in range(5):
+            logits = torch.from_numpy(session(ids=np.array([sequence]))["logits"])
+            sequence.append(int(logits[0, -1].argmax()))
+        assert sequence[3:] == ids
+    with pytest.raises(InputError, match="the model takes no mask, so prompts of 1, 3 tokens cannot be read together"):
+        generate(session, [[1], [4, 5, 6]], max_new_tokens=2)
+
+
+def test_caches_are_not_copied_at_each_step(tmp_path: Path) -> None:
+    spec = lamina.load(Path(__file__).parents[2] / "specs" / "language" / "llama.yaml", small=True, context=2400, layers=1)
+    stream = Session(lamina.compile(spec, tmp_path / "bundle", targets=["onnxruntime"])).stream()
+    buffers = set()
+    for step in range(2000):
+        stream(input_ids=np.full((1, 1), step % 96), attention_mask=np.ones((1, step + 1), np.int64))
+        buffers.add(stream._carrier._past["past.layers.0.self_attn.kv_cache.keys"].ctypes.data)  # type: ignore[attr-defined]
+    assert len(buffers) < 20
+    assert stream.sizes["P"] == 2000
 
 
 def test_a_model_without_states_has_no_stream(bundle: Callable[[str], Path]) -> None:

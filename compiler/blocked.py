@@ -85,7 +85,8 @@ def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
     """x @ weight.T with ONNX Runtime's kernel, which rounds x to 8 bits in groups as it goes.
 
     Minima take a product of their own: of the sums of x's groups, which all matrices that x is multiplied by share.
-    Where the layout is exact, x is read in two parts, the first of which is what the kernel rounds it to, and the second what is left.
+    Where the layout is exact, 4 bits have a kernel that does not round. The one of 8 bits is a hundred times slower, so there x is read in
+    two parts: what the kernel would round it to, and what is left.
     """
     rows, columns = (size for size in weight.shape if isinstance(size, int))
     pieces = weight.pieces if isinstance(weight, Joined) else (weight,)
@@ -95,12 +96,13 @@ def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
         parts = [piece.part(name) for piece in pieces]
         return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1 if name == "minima" else 0)
 
-    read = g("Concat", *_parts(g, x, groups), axis=-2) if layout.exact else x
+    halves = layout.exact and layout.bits == 8
+    read = g("Concat", *_parts(g, x, groups), axis=-2) if halves else x
     y = g(
         "MatMulNBits", read, part("codes"), part("scales"), part("zeros") if layout.zeros else None, domain="com.microsoft",
-        K=columns, N=rows, bits=layout.bits, block_size=layout.group, accuracy_level=4,
+        K=columns, N=rows, bits=layout.bits, block_size=layout.group, accuracy_level=0 if layout.exact and not halves else 4,
     )  # fmt: skip
-    if layout.exact:
+    if halves:
         y = g("Add", *g("Split", y, outputs=2, axis=-2, num_outputs=2))
     if not layout.minima:
         return y

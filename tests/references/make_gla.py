@@ -1,10 +1,11 @@
-"""Write what flash-linear-attention's GLA layer computes, by the plain recurrence that it is tested against. Run by hand, given a checkout of
-github.com/fla-org/flash-linear-attention:
+"""Write what flash-linear-attention's GLA layer computes over the plain recurrence that it is tested against. Run by hand, given a
+checkout of github.com/fla-org/flash-linear-attention:
 
 pip install einops && python tests/references/make_gla.py --source PATH
 
-Their models need Triton and a GPU throughout. The layer itself and the recurrence (`fla/layers/gla.py`, `fla/ops/gla/naive.py`) do not, once
-the fused norms that the layer imports stand here as what they fuse. So does the network around the layer, as in `fla/models/gla/modeling_gla.py`.
+Their models need Triton and a GPU throughout. The layer itself and the recurrence (`fla/layers/gla.py`, `fla/ops/gla/naive.py`)
+do not, once the fused norms that the layer imports stand here as what they fuse. So does the network around the layer, as in
+`fla/models/gla/modeling_gla.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mamba and Mamba-2 against transformers: padded rows, groups, tied and separate heads, piece by piece, and the whole variants' parameters."""
+"""Mamba and Mamba-2 against transformers: padded rows, groups, both kinds of heads, piece by piece, and the parameters of the whole."""
 
 from __future__ import annotations
 

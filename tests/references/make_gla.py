@@ -116,12 +116,12 @@ if __name__ == "__main__":
     cases: dict[str, tuple[dict[str, Any], bool, list[tuple[int, int]]]] = {
         "340m": ({}, True, whole),
         "340m_untied": ({}, False, short),
+        "340m_one_key": ({"num_kv_heads": 1}, True, whole),
         "1.3b": ({}, True, short),
-        "multi_query": ({"num_kv_heads": 1}, True, whole),
     }
     for name, (more, tied, shapes) in cases.items():
-        config: dict[str, Any] = {"vocabulary": 40, "every": True, "tied": tied}
+        config: dict[str, Any] = {"vocabulary": 40, "every": True, "tied": tied} | ({"kv_heads": 1} if more else {})
         model = Decoder(partial(layer, **SIZES, gate_low_rank_dim=4, **more), tied, vocabulary=40, dim=32, hidden=48)
         points = [{"input_ids": Draw(shape, "int64", 0, 40), "attention_mask": Draw(shape, "int64", 1, 2)} for shape in shapes]
-        variant = name.removesuffix("_untied")
+        variant = name.split("_")[0]
         write(SPEC, name, model, points, run, reference=REFERENCE, variant=variant, small=True, config=config, scales=scales)

@@ -28,7 +28,10 @@ def steps_of(session: Session) -> Steps:
 
 @final
 class StreamSteps(Steps):
-    """Reads tokens through the input that the tokenizer feeds, else the only one of integers [N, T]; a mask is fed where there is one."""
+    """Reads tokens through the input that the tokenizer feeds, else the only one of integers [N, T]; a mask is fed where there is one.
+
+    A mask of the tokens' own shape is of this call's; a longer one is of all that were read.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session, manifest = session, session.manifest
@@ -62,7 +65,8 @@ class StreamSteps(Steps):
         feeds = {self._ids.name: np.ascontiguousarray(ids, self._ids.dtype)}
         if self._mask is not None:
             self._seen = np.concatenate([self._seen, mask], axis=1)
-            feeds[self._mask.name] = self._seen.astype(self._mask.dtype, copy=False)
+            wanted = mask if self._mask.shape == self._ids.shape else self._seen
+            feeds[self._mask.name] = np.ascontiguousarray(wanted, self._mask.dtype)
         logits = self._stream(**feeds)[self._logits.name]
         last = logits[:, -1] if logits.ndim == 3 else logits
         return last.astype(np.float32, copy=False)

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cases import references
 from fill import uniform
 from numpy.polynomial import legendre
+from safetensors.numpy import save_file
 
 import lamina
+from lamina.runtime import Session
 
 SPEC = Path(__file__).parents[2] / "specs" / "sequence" / "lmuformer.yaml"
 MEMORY = """\
@@ -60,3 +63,20 @@ def test_the_memory_holds_the_window_as_legendre_coefficients(tmp_path: Path, st
     ago = np.arange(4, 60)
     recalled = legendre.legval(2 * (ago + 0.5) / 64 - 1, coefficients)
     np.testing.assert_allclose(recalled, signal[steps - 1 - ago], atol=0.03)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("name", ["speech_commands_streaming_narrow", "spiking_streaming_narrow"])
+def test_a_stream_gives_what_the_authors_network_gives_of_the_whole(name: str, backend: str, tmp_path: Path) -> None:
+    """Steps come one by one and by the dozen; spikes are many there."""
+    case = next(case for case in references() if case.name == name)
+    save_file({k: np.ascontiguousarray(v) for k, v in case.checkpoint().items()}, tmp_path / "weights.safetensors")
+    spec = lamina.load(SPEC, variant=case.variant, **case.config)
+    bundle = lamina.compile(spec, tmp_path / "bundle", targets=[backend], weights=tmp_path / "weights.safetensors")
+    spectrogram, want = case.inputs()[0]["spectrogram"], case.outputs()[0]
+    stream = Session(bundle, backend=backend).stream()  # type: ignore[arg-type]
+    pieces = [stream(spectrogram=piece) for piece in np.split(spectrogram, [1, 2, 3, 20, 21, 90], axis=1)]
+    np.testing.assert_allclose(np.concatenate([piece["steps"] for piece in pieces], axis=1), want["steps"], atol=1e-5)
+    np.testing.assert_allclose(pieces[-1]["logits"], want["logits"], atol=1e-5)
+    fired = [v for k, v in pieces[-1].items() if k.endswith("before") and k != "present.embed.layers.0.near.looking_back.before"]
+    assert all(0.02 < v.mean() < 0.98 and set(np.unique(v)) == {0, 1} for v in fired) or "spiking" not in name

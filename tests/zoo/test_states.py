@@ -24,7 +24,7 @@ def stateful(path: Path) -> list[Case]:
 
 
 @pytest.mark.parametrize("backend", ["onnx", "onnxruntime", "torch"])
-@pytest.mark.parametrize("path", filter(stateful, files()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in files() if stateful(path)], ids=lambda path: path.stem)
 def test_pieces_give_what_the_whole_gives(path: Path, backend: str) -> None:
     for case in stateful(path):
         targets = ["torch"] if backend == "torch" else ["onnx", "onnxruntime"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import torch
 from cases import Reference
 from fill import Array, Draw, Scale, fill
@@ -48,7 +49,7 @@ def write(
     """
     model = model.eval()
     state = {k: tuple(v.shape) for k, v in model.state_dict().items() if not _any(k, own)}
-    filled = {k: torch.from_numpy(fill(k, shape, scales)).to(model.state_dict()[k].dtype) for k, shape in state.items()}
+    filled = {k: torch.from_numpy(np.asarray(fill(k, shape, scales))).to(model.state_dict()[k].dtype) for k, shape in state.items()}
     missing = model.load_state_dict(filled, strict=False)
     assert not missing.unexpected_keys
     case = Reference(

@@ -20,8 +20,9 @@ from lamina.compiler.summary import parameter_count
 
 SPEC = Path(__file__).parents[2] / "specs" / "language" / "modernbert.yaml"
 KEYS = {
-    "vocabulary": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads", "hidden": "intermediate_size",
-    "context": "max_position_embeddings", "period": "global_attn_every_n_layers", "window": "local_attention", "eps": "norm_eps",
+    "vocabulary": "vocab_size", "dim": "hidden_size", "layers": "num_hidden_layers", "heads": "num_attention_heads",
+    "hidden": "intermediate_size", "context": "max_position_embeddings", "period": "global_attn_every_n_layers",
+    "window": "local_attention", "eps": "norm_eps",
 }  # fmt: skip
 LENGTHS = (23, 14, 19)  # of rows; several windows long
 IDS = tokens(3, 23, 95) + 1

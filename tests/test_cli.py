@@ -470,7 +470,9 @@ def test_run_on_what_will_not_do(cli: Any, bundle: Path, arguments: list[str], s
 def test_bench(cli: Any, bundle: Path) -> None:
     done = cli("bench", bundle, "--at", "N=2", "--repeats", "3", "--threads", "1")
     assert (done.code, done.err) == (0, "")
-    assert re.fullmatch(r"onnxruntime at H=16, N=2: median \d+\.\d\d ms \(10% \d+\.\d\d, 90% \d+\.\d\d\), \d+\.\d/s\n", done.out)
+    assert re.fullmatch(
+        r"onnxruntime at H=16, N=2: median \d+\.\d\d ms \(10% \d+\.\d\d, 90% \d+\.\d\d\), \d+\.\d/s, \d+ MB at most\n", done.out
+    )
     result = json.loads(cli("bench", bundle, "--repeats", "3", "--json").out)
     assert (result["target"], result["dims"], result["repeats"]) == ("onnxruntime", {"N": 4, "H": 16}, 3)
     assert 0 < result["p10_ms"] <= result["median_ms"] <= result["p90_ms"]

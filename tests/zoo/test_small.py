@@ -74,7 +74,7 @@ def test_declared_output_sizes_hold(path: Path) -> None:
 @each
 def test_a_step_of_sgd_lowers_the_loss(path: Path) -> None:
     """By the one hundredth that the gradient promises, or thereabouts."""
-    for case in structures(path):
+    for case in kinds(path):
         module = torch_module(case).train()
         if parameters := list(module.parameters()):
             before, after = _step(module, parameters, *expected(case)[1])

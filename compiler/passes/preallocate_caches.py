@@ -21,6 +21,7 @@ from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.dims import Dim, Symbol, TensorType
 
 LENGTH = "length."
+_LOWEST = {"float64": -1.7e308, "float32": -3.4e38, "float16": -65504.0, "bfloat16": -3.3e38}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +154,18 @@ class _Writer:
         return [*nodes, replace(node, inputs=(*inputs[:3], None, None, None, counts))]
 
     def _padded(self, node: Node, bias: Value) -> tuple[list[Node], Value]:
-        """The bias, so low behind the filled keys that they get no weight."""
+        """The bias, lower behind the filled keys than any mask makes it: a query that may see none of those takes their mean alone."""
         name = node.outputs[0].name
         room, seen, more, pads, padded = (Value(f"{name}/{part}") for part in ("room", "seen", "more", "pads", "bias"))
         query = node.inputs[0]
         assert query is not None
-        lowest = float(np.finfo(numpy_dtype(query.dtype)).min / 2)
         nothing, last = _constant(f"{name}/nothing", [0], "int64"), _constant(f"{name}/last", [-1], "int64")
         nodes = [
             Node("Shape", (self.buffer,), (room,), node.origin, {"start": self.first.axis, "end": self.first.axis + 1}),
             Node("Shape", (bias,), (seen,), node.origin, {"start": -1}),
             Node("Sub", (room, seen), (more,), node.origin),
             Node("Concat", (nothing, more), (pads,), node.origin, {"axis": 0}),
-            Node("Pad", (bias, pads, _constant(f"{name}/lowest", lowest, query.dtype), last), (padded,), node.origin),
+            Node("Pad", (bias, pads, _constant(f"{name}/lowest", _LOWEST[query.dtype], query.dtype), last), (padded,), node.origin),
         ]
         return nodes, padded
 

@@ -211,6 +211,20 @@ def test_text_is_generated_from_a_recurrent_model(bundle: Callable[[str], Path])
         generate(session, [[1], [4, 5, 6]], max_new_tokens=2)
 
 
+def test_padding_sees_what_it_sees_without_room(tmp_path: Path) -> None:
+    """A query that may see no key takes the mean of all, but not of the room behind them."""
+    spec = lamina.load(Path(__file__).parents[2] / "specs" / "language" / "llama.yaml", small=True, every=True)
+    folder = lamina.compile(spec, tmp_path / "bundle")
+    ids, mask = np.random.default_rng(0).integers(0, 96, (2, 9)), np.ones((2, 9), np.int64)
+    mask[1, :4] = 0
+    found = []
+    for backend in ("onnx", "onnxruntime"):
+        stream = Session(folder, backend=backend).stream()  # type: ignore[arg-type]
+        parts = [stream(input_ids=ids[:, a:b], attention_mask=mask[:, :b])["logits"] for a, b in ((0, 3), (3, 4), (4, 9))]
+        found.append(np.concatenate(parts, axis=1))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5 * np.abs(found[0]).max())
+
+
 def test_caches_are_not_copied_at_each_step(tmp_path: Path) -> None:
     spec = lamina.load(Path(__file__).parents[2] / "specs" / "language" / "llama.yaml", small=True, context=2400, layers=1)
     stream = Session(lamina.compile(spec, tmp_path / "bundle", targets=["onnxruntime"])).stream()

@@ -18,13 +18,13 @@ from lamina.compiler.graph import Graph
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.block_weights import block_weights
-from lamina.compiler.passes.preallocate_caches import LENGTH
 from lamina.compiler.prompting import prompting
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import tokenizer_file
 from lamina.compiler.weights.quantize import Quantizer
 from lamina.compiler.weights.tensor import Tensor, Weights
+from lamina.schema.carried import LENGTH
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 from lamina.schema.spec import ModelSpec
 
@@ -65,6 +65,8 @@ def compile(  # the word that users expect
         raise ValueError(f"unknown target {unknown[0]!r}; targets are {', '.join(TARGETS)}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; precisions are {', '.join(PRECISIONS)}")
+    if precision != "float32" and "onnxruntime" not in targets:
+        raise ValueError(f"the precision {precision} is one of the target onnxruntime, which is not among {', '.join(targets)}")
     progress("check")
     model = elaborate(spec)
     source = weight_source(spec, model, weights, seed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina.schema import carried
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import Size, TensorType
 
@@ -124,11 +125,11 @@ class State:
 
     @property
     def past(self) -> str:
-        return f"past.{self.name}"
+        return carried.past(self.name)
 
     @property
     def present(self) -> str:
-        return f"present.{self.name}"
+        return carried.present(self.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lamina.runtime import shapes
+from lamina.schema import carried
 from lamina.schema.dims import DType
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -65,11 +66,11 @@ class State(Strict):
 
     @property
     def past(self) -> str:
-        return f"past.{self.name}"
+        return carried.past(self.name)
 
     @property
     def present(self) -> str:
-        return f"present.{self.name}"
+        return carried.present(self.name)
 
 
 class Range(Strict):

@@ -10,6 +10,7 @@ import numpy as np
 from lamina.runtime import shapes
 from lamina.runtime.dtypes import Array
 from lamina.runtime.manifest import Manifest
+from lamina.schema.carried import LENGTH
 
 _STEP = 64  # rows that buffers grow by at least
 
@@ -20,7 +21,7 @@ class Rooms:
 
     def __init__(self, manifest: Manifest, dims: Sequence[str]) -> None:
         self._manifest = manifest
-        self.lengths = {dim: f"length.{dim}" for dim in dims}
+        self.lengths = {dim: f"{LENGTH}{dim}" for dim in dims}
         self.axes = {
             state.past: (dim, manifest.input(state.past).shape.index(dim))
             for state in manifest.states

@@ -159,6 +159,10 @@ def test_version(cli: Any) -> None:
         (["compile", "spec.yaml", "-o", "new", "--target", "onnx,tpu"], "`tpu` is not a target; they are onnx"),
         (["run", "bundle", "-i", "image"], "`image` is not NAME=VALUE"),
         (["bench", "bundle", "--repeats", "0"], "greater than or equal to 1"),
+        (["bench", "bundle", "--prompt", "8"], "give --tokens"),
+        (["bench", "bundle", "--tokens", "8", "--repeats", "3"], "without --at and --repeats"),
+        (["compile", "vit", "-o", "out", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
+        (["compile", "vit", "-o", "out", "--precision", "int3"], "is not a precision"),
     ],
 )
 def test_a_usage_error_exits_with_1(cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:

@@ -13,7 +13,7 @@ class SelectiveScan(Op):
     """h[t] = exp(delta[t] * a) * h[t-1] + delta[t] * u[t] * b[t]; y[t] = h[t] @ c[t], for every channel. The last h is a second result.
 
     u, delta, y: float [N, T, D]; a: [D, S]; b, c: [N, T, S]; state, the h before the first step (zeros unless given), and the last h:
-    [N, D, S]. The other parts of a Mamba block are steps of their own: delta = softplus(...), y + u * d, y * silu(z).
+    [N, D, S]. What stands around it are steps of their own: delta = softplus(...), y + u * d, y * silu(z).
     Source: arXiv 2312.00752.
     """
 

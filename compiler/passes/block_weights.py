@@ -35,7 +35,7 @@ def block_weights(graph: Graph, layout_of: Callable[[Parameter], Layout | None])
 def _exact(graph: Graph) -> Iterator[Node]:
     """The linear layers whose rounding nothing evens out: those that give an output, and those that attention reads, for its exponents.
 
-    In SmolLM2-135M with blocks of 4 bits the divergence from float32 is 0.0017 with both, 0.0032 with the former alone.
+    In a language model of 135M weights of 4 bits the divergence from float32 is 0.0017 with both, 0.0032 with the former alone.
     """
     makers = {id(value): node for node in graph.nodes for value in node.outputs}
     pending: list[Value | None] = list(graph.outputs)

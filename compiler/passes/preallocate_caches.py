@@ -18,9 +18,9 @@ import numpy as np
 
 from lamina.compiler.graph import Constant, Graph, Node, Value
 from lamina.compiler.numeric import numpy_dtype
+from lamina.schema.carried import LENGTH
 from lamina.schema.dims import Dim, Symbol, TensorType
 
-LENGTH = "length."
 _LOWEST = {"float64": -1.7e308, "float32": -3.4e38, "float16": -65504.0, "bfloat16": -3.3e38}
 
 

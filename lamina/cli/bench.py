@@ -14,9 +14,9 @@ def command(
     at: At = None,
     backend: Backend = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the backend.", min=1)] = None,
-    repeats: Annotated[int, typer.Option(help="Timed calls.", min=1)] = 30,
+    repeats: Annotated[int | None, typer.Option(help="Timed calls.  [default: 30]", min=1)] = None,
     tokens: Annotated[int | None, typer.Option(help="Of a decoder: generate so many, and time prompt and steps.", min=1)] = None,
-    prompt: Annotated[int, typer.Option(help="Tokens of the prompt before them.", min=1)] = 128,
+    prompt: Annotated[int | None, typer.Option(help="Tokens of the prompt before them.  [default: 128]", min=1)] = None,
     json: Json = False,
 ) -> None:
     """Time a bundle on random inputs.
@@ -29,16 +29,20 @@ def command(
     from lamina.runtime import Session
     from lamina.runtime.bench import BenchResult, bench, bench_decoding
 
+    if tokens is None and prompt is not None:
+        raise typer.BadParameter("a prompt is timed with the tokens after it; give --tokens", param_hint="--prompt")
+    if tokens is not None and (at is not None or repeats is not None):
+        raise typer.BadParameter("a decoder is timed token by token, without --at and --repeats", param_hint="--tokens")
     with Session(bundle, backend=backend, threads=threads) as session:
-        decoded = None if tokens is None else bench_decoding(session, prompt, tokens)
-        result = decoded or bench(session, sizes(at), repeats=repeats)
+        decoded = None if tokens is None else bench_decoding(session, prompt or 128, tokens)
+        result = decoded or bench(session, sizes(at), repeats=repeats or 30)
     if json:
         import json as encoder
 
         print(encoder.dumps(asdict(result)))
         return
     if decoded is not None:
-        speeds = f"prompt of {prompt} at {decoded.prefill:.0f} tokens/s, {tokens} more at {decoded.decode:.1f} tokens/s"
+        speeds = f"prompt of {decoded.prompt} at {decoded.prefill:.0f} tokens/s, {tokens} more at {decoded.decode:.1f} tokens/s"
         print(f"{decoded.target}: {speeds}, {decoded.peak_mb:.0f} MB at most")
         return
     assert isinstance(result, BenchResult)

@@ -43,6 +43,8 @@ def command(
             raise typer.BadParameter(f"`{name}` is not a target; they are {', '.join(TARGETS)}", param_hint="--target")
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"`{precision}` is not a precision; they are {', '.join(PRECISIONS)}", param_hint="--precision")
+    if precision != "float32" and "onnxruntime" not in targets:
+        raise typer.BadParameter(f"{precision} is a precision of the target onnxruntime; add it to --target", param_hint="--precision")
     with progress() as stage:
         compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), precision, stage)
     files = sorted(p for p in out.rglob("*") if p.is_file())

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from fill import fill
 
 import lamina
+from lamina.compiler.elaborate import elaborate
 from lamina.runtime import Session
 from lamina.schema.spec import ModelSpec
 
@@ -53,3 +56,14 @@ def worst(model: Any, ours: Session, ids: Array, padding: Array) -> float:
     pieces = [stream(input_ids=ids[:, a:b], attention_mask=seen_by[b])["logits"] for a, b in itertools.pairwise(cuts)]
     seen = mask.astype(bool)
     return max(float(np.abs((got - expected)[seen]).max() / np.abs(expected).max()) for got in (whole, np.concatenate(pieces, axis=1)))
+
+
+def parity(path: Path, variant: str, reference: Callable[[Mapping[str, Any]], Any], folder: Path) -> str:
+    """How far a small form of the variant is from the model that transformers makes of its config: the evidence's words."""
+    spec = lamina.load(path, variant=variant, small=True, every=True)
+    model = reference(elaborate(spec).config)
+    ours = session(model, spec, folder)
+    assert ours.manifest.parameters == model.num_parameters()
+    error = worst(model, ours, tokens(3, 12, 96), np.array([0, 4, 7]))
+    assert error < 2e-5
+    return f"{error:.0e} of transformers {transformers.__version__}, small"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from causal_lm import filled, session, tokens, worst
+from causal_lm import filled, parity, session, tokens
 from evidence import Record
 
 import lamina
@@ -35,13 +35,7 @@ def reference(config: Mapping[str, Any]) -> Any:
 
 @pytest.mark.parametrize("variant", lamina.load(SPEC).variants)
 def test_logits(variant: str, tmp_path: Path, record: Record) -> None:
-    spec = lamina.load(SPEC, variant=variant, small=True, every=True)
-    model = reference(elaborate(spec).config)
-    ours = session(model, spec, tmp_path)
-    assert ours.manifest.parameters == model.num_parameters()
-    error = worst(model, ours, tokens(3, 12, 96), np.array([0, 4, 7]))
-    assert error < 2e-5
-    record(SPEC, variant, "parity", f"{error:.0e} of transformers {transformers.__version__}, small")
+    record(SPEC, variant, "parity", parity(SPEC, variant, reference, tmp_path))
 
 
 def test_only_the_last_logits(tmp_path: Path) -> None:

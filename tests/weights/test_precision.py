@@ -134,3 +134,8 @@ def test_without_weights_blocks_have_their_shapes(spec: Any, tmp_path: Path) -> 
 def test_an_unknown_precision(spec: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown precision 'int3'; precisions are float32, int8, int4"):
         lamina.compile(spec, tmp_path / "bundle", precision="int3")
+
+
+def test_a_precision_without_its_target(spec: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the precision int4 is one of the target onnxruntime, which is not among onnx, torch"):
+        lamina.compile(spec, tmp_path / "bundle", targets=["onnx", "torch"], precision="int4")

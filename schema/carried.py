@@ -1,0 +1,15 @@
+"""What the inputs and outputs of a target are called that carry a state: the compiler writes these names, the runtime looks for them."""
+
+from __future__ import annotations
+
+LENGTH = "length."  # and a dim: how much is filled of the buffers that grow along it
+
+
+def past(state: str) -> str:
+    """The input that takes a state as the last call left it."""
+    return f"past.{state}"
+
+
+def present(state: str) -> str:
+    """The output that gives a state as this call leaves it."""
+    return f"present.{state}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from lamina.schema.composer import Composer
-from lamina.schema.diagnostics import Collector, Fault, Span
+from lamina.schema.diagnostics import Collector, Diagnostic, Fault, Span
 from lamina.schema.tree import Node
 from lamina.schema.yaml_errors import explain
 
@@ -48,6 +49,19 @@ def read_text(path: Path, name: str) -> str:
 def parse(text: str, file: str, collector: Collector) -> Node | None:
     """The tree of a one-document YAML text; None (and a diagnostic) when there is none."""
     collector.sources[file] = text
+    root, diagnostics = _parsed(text, file)
+    for diagnostic in diagnostics:
+        collector.add(diagnostic)
+    return root
+
+
+@lru_cache(maxsize=32)  # the variants of a spec are one text, and specs share blocks: reading YAML takes most of the time of a small one
+def _parsed(text: str, file: str) -> tuple[Node | None, tuple[Diagnostic, ...]]:
+    collector = Collector()
+    return _tree(text, file, collector), tuple(collector.diagnostics)
+
+
+def _tree(text: str, file: str, collector: Collector) -> Node | None:
     tab = re.search(r"^ *\t", text, re.MULTILINE)
     if tab:
         line = text.count("\n", 0, tab.start()) + 1

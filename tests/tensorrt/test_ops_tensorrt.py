@@ -5,6 +5,7 @@ Hundreds of examples are one ONNX file, each under its own prefix, since startin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,17 @@ def joined(examples: list[Lowered], path: Path) -> Path:
     return path
 
 
+def new(examples: list[Lowered]) -> Iterator[Lowered]:
+    """Those with an operator that none before them has: of the same kind, on inputs of that rank, with these attributes."""
+    seen: set[str] = set()
+    for example in examples:
+        nodes = Graph("", (), (), example.model.nodes).all_nodes()
+        operators = {repr((n.op_type, sorted(n.attributes.items()), [v and v.type and v.rank for v in n.inputs])) for n in nodes}
+        if not operators <= seen:
+            yield example
+        seen |= operators
+
+
 def refusals(examples: list[Lowered], path: Path) -> dict[tuple[str, int], str]:
     """What the library says of examples that it does not take, by op and number."""
     nodes = [(e, f"{e.prefix}{node.outputs[0].name}") for e in examples for node in Graph("", (), (), e.model.nodes).all_nodes()]
@@ -97,7 +109,7 @@ def test_every_path_is_needed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_example_builds(dtype: str, tmp_path: Path) -> None:
     """Loops are a file of their own: TensorRT-RTX 1.7.1 fails to build a variance and an elementwise loop in one engine (gvn.cpp:325)."""
-    examples = lowered(dtype)
+    examples = lowered(dtype) if dtype == "float32" else list(new(lowered(dtype)))
     loops = [e for e in examples if any(node.body is not None for node in e.model.nodes)]
     dims = {name: (s.min, s.opt, s.max) for name, s in bench.SYMBOLS.items()}
     for part in filter(None, ([e for e in examples if e not in loops], loops)):

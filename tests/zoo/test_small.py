@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 from checks import FILES, LEVELS, bundle, onnx_runtime, pytorch, tensorrt
-from zoo import Case, assert_agree, expected, files, inputs, kinds, model, outputs_of, points, structures, torch_module
+from zoo import Case, assert_agree, expected, files, inputs, kinds, model, outputs_of, points, torch_module
 
 import lamina
 from lamina.schema.dims import Dim, value_of
@@ -22,7 +22,7 @@ each = pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 
 @each
 def test_onnx_runtime_agrees_at_every_optimisation_level(path: Path) -> None:
-    for case in structures(path):
+    for case in kinds(path):
         with bundle(case) as folder:
             onnx_runtime(case, folder, SESSIONS)
             for file in FILES:
@@ -51,7 +51,7 @@ def _sizes(info: onnx.ValueInfoProto) -> list[int | str]:
 
 @each
 def test_pytorch_agrees(path: Path) -> None:
-    for case in structures(path):
+    for case in kinds(path):
         pytorch(case)
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checks import bundle
-from zoo import Case, assert_agree, files, kinds, model
+from zoo import Case, assert_agree, files, kinds, model, outputs_of, torch_module
 
 import lamina
 from lamina.runtime import Session
+from lamina.runtime.carrier import ArrayCarrier
 from lamina.runtime.dtypes import Array
+from lamina.runtime.feeds import checked
+from lamina.runtime.manifest import Manifest, read_manifest
+from lamina.runtime.stream import Stream
 from lamina.schema.dims import FLOATS, Dim, Size, value_of
 
 STEPS = "T"  # the dim that calls go along; every stateful spec calls it so
@@ -21,7 +26,7 @@ CUTS = (0, 4, 5, 6, 9)
 
 
 def stateful(path: Path) -> list[Case]:
-    """The structures that have states: a part that runs once has none."""
+    """The cases that have states: a part that runs once has none."""
     return [case for case in kinds(path) if model(case).graph.states]
 
 
@@ -34,18 +39,43 @@ def declares_states(path: Path) -> bool:
     return bool(spec.state) or any(block.state for block in carried)
 
 
-@pytest.mark.parametrize("backend", ["onnx", "onnxruntime", "torch"])
 @pytest.mark.parametrize("path", [path for path in files() if declares_states(path)], ids=lambda path: path.stem)
-def test_pieces_give_what_the_whole_gives(path: Path, backend: str) -> None:
+def test_pieces_give_what_the_whole_gives(path: Path) -> None:
     for case in stateful(path):
-        targets = ["torch"] if backend == "torch" else ["onnx", "onnxruntime"]
-        with bundle(case, targets) as folder:
-            session = Session(folder, backend=backend)  # type: ignore[arg-type]
-            feeds = whole(case)
-            want = {k: v for k, v in session.run(feeds).items() if not k.startswith("present.")}
-            stream = session.stream()
-            pieces = [stream(**piece(case, feeds, a, b)) for a, b in itertools.pairwise(CUTS)]
-            assert_agree(joined(case, pieces), want, f"{case}, {backend}")
+        with bundle(case) as folder:
+            check(case, Session(folder, backend="onnx"))
+            check(case, Session(folder, backend="onnxruntime"))
+            check(case, Module(case, read_manifest(folder)))
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("path", [path for path in files() if declares_states(path)], ids=lambda path: path.stem)
+def test_pieces_give_what_the_whole_gives_once_pytorch_has_exported(path: Path) -> None:
+    for case in stateful(path):
+        with bundle(case, ["torch"]) as folder:
+            check(case, Session(folder, backend="torch"))
+
+
+def check(case: Case, session: Session | Module) -> None:
+    feeds = whole(case)
+    want = {k: v for k, v in session.run(feeds).items() if not k.startswith("present.")}
+    stream = session.stream()
+    pieces = [stream(**piece(case, feeds, a, b)) for a, b in itertools.pairwise(CUTS)]
+    assert_agree(joined(case, pieces), want, f"{case}, {type(session).__name__}")
+
+
+class Module:
+    """PyTorch's module of a case as a session: what `torch.export` is given, which takes many times longer than all else here."""
+
+    def __init__(self, case: Case, manifest: Manifest) -> None:
+        self.module, self.manifest = torch_module(case).eval(), manifest
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """All outputs; states that are not given are new."""
+        return outputs_of(self.module, checked(self.manifest, feeds), [spec.name for spec in self.manifest.outputs])
+
+    def stream(self) -> Stream:
+        return Stream(self.manifest, ArrayCarrier(self.run, self.manifest))
 
 
 def sizes(case: Case) -> dict[str, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, final
 
@@ -16,7 +16,6 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.model import Elaborated
 from lamina.compiler.graph import Parameter
 from lamina.compiler.lower import lower
-from lamina.compiler.op import Op
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.targets.torch import LaminaModule, run_values, to_module
@@ -57,28 +56,24 @@ def variants(path: Path) -> Iterator[Case]:
     return (Case(path, variant) for variant in (lamina.load(path).variants or [None]))
 
 
-def structures(path: Path) -> list[Case]:
-    """A small case for each structure: variants that differ in sizes only are the same once they are small."""
-    return list({_structure(small): small for small in (replace(case, small=True) for case in variants(path))}.values())
+@cache
+def kinds(path: Path) -> tuple[Case, ...]:
+    """Small cases that hold every kind of node which any of the spec's variants has when it is small, in the smallest graphs that do.
+
+    A kind is an op, its arguments, and the types of what it is given: a builder meets nothing new in the other variants.
+    """
+    steps = {case: _steps(case) for case in (replace(case, small=True) for case in variants(path))}
+    kept = {case: set(found) for case, found in steps.items()}
+    for case in sorted(steps, key=lambda case: -len(steps[case])):
+        others = (kinds for other, kinds in kept.items() if other != case)
+        if kept[case] <= set().union(*others):
+            del kept[case]
+    return tuple(kept)
 
 
-def kinds(path: Path) -> list[Case]:
-    """Of the structures, those that hold a kind of node which no larger one among them has: a builder meets nothing new in the others."""
-    found = {case: {repr(step) for step in _steps(case)} for case in structures(path)}
-    kept: list[Case] = []
-    for case in sorted(found, key=lambda case: -len(found[case])):
-        if not any(found[case] <= found[other] for other in kept):
-            kept.append(case)
-    return kept
-
-
-def _structure(case: Case) -> str:
-    return repr(_steps(case))
-
-
-def _steps(case: Case) -> list[tuple[Op | None, list[str | None]]]:
+def _steps(case: Case) -> list[str]:
     """The ops with their arguments, and the types of what they are given."""
-    return [(node.op, [v and str(v.type) for v in node.inputs]) for node in elaborate(case.spec()).graph.nodes]
+    return [repr((node.op, [v and str(v.type) for v in node.inputs])) for node in elaborate(case.spec()).graph.nodes]
 
 
 @lru_cache(maxsize=2)

@@ -65,8 +65,15 @@ def test_the_memory_holds_the_window_as_legendre_coefficients(tmp_path: Path, st
     np.testing.assert_allclose(recalled, signal[steps - 1 - ago], atol=0.03)
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
-@pytest.mark.parametrize("name", ["speech_commands_streaming_narrow", "spiking_streaming_narrow"])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("speech_commands_streaming_narrow", "onnxruntime"),
+        ("speech_commands_streaming_narrow", "torch"),
+        ("spiking_streaming_narrow", "onnxruntime"),
+        pytest.param("spiking_streaming_narrow", "torch", marks=pytest.mark.sweep),  # torch.export takes half a minute for its loops
+    ],
+)
 def test_a_stream_gives_what_the_authors_network_gives_of_the_whole(name: str, backend: str, tmp_path: Path) -> None:
     """Steps come one by one and by the dozen; spikes are many there."""
     case = next(case for case in references() if case.name == name)

@@ -15,7 +15,7 @@ demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, 
 
 test: $(VENV)/.ready  ## lint, types, import contracts and every test
 	$(MAKE) --no-print-directory check
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 --dist worksteal
 
 check: $(VENV)/.ready
 	$(VENV)/bin/ruff check .
@@ -24,7 +24,7 @@ check: $(VENV)/.ready
 	$(VENV)/bin/lint-imports
 
 evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
-	$(VENV)/bin/python -m pytest tests/references tests/zoo -n 2 -m "sweep or not sweep" --evidence
+	$(VENV)/bin/python -m pytest tests/references tests/tensorrt tests/zoo -n 2 -m "sweep or not sweep" --evidence
 	$(VENV)/bin/python docs/make_zoo.py
 
 bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory

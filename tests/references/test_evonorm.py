@@ -10,13 +10,13 @@ import torch
 from cases import EXPECTED
 from fill import Draw, fill
 from safetensors.numpy import save_file
-from zoo import Lively, assert_agree, run_values
+from zoo import Lively, assert_agree
 
 import lamina
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.lower import lower
 from lamina.compiler.passes.decompose import decompose
-from lamina.compiler.targets.torch import LaminaModule, to_module
+from lamina.compiler.targets.torch import LaminaModule, run_values, to_module
 
 SPECS = Path(__file__).parents[2] / "specs"
 SPEC = SPECS / "layer" / "evonorm.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,19 +80,23 @@ outputs: {y: "float32[N]"}
 """
 
 
-@pytest.fixture
-def bundle(tmp_path: Path) -> Callable[[str], Path]:
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Compiles a text once, for all targets."""
+
+    @cache
     def compiled(text: str) -> Path:
-        spec = tmp_path / "spec.yaml"
+        folder = tmp_path_factory.mktemp("stream")
+        spec = folder / "spec.yaml"
         spec.write_text(text)
-        return lamina.compile(lamina.load(spec), tmp_path / "bundle", targets=["onnx", "onnxruntime", "torch"])
+        return lamina.compile(lamina.load(spec), folder / "bundle", targets=["onnx", "onnxruntime", "torch"])
 
     return compiled
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     """The seeded weights, through the PyTorch module."""
-    return {k: v.detach() for k, v in lamina.to_torch(lamina.load(folder / "spec.yaml")).state_dict().items()}
+    return {k: v.detach() for k, v in lamina.to_torch(lamina.load(folder.parent / "spec.yaml")).state_dict().items()}
 
 
 def causal_attention(x: torch.Tensor, weights: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checks import bundle
-from zoo import Case, assert_agree, files, kinds, model, outputs_of, torch_module
+from zoo import Case, assert_agree, files, model, outputs_of, richest, small_cases, torch_module
 
 import lamina
 from lamina.runtime import Session
@@ -25,9 +26,10 @@ STEPS = "T"  # the dim that calls go along; every stateful spec calls it so
 CUTS = (0, 4, 5, 6, 9)
 
 
-def stateful(path: Path) -> list[Case]:
-    """The cases that have states: a part that runs once has none."""
-    return [case for case in kinds(path) if model(case).graph.states]
+@cache
+def stateful(path: Path) -> Case:
+    """The richest case that has states: a part that runs once has none."""
+    return richest(case for case in small_cases(path) if model(case).graph.states)
 
 
 def declares_states(path: Path) -> bool:
@@ -39,21 +41,24 @@ def declares_states(path: Path) -> bool:
     return bool(spec.state) or any(block.state for block in carried)
 
 
-@pytest.mark.parametrize("path", [path for path in files() if declares_states(path)], ids=lambda path: path.stem)
+each = pytest.mark.parametrize("path", [path for path in files() if declares_states(path)], ids=lambda path: path.stem)
+
+
+@each
 def test_pieces_give_what_the_whole_gives(path: Path) -> None:
-    for case in stateful(path):
-        with bundle(case) as folder:
-            check(case, Session(folder, backend="onnx"))
-            check(case, Session(folder, backend="onnxruntime"))
-            check(case, Module(case, read_manifest(folder)))
+    case = stateful(path)
+    with bundle(case) as folder:
+        check(case, Session(folder, backend="onnx"))
+        check(case, Session(folder, backend="onnxruntime"))
+        check(case, Module(case, read_manifest(folder)))
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("path", [path for path in files() if declares_states(path)], ids=lambda path: path.stem)
+@each
 def test_pieces_give_what_the_whole_gives_once_pytorch_has_exported(path: Path) -> None:
-    for case in stateful(path):
-        with bundle(case, ["torch"]) as folder:
-            check(case, Session(folder, backend="torch"))
+    case = stateful(path)
+    with bundle(case, ["torch"]) as folder:
+        check(case, Session(folder, backend="torch"))
 
 
 def check(case: Case, session: Session | Module) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ from lamina.compiler.graph import Parameter
 from lamina.compiler.lower import lower
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.drop_identity import drop_identity
-from lamina.compiler.targets.torch import LaminaModule, run_values, to_module
+from lamina.compiler.targets.torch import LaminaModule, to_module
 from lamina.compiler.weights.seeded import Init, seeded
 from lamina.compiler.weights.tensor import ArrayTensor, Tensor
 from lamina.schema.dims import FLOATS, value_of
@@ -57,23 +57,24 @@ def variants(path: Path) -> Iterator[Case]:
 
 
 @cache
-def kinds(path: Path) -> tuple[Case, ...]:
-    """Small cases that hold every kind of node which any of the spec's variants has when it is small, in the smallest graphs that do.
-
-    A kind is an op, its arguments, and the types of what it is given: a builder meets nothing new in the other variants.
-    """
-    steps = {case: _steps(case) for case in (replace(case, small=True) for case in variants(path))}
-    kept = {case: set(found) for case, found in steps.items()}
-    for case in sorted(steps, key=lambda case: -len(steps[case])):
-        others = (kinds for other, kinds in kept.items() if other != case)
-        if kept[case] <= set().union(*others):
-            del kept[case]
-    return tuple(kept)
+def small_case(path: Path) -> Case:
+    """The small variant that shows a builder most."""
+    return richest(small_cases(path))
 
 
-def _steps(case: Case) -> list[str]:
-    """The ops with their arguments, and the types of what they are given."""
-    return [repr((node.op, [v and str(v.type) for v in node.inputs])) for node in elaborate(case.spec()).graph.nodes]
+def small_cases(path: Path) -> Iterator[Case]:
+    """Every variant of a spec, small."""
+    return (replace(case, small=True) for case in variants(path))
+
+
+def richest(cases: Iterable[Case]) -> Case:
+    """The case with most kinds of node, in the smallest graph. A kind is an op, its arguments, and the types of what it is given."""
+
+    def rank(case: Case) -> tuple[int, int]:
+        steps = [repr((node.op, [v and str(v.type) for v in node.inputs])) for node in model(case).graph.nodes]
+        return len(set(steps)), -len(steps)
+
+    return max(cases, key=rank)
 
 
 @lru_cache(maxsize=2)
@@ -135,7 +136,12 @@ def expected(case: Case) -> list[tuple[dict[str, Array], dict[str, Array]]]:
     chosen = list(points(found))[: None if case.small else 1]
     graph = drop_identity(decompose(found.graph, "definition"))
     names = [v.name for v in graph.outputs]
-    return [(feeds, run_values(graph, Lively(), feeds, names, wide=True)) for feeds in (inputs(found, p) for p in chosen)]
+    module = LaminaModule(graph, Lively(), wide=True).eval()
+    return [(feeds, outputs_of(module, _wide(feeds), names)) for feeds in (inputs(found, p) for p in chosen)]
+
+
+def _wide(feeds: dict[str, Array]) -> dict[str, Array]:
+    return {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in feeds.items()}
 
 
 def assert_agree(got: dict[str, Array], want: dict[str, Array], what: str) -> float:

@@ -65,11 +65,15 @@ def test_one_step_without_norms_is_multi_head_attention(tmp_path: Path, width: i
 
 @pytest.mark.parametrize("updates", [0, 2])
 def test_a_bag_of_a_hundred_thousand_items_is_pooled_whole(tmp_path: Path, updates: int) -> None:
-    """Nothing is cut in pieces, as nothing needs to be: a learnt state has one score for each item and head, 4 MB here."""
+    """Nothing is cut in pieces, as nothing needs to be: a learnt state has one score for each item and head, 4 MB here.
+
+    Where a kernel sums one number after another, as ONNX Runtime's does without AVX-512, roundings of float32 walk at random.
+    """
     pool, mha, states = beside_attention(tmp_path, "pooling", updates=updates, thresholds=[1e-9] * 8)
     bag = uniform("bag", (1, 131072, 16))
     want = attended(mha, states, bag) if updates == 0 else steps_in_double(mha, states, bag, updates)
-    np.testing.assert_allclose(pool(stored=bag)["pooled"], want[:, 0], atol=1e-5 * np.abs(want).max())
+    walk = (updates + 1) * np.sqrt(bag.shape[1]) * np.finfo(np.float32).eps / 2
+    np.testing.assert_allclose(pool(stored=bag)["pooled"], want[:, 0], atol=walk * np.abs(want).max())
 
 
 def steps_in_double(mha: torch.nn.MultiheadAttention, states: Array, bag: Array, updates: int) -> Array:

@@ -13,6 +13,9 @@ demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, 
 	$(DEMO)/bin/python docs/examples/similarity.py $(BUNDLE) $(SENTENCES)
 	$(DEMO)/bin/lamina verify $(BUNDLE)
 
+# A core for each of pytest's workers: their threads would wait for each other, which takes half as long again.
+test evidence: export OMP_NUM_THREADS = 1
+
 test: $(VENV)/.ready  ## lint, types, import contracts and every test
 	$(MAKE) --no-print-directory check
 	$(VENV)/bin/python -m pytest -n 2 --dist worksteal

@@ -36,7 +36,7 @@ def onnx_runtime(case: Case, folder: Path, sessions: Iterable[tuple[str, str]]) 
     rooms = {t.file: Rooms(manifest, t.preallocated) for t in manifest.targets.built().values() if isinstance(t, OnnxTarget)}
     for file, level in sessions:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = 2
+        options.intra_op_num_threads = 1
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
         session = ort.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
         for feeds, want in expected(case):

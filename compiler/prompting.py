@@ -1,4 +1,4 @@
-"""What a checkpoint says of the texts that it was trained on: which tokens end one, and how messages become a prompt."""
+"""What a checkpoint says of the texts that it was trained on: which tokens start and end one, and how messages become a prompt."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from lamina.compiler.weights.gguf_header import read_header
 
 _LARGEST = 4 << 20  # bytes of a file beside the weights
 _LONGEST = 2**17  # characters of a template
-_EOS = "eos_token_id"
+_START, _EOS = "decoder_start_token_id", "eos_token_id"
 
 
 def prompting(checkpoint: Path | None) -> dict[str, Any]:
-    """`eos` and `chat_template`, where a GGUF file or the files beside other weights say them."""
+    """`eos` and `chat_template`, where a GGUF file or the files beside other weights say them; `start` where those files do."""
     if checkpoint is None:
         return {}
     file = weights_file(checkpoint)
     if file.suffix == ".gguf":
         return _of_gguf(file)
     configs = [_json(file.parent / name) for name in ("generation_config.json", "config.json")]
-    ends = next((config[_EOS] for config in configs if config.get(_EOS) is not None), ())
-    return {"eos": _tokens(ends), "chat_template": _template(next(_templates(file.parent), None))}
+    start, ends = (next((config[key] for config in configs if config.get(key) is not None), ()) for key in (_START, _EOS))
+    return {"eos": _tokens(ends), "start": _tokens([start]), "chat_template": _template(next(_templates(file.parent), None))}
 
 
 def _of_gguf(file: Path) -> dict[str, Any]:

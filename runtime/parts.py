@@ -160,7 +160,8 @@ class ImagePreprocess(Strict):
 class Tokenizer(Strict):
     """The Hugging Face tokenizer that turns text into the inputs `ids` and, where named, `mask` and `types`.
 
-    For generation, `eos` are the tokens that end a text, and `chat_template` is the Jinja template that makes a prompt of messages.
+    For generation, `eos` are the tokens that end a text, `start` those that a decoder with an encoder reads first, and `chat_template` is
+    the Jinja template that makes a prompt of messages.
     """
 
     file: FileName
@@ -169,6 +170,7 @@ class Tokenizer(Strict):
     types: Name | None = None
     max_length: Positive
     eos: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
+    start: Annotated[tuple[Count, ...], Field(max_length=100)] = ()
     chat_template: Annotated[str, Field(max_length=2**17)] | None = None
 
 

@@ -27,9 +27,9 @@ def tokenize(texts: Sequence[str], folder: Path, manifest: Manifest) -> dict[str
     if not texts:
         raise InputError("there is no text to tokenize")
     encoder = _encoder(folder / how.file, _most(how, manifest))
-    padding = _padding(encoder)
+    padding = padding_of(encoder)
     encodings = encoder.encode_batch(list(texts))
-    length = _length(max(len(encoding.ids) for encoding in encodings), how, manifest)
+    length = padded_length(max(len(encoding.ids) for encoding in encodings), _axis(how, manifest), manifest)
     for encoding in encodings:
         encoding.pad(length, **padding)
     columns = ((how.ids, "ids"), (how.mask, "attention_mask"), (how.types, "type_ids"))
@@ -80,7 +80,7 @@ def _encoder(path: Path, most: int) -> Any:
     return encoder
 
 
-def _padding(encoder: Any) -> dict[str, Any]:
+def padding_of(encoder: Any) -> dict[str, Any]:
     """How to pad, as the tokenizer says; its own padding, often to a fixed length, is switched off."""
     own = encoder.padding
     encoder.no_padding()
@@ -102,8 +102,8 @@ def _most(how: Tokenizer, manifest: Manifest) -> int:
     return min(how.max_length, size if isinstance(size, int) else manifest.dims[size].max if size in manifest.dims else how.max_length)
 
 
-def _length(longest: int, how: Tokenizer, manifest: Manifest) -> int:
-    size = _axis(how, manifest)
+def padded_length(longest: int, size: int | str, manifest: Manifest) -> int:
+    """The least length that an axis of this size may have and that `longest` tokens fit in, as far as any does."""
     if isinstance(size, int):
         return size
     if size not in manifest.dims:

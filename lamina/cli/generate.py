@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,6 +33,8 @@ def command(
     num_return: Annotated[int | None, typer.Option(help="Texts for each prompt: samples, or the best beams.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="A string that ends a text, and is cut off (repeatable).")] = None,
     seed: Annotated[int | None, typer.Option(help="For the same draws each time.")] = None,
+    encoder: Annotated[Path | None, typer.Option(help="The bundle that reads the prompts, of a decoder that attends to them.")] = None,
+    start: Annotated[list[int] | None, typer.Option(help="A token to start from, unless the encoder's bundle says (repeatable).")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Prompts are messages to the model, by the bundle's chat template.")] = False,
     backend: Backend = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the backend.", min=1)] = None,
@@ -44,15 +47,17 @@ def command(
     given = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
         "repetition_penalty": repetition_penalty, "beams": beams, "beam_groups": beam_groups, "diversity": diversity,
-        "num_return": num_return, "stop": stop or None, "seed": seed,
+        "num_return": num_return, "stop": stop or None, "seed": seed, "start": start or None,
     }  # fmt: skip
-    options = {name: value for name, value in given.items() if value is not None}
+    options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     prompts = _prompts(prompt or [], file)
     from lamina.runtime import Session, generate_stream
     from lamina.runtime.generation.generate import whole
 
-    with Session(bundle, backend=backend, threads=threads) as session:
-        pieces = generate_stream(session, _messages(session, prompts) if chat else prompts, **options)
+    with ExitStack() as opened:
+        session = opened.enter_context(Session(bundle, backend=backend, threads=threads))
+        source = None if encoder is None else opened.enter_context(Session(encoder, backend=backend, threads=threads))
+        pieces = generate_stream(session, _messages(source or session, prompts) if chat else prompts, source, **options)
         found = whole(pieces if json else _shown(pieces, len(prompts) * (num_return or 1) > 1))
     if json:
         _print_json(found)

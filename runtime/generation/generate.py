@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 from lamina.runtime.errors import InputError
 from lamina.runtime.generation.beams import beam_search
+from lamina.runtime.generation.encoded_steps import EncodedSteps
 from lamina.runtime.generation.one_by_one import one_by_one
 from lamina.runtime.generation.options import Generation
-from lamina.runtime.generation.prompts import Prompts
 from lamina.runtime.generation.search import Ends, Finish, Pick
 from lamina.runtime.generation.session_steps import steps_of
 from lamina.runtime.generation.steps import Steps
@@ -20,6 +21,7 @@ from lamina.runtime.generation.vocabulary import Vocabulary
 from lamina.runtime.generation.writer import Stops, Writer
 from lamina.runtime.session import Session
 
+Bundle = Session | Path | str
 GivenPrompts = str | Sequence[str] | Sequence[Sequence[int]]
 
 
@@ -57,20 +59,19 @@ class Piece:
     whole: Generated | None
 
 
-def generate(bundle: Session | Path | str, prompts: GivenPrompts, **options: Any) -> list[Generated]:
+def generate(bundle: Bundle, prompts: GivenPrompts, encoder: Bundle | None = None, **options: Any) -> list[Generated]:
     """The texts that prompts go on with, in the order of the prompts. Prompts are texts, or tokens; options are those of `Generation`.
 
-    InputError: options or prompts that will not do. BundleError: a bundle that cannot generate, or whose logits are not finite.
+    With an encoder, prompts are what that reads, and the texts are what the decoder makes of it, from its `start` on.
+    InputError: options or prompts that will not do, or bundles that do not fit together. BundleError: a bundle that cannot generate, or
+    whose logits are not finite.
     """
-    return whole(generate_stream(bundle, prompts, **options))
+    return whole(generate_stream(bundle, prompts, encoder, **options))
 
 
-def generate_stream(bundle: Session | Path | str, prompts: GivenPrompts, **options: Any) -> Iterator[Piece]:
+def generate_stream(bundle: Bundle, prompts: GivenPrompts, encoder: Bundle | None = None, **options: Any) -> Iterator[Piece]:
     """As `generate`, each token when it comes. Beam search has nothing to show of a prompt before its search has ended."""
-    chosen = Generation.of(options)
-    if isinstance(bundle, Session):
-        return _of_session(bundle, prompts, chosen)
-    return _of_folder(bundle, prompts, chosen)
+    return _opened(bundle, encoder, prompts, Generation.of(options))
 
 
 def whole(pieces: Iterator[Piece]) -> list[Generated]:
@@ -82,7 +83,7 @@ def stream(steps: Steps, vocabulary: Vocabulary | None, prompts: GivenPrompts, o
     """What the others do, on any decoder. `eos` are the tokens that end a text unless the options name others."""
     began = time.perf_counter()
     tokens = _tokens(prompts, vocabulary)
-    batch = Prompts.of(tokens, steps.room)
+    batch = steps.prompts(tokens)
     stops = None if vocabulary is None else Stops(vocabulary, options.stop)
     ends = _ends(options, eos, stops, steps.room - batch.ids.shape[1] + 1)
     texts: dict[tuple[int, int], _Text] = {}
@@ -122,15 +123,28 @@ class _Text:
         )
 
 
-def _of_folder(bundle: Path | str, prompts: GivenPrompts, options: Generation) -> Iterator[Piece]:
-    with Session(bundle) as session:
-        yield from _of_session(session, prompts, options)
+def _opened(bundle: Bundle, encoder: Bundle | None, prompts: GivenPrompts, options: Generation) -> Iterator[Piece]:
+    with ExitStack() as opened:
+        source = None if encoder is None else _open(encoder, opened)
+        yield from _of_sessions(_open(bundle, opened), source, prompts, options)
 
 
-def _of_session(session: Session, prompts: GivenPrompts, options: Generation) -> Iterator[Piece]:
-    tokenizer = session.manifest.tokenizer
-    vocabulary = Vocabulary.of(session.folder, session.manifest)
-    yield from stream(steps_of(session), vocabulary, prompts, options, tokenizer.eos if tokenizer else ())
+def _open(bundle: Bundle, opened: ExitStack) -> Session:
+    return bundle if isinstance(bundle, Session) else opened.enter_context(Session(bundle))
+
+
+def _of_sessions(session: Session, encoder: Session | None, prompts: GivenPrompts, options: Generation) -> Iterator[Piece]:
+    """An encoder's tokenizer reads the prompts; it says what the tokens of texts are too, unless the decoder carries one of its own."""
+    speaker = session if encoder is None or session.manifest.tokenizer is not None else encoder
+    how = speaker.manifest.tokenizer
+    if encoder is None:
+        if options.start is not None:
+            raise InputError(f"`start` is {options.start!r}, and without an encoder a text starts from its prompt; write it there")
+        steps: Steps = steps_of(session)
+    else:
+        steps = EncodedSteps(session, encoder, options.start or (how.start if how else ()))
+        prompts = _tokens(prompts, Vocabulary.of(encoder.folder, encoder.manifest))
+    yield from stream(steps, Vocabulary.of(speaker.folder, speaker.manifest), prompts, options, how.eos if how else ())
 
 
 def _tokens(prompts: GivenPrompts, vocabulary: Vocabulary | None) -> Sequence[Sequence[int]]:

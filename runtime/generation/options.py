@@ -30,6 +30,8 @@ class Generation:
     a token costs a group `diversity` for each time that groups before it chose it at this step.
     `num_return` is the number of texts for each prompt: samples, or the best of the beams.
     `repetition_penalty`, `no_repeat_ngram_size` (both of prompt and text) and `suppress_tokens` go with all of them.
+    `start` are the tokens that a decoder with an encoder reads first (None: the bundle's own); to the two rules of prompt and text they
+    are the prompt.
     """
 
     max_new_tokens: int = 128
@@ -51,6 +53,7 @@ class Generation:
     seed: int | None = None
     eos: tuple[int, ...] | None = None
     stop: tuple[str, ...] = ()
+    start: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         _raise([*_single(self)] or [*_joint(self)])
@@ -85,7 +88,7 @@ def _unknown(name: str, known: set[str]) -> str:
 
 
 def _as_tuple(name: str, value: Any) -> Any:
-    if name in ("eos", "stop", "suppress_tokens"):
+    if name in ("eos", "stop", "suppress_tokens", "start"):
         return (value,) if isinstance(value, str | int) else tuple(value) if isinstance(value, list) else value
     return value
 
@@ -123,10 +126,12 @@ def _others(options: Generation) -> Iterator[str]:
         yield f"`temperature` is {options.temperature!r}, and must be 0, for the most likely token, or at least {_LEAST_TEMPERATURE:g}"
     if not isinstance(options.early_stopping, bool) and options.early_stopping != "never":
         yield f"`early_stopping` is {options.early_stopping!r}, and must be True, False or 'never'"
-    for name in ("eos", "suppress_tokens"):
+    for name in ("eos", "suppress_tokens", "start"):
         value = getattr(options, name)
         if value is not None and not (isinstance(value, tuple) and all(_is_whole(token) and 0 <= token < 2**31 for token in value)):
             yield f"`{name}` is {value!r}, and must be token ids"
+    if options.start == ():
+        yield "`start` is (), and a text must start from a token"
     if not (isinstance(options.stop, tuple) and all(isinstance(text, str) and 0 < len(text) <= _LONGEST_STOP for text in options.stop)):
         yield f"`stop` is {options.stop!r}, and must be strings of 1 to {_LONGEST_STOP} characters"
 

@@ -22,17 +22,22 @@ class Prompts:
 
     @classmethod
     def of(cls, prompts: Sequence[Sequence[int]], room: int) -> Prompts:
-        """InputError for no prompt, an empty one, one longer than the room, and ids that are none."""
-        if not prompts:
-            raise InputError("there is no prompt")
-        for index, prompt in enumerate(prompts):
-            _check(index, prompt, room)
+        """InputError as `check`."""
+        check(prompts, room)
         longest = max(map(len, prompts))
         ids, mask = np.zeros((2, len(prompts), longest), np.int64)
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt) :] = prompt
             mask[row, longest - len(prompt) :] = 1
         return cls(ids, mask)
+
+
+def check(prompts: Sequence[Sequence[int]], room: int) -> None:
+    """InputError for no prompt, an empty one, one longer than the room, and ids that are none."""
+    if not prompts:
+        raise InputError("there is no prompt")
+    for index, prompt in enumerate(prompts):
+        _check(index, prompt, room)
 
 
 def _check(index: int, prompt: Sequence[int], room: int) -> None:

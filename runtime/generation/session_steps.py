@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import final
 
 import numpy as np
@@ -10,34 +10,40 @@ import numpy as np
 from lamina.runtime.dtypes import Array
 from lamina.runtime.errors import BundleError, InputError
 from lamina.runtime.generation.steps import Steps
+from lamina.runtime.generation.token_inputs import fed, listed, longest, token_inputs
 from lamina.runtime.manifest import Input, Manifest, Tensor
 from lamina.runtime.session import Session
-from lamina.schema.dims import FLOATS, INTEGERS
+from lamina.schema.dims import FLOATS
 
 _ENDLESS = 2**31 - 1
 
 
-def steps_of(session: Session) -> Steps:
-    """The session's model as a decoder. BundleError if it carries nothing from call to call, or is not one."""
+def steps_of(session: Session, given: Collection[str] = ()) -> StreamSteps:
+    """The session's model as a decoder, whose inputs of these names hold what `beside` does.
+
+    BundleError if it carries nothing from call to call, or is not one.
+    """
     if not session.manifest.states:
         raise BundleError(
             f"{session.folder} carries no state from one call to the next, so no text can be generated from it token by token"
         )
-    return StreamSteps(session)
+    return StreamSteps(session, given)
 
 
 @final
 class StreamSteps(Steps):
     """Reads tokens through the input that the tokenizer feeds, else the only one of integers [N, T]; a mask is fed where there is one.
 
-    A mask of the tokens' own shape is of this call's; a longer one is of all that were read.
+    A mask of the tokens' own shape is of this call's; a longer one is of all that were read. `beside` is fed with every call.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, given: Collection[str] = ()) -> None:
         self._session, manifest = session, session.manifest
-        self._ids, self._mask = _inputs(manifest, str(session.folder))
+        self.beside: Mapping[str, Array] = {}
+        self._ids, self._mask = _inputs(session, given)
+        self.batch = self._ids.shape[0]
         self._logits = _logits(manifest, str(session.folder))
-        self._longest = _longest(manifest, self._ids.shape[1])
+        self._longest = longest(manifest, self._ids)
         self.room = _room(manifest)
         self._stream = session.stream()
         self._seen = np.empty((0, 0), np.int64)
@@ -62,7 +68,7 @@ class StreamSteps(Steps):
 
     def _read(self, ids: Array, mask: Array) -> Array:
         """The logits after the last of these tokens."""
-        feeds = {self._ids.name: np.ascontiguousarray(ids, self._ids.dtype)}
+        feeds = {**self.beside, self._ids.name: np.ascontiguousarray(ids, self._ids.dtype)}
         if self._mask is not None:
             self._seen = np.concatenate([self._seen, mask], axis=1)
             wanted = mask if self._mask.shape == self._ids.shape else self._seen
@@ -72,20 +78,18 @@ class StreamSteps(Steps):
         return last.astype(np.float32, copy=False)
 
 
-def _inputs(manifest: Manifest, folder: str) -> tuple[Input, Input | None]:
-    """What takes the tokens, and what takes their mask."""
-    states = {state.past for state in manifest.states}
-    declared = {spec.name: spec for spec in manifest.inputs if spec.name not in states}
-    tokens = [spec for spec in declared.values() if spec.dtype in INTEGERS and len(spec.shape) == 2]
-    if manifest.tokenizer is not None:
-        ids, mask = declared[manifest.tokenizer.ids], declared.get(manifest.tokenizer.mask or "")
-    elif len(tokens) == 1:
-        ids, mask = tokens[0], None
-    else:
-        raise BundleError(f"{folder} does not say which input takes the tokens; compile it from a spec with a `tokenizer:` section")
-    others = ", ".join(f"`{name}`" for name in declared if name not in (ids.name, mask and mask.name))
-    if others or len(ids.shape) != 2:
-        raise BundleError(f"{folder} is no decoder of tokens: it takes `{ids.name}: {ids}`" + (f" and {others}" if others else ""))
+def _inputs(session: Session, given: Collection[str]) -> tuple[Input, Input | None]:
+    """What takes the tokens, and what takes their mask. Nothing else may be left to feed."""
+    free = {name: spec for name, spec in fed(session.manifest).items() if name not in given}
+    ids, mask = token_inputs(session.manifest, free)
+    error = InputError if given else BundleError
+    if ids is None or len(ids.shape) != 2:
+        takes = f"beside what its encoder gives, it takes {listed(free.values())}" if given else f"it takes {listed(free.values())}"
+        hint = "" if given else ", or, if an encoder gives the others, name its bundle"
+        raise error(f"{session.folder} does not say which input takes the tokens: {takes}; declare `tokenizer` in the spec{hint}")
+    if others := [spec for spec in free.values() if spec.name not in (ids.name, mask and mask.name)]:
+        reason = "neither tokens nor its encoder give" if given else "tokens do not give; if an encoder does, name its bundle"
+        raise error(f"{session.folder} is no decoder of tokens: it takes {listed(others)}, which {reason}")
     return ids, mask
 
 
@@ -95,11 +99,6 @@ def _logits(manifest: Manifest, folder: str) -> Tensor:
     if found.dtype not in FLOATS or len(found.shape) not in (2, 3):
         raise BundleError(f"{folder} is no decoder of tokens: its first output is `{found.name}: {found}`, not the scores of a vocabulary")
     return found
-
-
-def _longest(manifest: Manifest, steps: int | str) -> int:
-    """How many tokens a call takes."""
-    return manifest.dims[steps].max if isinstance(steps, str) and steps in manifest.dims else int(steps)
 
 
 def _room(manifest: Manifest) -> int:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from lamina.runtime.dtypes import Array
+from lamina.runtime.generation.prompts import Prompts
 
 
 class Steps(ABC):
@@ -13,6 +14,10 @@ class Steps(ABC):
 
     room: int
     """How many tokens a row can hold at most, padding included: the largest context."""
+
+    def prompts(self, tokens: Sequence[Sequence[int]]) -> Prompts:
+        """What `start` is then given for prompts of these tokens: themselves, unless the decoder reads something in their stead."""
+        return Prompts.of(tokens, self.room)
 
     @abstractmethod
     def start(self, ids: Array, mask: Array) -> Array:

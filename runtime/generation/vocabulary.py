@@ -10,18 +10,18 @@ from typing import Any, final
 
 from lamina.runtime.errors import InputError
 from lamina.runtime.manifest import Manifest
-from lamina.runtime.text import read_tokenizer
+from lamina.runtime.text import padding_of, read_tokenizer
 
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
 @final
 class Vocabulary:
-    """A `tokenizers.Tokenizer`, which neither cuts nor pads."""
+    """A `tokenizers.Tokenizer`, which neither cuts nor pads; `padding` is how it would: `pad_id`, and where it says, `direction`."""
 
     def __init__(self, tokenizer: Any) -> None:
         tokenizer.no_truncation()
-        tokenizer.no_padding()
+        self.padding = padding_of(tokenizer)
         self._tokenizer = tokenizer
         self._special = {token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special}
 

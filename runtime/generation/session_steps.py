@@ -85,10 +85,10 @@ def _inputs(session: Session, given: Collection[str]) -> tuple[Input, Input | No
     error = InputError if given else BundleError
     if ids is None or len(ids.shape) != 2:
         takes = f"beside what its encoder gives, it takes {listed(free.values())}" if given else f"it takes {listed(free.values())}"
-        hint = "" if given else ", or, if an encoder gives the others, name its bundle"
+        hint = "" if given else ", or, if an encoder gives the others, generate with its bundle too"
         raise error(f"{session.folder} does not say which input takes the tokens: {takes}; declare `tokenizer` in the spec{hint}")
     if others := [spec for spec in free.values() if spec.name not in (ids.name, mask and mask.name)]:
-        reason = "neither tokens nor its encoder give" if given else "tokens do not give; if an encoder does, name its bundle"
+        reason = "neither tokens nor its encoder give" if given else "tokens do not give; if an encoder does, generate with its bundle too"
         raise error(f"{session.folder} is no decoder of tokens: it takes {listed(others)}, which {reason}")
     return ids, mask
 

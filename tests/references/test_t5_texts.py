@@ -174,17 +174,20 @@ def test_a_stream_is_the_texts(encoder: Session, decoder: Session, options: dict
     assert options.get("beams") or len(pieces) == sum(len(text.ids) for text in texts)
 
 
-def test_the_command(model: Any, encoder: Session, decoder: Session, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+@pytest.mark.parametrize("start", [[], ["--start", "5"]])
+def test_the_command(
+    start: list[str], model: Any, encoder: Session, decoder: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Prompts end as the encoder's tokenizer ends them; it, and what generation_config.json says, are the decoder's too."""
-    texts = ["w60 w61 w3", "w20"]
-    want = theirs(model, prompts=[[60, 61, 3, 1], [20, 1]], max_new_tokens=NEW, num_beams=2)
-    arguments = ["--encoder", str(encoder.folder), "-p", texts[0], "-p", texts[1], "--beams", "2", "--max-new-tokens", str(NEW)]
-    monkeypatch.setattr(sys, "argv", ["lamina", "generate", str(decoder.folder), *arguments])
+    first = {"decoder_start_token_id": int(start[-1])} if start else {}
+    want = theirs(model, prompts=[[60, 61, 3, 1], [20, 1]], max_new_tokens=NEW, num_beams=2, **first)
+    given = ["-p", "w60 w61 w3", "-p", "w20", "--beams", "2", "--max-new-tokens", str(NEW), *start]
+    monkeypatch.setattr(sys, "argv", ["lamina", "generate", str(decoder.folder), "--encoder", str(encoder.folder), *given])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
     said = [" ".join(f"w{token}" for token in text if token not in (0, *ENDS)) for (text,) in want]
-    assert capsys.readouterr().out == f"[0.0] {said[0]}\n[1.0] {said[1]}\n"
+    assert sorted(capsys.readouterr().out.splitlines()) == [f"[0.0] {said[0]}", f"[1.0] {said[1]}"]  # printed as their searches end
     assert encoder.manifest.tokenizer is not None
     assert (encoder.manifest.tokenizer.start, encoder.manifest.tokenizer.eos) == ((0,), tuple(ENDS))
 

@@ -173,7 +173,9 @@ def test_what_nobody_gives(tmp_path: Path, encoder: Path, decoder: Path) -> None
     wants = compiled(tmp_path / "wants", DECODER, OTHER)
     with pytest.raises(InputError, match=r"it takes `other: float32\[1\]`, which neither tokens nor its encoder give"):
         generate(wants, PROMPTS, encoder, start=0)
-    with pytest.raises(BundleError, match=r"takes `step: .*`, `offset: .*`, which tokens do not give; if an encoder does, name its bundle"):
+    with pytest.raises(
+        BundleError, match=r"takes `step: .*`, `offset: .*`, which tokens do not give; if an encoder does, generate with its bundle too"
+    ):
         generate(decoder, PROMPTS)
     two = compiled(
         tmp_path / "two", DECODER, {'offset: "float32[1]"': 'offset: "int64[N, T]"', "+ offset": "+ cast(offset[:, -1], 'float32')"}

@@ -118,6 +118,8 @@ def test_chat(cli: Any, bundle: Path) -> None:
         (["-p", "a", "--top-k", "5"], "error: `top_k` is 5, and without a `temperature` above 0 nothing is drawn"),
         (["-p", "a b c d " * 20], "tokens, and the model has room for 40"),
         (["-p", ""], "error: prompt 0 is empty"),
+        (["-p", "a", "--start", "3"], "error: `start` is (3,), and without an encoder a text starts from its prompt"),
+        (["-p", "a", "--encoder", "absent"], "error: absent does not exist; a bundle is the folder"),
         (["--file", "absent.txt"], "error: absent.txt cannot be read as UTF-8 text"),
     ],
 )

@@ -29,6 +29,8 @@ from lamina.runtime.generation.options import Generation
         ({"early_stopping": 1}, "`early_stopping` is 1, and must be True, False or 'never'"),
         ({"eos": [-1]}, "`eos` is (-1,), and must be token ids"),
         ({"eos": "</s>"}, "`eos` is ('</s>',), and must be token ids"),
+        ({"start": []}, "`start` is (), and a text must start from a token"),
+        ({"start": [-1]}, "`start` is (-1,), and must be token ids"),
         ({"stop": ["a", ""]}, "`stop` is ('a', ''), and must be strings of 1 to 1000 characters"),
         ({"seed": -1}, "`seed` is -1, and must be a whole number from 0 to 18446744073709551615"),
         ({"beams": 2000}, "`beams` is 2000, and must be a whole number from 1 to 1024"),
@@ -58,5 +60,5 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_one_stands_for_a_list_of_one() -> None:
-    options = Generation.of({"eos": 2, "stop": "a", "suppress_tokens": [3, 4]})
-    assert (options.eos, options.stop, options.suppress_tokens) == ((2,), ("a",), (3, 4))
+    options = Generation.of({"eos": 2, "stop": "a", "suppress_tokens": [3, 4], "start": 0})
+    assert (options.eos, options.stop, options.suppress_tokens, options.start) == ((2,), ("a",), (3, 4), (0,))

@@ -7,7 +7,7 @@ from typing import final
 
 import numpy as np
 
-from lamina.runtime.dtypes import Array
+from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BundleError, InputError
 from lamina.runtime.generation.prompts import check
 from lamina.runtime.generation.token_inputs import fed, listed, longest, token_inputs
@@ -47,11 +47,11 @@ class Encoder:
         if self._mask is None and not mask.all():
             lengths = ", ".join(str(len(prompt)) for prompt in prompts)
             raise InputError(
-                f"the encoder takes no mask, so prompts of {lengths} tokens cannot be read together as {length}; give them one by one"
+                f"the encoder takes no mask, so prompts of {lengths} tokens cannot be padded to {length}; give together those of one length"
             )
         ids = np.array([self._row(prompt, length, self._padding.get("pad_id", 0)) for prompt in prompts])
         inputs = ((self._ids, ids), (self._mask, mask), (self._types, np.zeros_like(ids)))
-        feeds = {spec.name: array.astype(spec.dtype) for spec, array in inputs if spec is not None}
+        feeds = {spec.name: array.astype(numpy_dtype(spec.dtype)) for spec, array in inputs if spec is not None}
         return feeds | self._session.run(feeds)
 
     def _row(self, values: Sequence[int], length: int, padding: int) -> list[int]:

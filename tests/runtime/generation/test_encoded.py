@@ -149,7 +149,7 @@ OTHER = {'offset: "float32[1]"': 'other: "float32[1]"', "+ offset": "+ other"}
         ),
         ({"'float32'": "'float64'", 'step: "float32': 'step: "float64'}, PROMPTS, "takes `step: float32\\[N\\]`; are they of one model"),
         ({"full([1]": "full([3]", '"float32[1]"': '"float32[3]"'}, PROMPTS, "has `offset: float32\\[3\\]` and"),
-        (NO_MASK, PROMPTS, "the encoder takes no mask, so prompts of 2, 1, 3 tokens cannot be read together"),
+        (NO_MASK, PROMPTS, "the encoder takes no mask, so prompts of 2, 1, 3 tokens cannot be padded to 3"),
         ({}, [[1], [1] * 9], "prompt 1 has 9 tokens, and the model has room for 8"),
         ({}, [[1], []], "prompt 1 is empty"),
         ({}, [], "there is no prompt"),

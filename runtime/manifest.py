@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, NoReturn, Self
 
@@ -104,7 +105,11 @@ class Manifest(Strict):
 
     def input(self, name: str) -> Input:
         """The input of that name. KeyError if there is none."""
-        return {tensor.name: tensor for tensor in self.inputs}[name]
+        return self._inputs[name]
+
+    @cached_property
+    def _inputs(self) -> dict[str, Input]:
+        return {tensor.name: tensor for tensor in self.inputs}
 
     def files_of(self, target: str) -> tuple[str, ...]:
         """The files that a target may read: all but the other targets' own and the engines kept for other machines."""

@@ -39,7 +39,8 @@ class OrtCarrier(Carrier):
         lengths = {name: np.array([sizes[dim]]) for dim, name in self._rooms.lengths.items()}
         for name, array in (*feeds.items(), *lengths.items()):
             self._bind(self._binding.bind_input, name, array)
-        self._bind_states(sizes)
+        needed = {dim: self._rooms.needed(dim, sizes) for dim in self._rooms.lengths}
+        self._bind_states(sizes, needed)
         outputs = {name: np.empty(_shape(spec.shape, sizes), numpy_dtype(spec.dtype)) for name, spec in self._outputs.items()}
         for name, array in outputs.items():
             self._bind(self._binding.bind_output, name, array)
@@ -49,7 +50,7 @@ class OrtCarrier(Carrier):
             raise InputError(f"ONNX Runtime cannot run these inputs: {error}") from error
         for name, array in self._spare.items():
             self._spare[name], self._past[name] = self._past[name], array
-        self._filled = {dim: self._rooms.needed(dim, sizes) for dim in self._rooms.lengths}
+        self._filled = needed
         return outputs
 
     def _begin(self, sizes: Mapping[str, int]) -> None:
@@ -59,10 +60,11 @@ class OrtCarrier(Carrier):
         self._past = {state.past: initial(self._manifest, state, sizes) for state in self._manifest.states}
         self._spare = {name: array for name, array in self._past.items() if name not in self._rooms.axes}
 
-    def _bind_states(self, sizes: Mapping[str, int]) -> None:
+    def _bind_states(self, sizes: Mapping[str, int], needed: Mapping[str, int]) -> None:
         for state in self._manifest.states:
             if state.past in self._rooms.axes:
-                self._make_room(state.past, state.present, sizes)
+                dim, _ = self._rooms.axes[state.past]
+                self._make_room(state.past, state.present, sizes[dim], needed[dim])
                 continue
             shape = _shape(self._presents[state.present].shape, sizes)
             if self._spare[state.past] is self._past[state.past] or self._spare[state.past].shape != shape:
@@ -70,14 +72,13 @@ class OrtCarrier(Carrier):
             self._bind(self._binding.bind_input, state.past, self._past[state.past])
             self._bind(self._binding.bind_output, state.present, self._spare[state.past])
 
-    def _make_room(self, past: str, present: str, sizes: Mapping[str, int]) -> None:
+    def _make_room(self, past: str, present: str, filled: int, needed: int) -> None:
         """A larger buffer, with what the old one holds, where a call would not fit; bound where it is new."""
-        (dim, axis), old = self._rooms.axes[past], self._past[past]
-        needed = self._rooms.needed(dim, sizes)
+        (_, axis), old = self._rooms.axes[past], self._past[past]
         if old.shape[axis] >= needed and past in self._bound:
             return
         if old.shape[axis] < needed:
-            self._past[past] = _copied(old, axis, sizes[dim], self._rooms.grown(needed))
+            self._past[past] = _copied(old, axis, filled, self._rooms.grown(needed))
         self._bind(self._binding.bind_input, past, self._past[past])
         self._bind(self._binding.bind_output, present, self._past[past])
 

@@ -19,7 +19,7 @@ class Stream:
 
     def __init__(self, manifest: Manifest, carrier: Carrier) -> None:
         self._manifest, self._carrier = manifest, carrier
-        self._sizes = first_sizes(manifest, ())
+        self._sizes, self._after = first_sizes(manifest, ()), _sizes_after(manifest)
         self._begun = False
 
     def __call__(self, /, **inputs: Any) -> dict[str, Array]:
@@ -29,7 +29,7 @@ class Stream:
                 raise InputError(f"{name} is {size} after the calls so far, and must be {self._manifest.dims[name]}: begin another stream")
         feeds, sizes = checked_inputs(self._manifest, inputs, self._sizes)
         outputs = self._carrier.run(feeds, sizes)
-        self._sizes = dict(_sizes_after(self._manifest, sizes))
+        self._sizes = {dim: shapes.evaluate(size, sizes) for dim, size in self._after.items()}
         self._begun = True
         return outputs
 
@@ -53,14 +53,14 @@ class Stream:
         return self._carrier.past()
 
 
-def _sizes_after(manifest: Manifest, sizes: Mapping[str, int]) -> dict[str, int]:
-    """The dims that the states show when a call at these sizes has ended."""
+def _sizes_after(manifest: Manifest) -> dict[str, int | str]:
+    """The dims that the states show, and what they are when a call has ended."""
     outputs = {spec.name: spec for spec in manifest.outputs}
-    found: dict[str, int] = {}
+    found: dict[str, int | str] = {}
     for state in manifest.states:
         for before, after in zip(manifest.input(state.past).shape, outputs[state.present].shape, strict=True):
             if isinstance(before, str) and before in manifest.dims:
-                found[before] = shapes.evaluate(after, sizes)
+                found[before] = after
     return found
 
 

@@ -216,6 +216,39 @@ def test_inputs_that_are_not_declared_well(rule: Rule, inputs: str, message: str
     assert found[0].message == message
 
 
+# --- config entries that something uses ---
+
+FLAVOURED = """\
+config:
+  flavour: {default}
+  act: "block = relu"
+variants:
+  plain: {{}}
+  smooth: {{act: "gelu(approximate=flavour)"}}
+{small}"""
+
+
+def test_what_one_variant_alone_uses_is_used(rule: Rule) -> None:
+    path = rule.write("act", config=FLAVOURED.format(default="tanh", small=""))
+    assert lamina.check(path) == lamina.check(path, variant="plain") == lamina.check(path, variant="smooth") == ()
+    smooth = lamina.to_torch(lamina.load(path, variant="smooth"))
+    same(smooth(X), torch.nn.functional.gelu(X, approximate="tanh"))
+
+
+def test_what_a_default_alone_uses_is_used(rule: Rule) -> None:
+    assert lamina.check(rule.write("act", config='config: {slope: 0.1, act: "block = leaky_relu(slope=slope)"}')) == ()
+    steps = "config: {slope: 0.1, act: {type: block, default: [leaky_relu: {slope: slope}]}}"
+    assert lamina.check(rule.write("act", config=steps)) == ()
+    assert (
+        lamina.check(rule.write("act", config='config: {slope: 0.1, act: "block = relu"}\nsmall: {act: "leaky_relu(slope=slope)"}')) == ()
+    )
+
+
+def test_what_no_variant_uses_is_not(rule: Rule) -> None:
+    config = FLAVOURED.format(default="tanh", small="small: {flavour: none}").replace("approximate=flavour", "approximate='tanh'")
+    assert rule.words("act", config=config)[0] == "the config entry `flavour` is never used"
+
+
 # --- the weights of comprehensions ---
 
 

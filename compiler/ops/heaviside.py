@@ -42,6 +42,11 @@ class Heaviside(Unary):
         smooth = self._smooth(g, x)
         return g("Add", self.define(g, x), g("Sub", smooth, g.torch("detach", smooth)))
 
+    @fast_path("torch")
+    def flat(self, g: Builder, x: Value) -> Value:
+        """The same with a gradient, 0: of a comparison there is none, and what lies before it would have none either."""
+        return g("Clip", g("Add", g("Sign", x), g.scalar(1, x)), None, g.scalar(1, x))
+
     def _smooth(self, g: Builder, x: Value) -> Value:
         """A function of bounded values with the surrogate's derivative."""
         scaled = g("Mul", x, g.scalar(self.alpha, x))

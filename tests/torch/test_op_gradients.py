@@ -22,7 +22,7 @@ CASES = [
 ]
 # A query that may attend to nothing takes the mean of the values: the definition has a gradient there, the reference none.
 # PyTorch has no derivative of floor_divide. A step's surrogate is no part of its definition.
-NO_GRADIENT = ("attention-define-5", "attention-repeated-5", "floor_divide-", "heaviside-define-")
+NO_GRADIENT = ("attention-define-5", "attention-repeated-5", "floor_divide-", "heaviside-define-", "heaviside-flat-")
 
 
 def graph_of(model: bench.Model) -> tuple[Graph, list[Value]]:

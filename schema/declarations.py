@@ -113,15 +113,17 @@ def image(collector: Collector, key: Scalar, node: Node) -> ImagePreprocess | No
 
 
 def weight_rules(collector: Collector, node: Node) -> WeightRules | None:
-    """How a checkpoint's keys become paths, and what it must say. Texts among sizes and metadata are expressions."""
+    """How a checkpoint's keys become paths, and what it must say. Texts among sizes, factors and metadata are expressions."""
     if not isinstance(node, Mapping):
         return validated(WeightRules, node, collector)
-    rename, metadata = node.get("rename"), node.get("metadata")
+    metadata = node.get("metadata")
     data = {key.text: plain(value) for key, value in node}
-    extra: dict[str, object] = {"place": next((key.span for key, _ in node if key.text == "architecture"), None), "spans": {}}
-    if isinstance(rename, Mapping):
-        extra["spans"] = {key.text: key.span for key, _ in rename}
-        data["rename"] = _each(rename, _rule, collector)
+    extra: dict[str, object] = {"place": next((key.span for key, _ in node if key.text == "architecture"), None)}
+    for section, spans in (("rename", "spans"), ("join", "join_spans")):
+        rules = node.get(section)
+        extra[spans] = {key.text: key.span for key, _ in rules} if isinstance(rules, Mapping) else {}
+        if isinstance(rules, Mapping):
+            data[section] = _each(rules, _rule, collector)
     if isinstance(metadata, Mapping):
         data["metadata"] = _each(metadata, lambda value: parse_expression(scalar(value, "a value of `metadata`")), collector)
     return validated(WeightRules, node, collector, extra, code="weights", data=data)
@@ -139,18 +141,23 @@ def _each(node: Mapping, read: Callable[[Node], object], collector: Collector) -
 
 
 def _rule(node: Node) -> object:
-    """A rule as plain data, but the texts of `reshape` as expressions. Raises Fault."""
+    """A rule as plain data, but the texts of `reshape` and of `scale` as expressions. Raises Fault."""
     if isinstance(node, Sequence):
         return [_rule(item) for item in node.items]
     if not isinstance(node, Mapping):
         return plain(node)
-    return {key.text: _sizes(value) if key.text == "reshape" else _rule(value) for key, value in node}
+    read: dict[str, Callable[[Node], object]] = {"reshape": _sizes, "scale": _number}
+    return {key.text: read.get(key.text, _rule)(value) for key, value in node}
 
 
 def _sizes(node: Node) -> object:
     if not isinstance(node, Sequence):
         return plain(node)
-    return [parse_expression(i) if isinstance(i, Scalar) and isinstance(i.value, str) else plain(i) for i in node.items]
+    return [_number(item) for item in node.items]
+
+
+def _number(node: Node) -> object:
+    return parse_expression(node) if isinstance(node, Scalar) and isinstance(node.value, str) else plain(node)
 
 
 def _expressions(node: Node, keys: tuple[str, ...]) -> dict[str, Expression]:

@@ -10,12 +10,13 @@ from lamina.schema.base import Located, Strict
 from lamina.schema.expressions import Expression
 
 
-def _expression_or(value: Any, number: ValidatorFunctionWrapHandler) -> int | Expression:
+def _expression_or(value: Any, number: ValidatorFunctionWrapHandler) -> float | Expression:
     """A union would say of a wrong number, too, that it is no expression."""
     return value if isinstance(value, Expression) else number(value)
 
 
 OR_TEXT = WrapValidator(_expression_or), WithJsonSchema({"type": ["integer", "string"]})
+NUMBER_OR_TEXT = WrapValidator(_expression_or), WithJsonSchema({"type": ["number", "string"]})
 if TYPE_CHECKING:
     Bound = int | Expression
     Positive = int | Expression

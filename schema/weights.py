@@ -12,7 +12,7 @@ from lamina.schema.base import Strict
 from lamina.schema.diagnostics import Span
 from lamina.schema.expressions import Expression
 from lamina.schema.patterns import Pattern, wildcards
-from lamina.schema.sections import OR_TEXT
+from lamina.schema.sections import NUMBER_OR_TEXT, OR_TEXT
 
 
 def _checked(text: str) -> str:
@@ -38,12 +38,15 @@ Key = Annotated[str, AfterValidator(_parsed)]
 Axes = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 Paths = Annotated[tuple[WeightPath, ...], Field(strict=False, min_length=2, max_length=64)]
 OneOrMore = Annotated[tuple[WeightPath, ...], Field(strict=False, max_length=64), BeforeValidator(_as_list, str | list[str])]
+Map = Literal["log", "exp"]
 Names = Annotated[tuple[str, ...], Field(strict=False, max_length=64), BeforeValidator(_as_list, str | list[str])]
 if TYPE_CHECKING:
     Size = int | Expression
+    Factor = float | Expression
     Formula = Expression
 else:
     Size = Annotated[int, Field(ge=-1), *OR_TEXT]
+    Factor = Annotated[float, Field(allow_inf_nan=False), *NUMBER_OR_TEXT]
     Formula = Annotated[InstanceOf[Expression], WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Sizes = Annotated[tuple[Size, ...], Field(strict=False)]
 
@@ -56,38 +59,56 @@ class Split(Strict):
 
 
 class Step(Strict):
-    """One change of a tensor's form: its axes permuted, or the same elements in another shape (0 keeps a size, -1 is what remains)."""
+    """One change of a tensor: its axes permuted, the same elements in another shape (0 keeps a size, -1 is what remains), the logarithm or
+    exponential of each number, or each times a factor."""
 
     transpose: Axes | None = None
     reshape: Sizes | None = None
+    map: Map | None = None
+    scale: Factor | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if (self.transpose is None) == (self.reshape is None):
-            raise ValueError("a step says either `transpose:` or `reshape:`")
+        if len([value for value in (self.transpose, self.reshape, self.map, self.scale) if value is not None]) != 1:
+            raise ValueError("a step says one of `transpose:`, `reshape:`, `map:` and `scale:`")
         return self
 
 
-class Rule(Strict):
-    """What becomes of a key's tensor: transposed, then reshaped (or `steps` of these in any order), then given to one path, to each of
-    several that share it, or split among several. Sizes may be expressions over the config.
-
-    `map` takes the logarithm or exponential of its numbers, where ours are the logarithms of the checkpoint's or the other way round.
+class Changes(Strict):
+    """What is done to a tensor: transposed, then reshaped (or `steps` in any order); then `map` takes the logarithm or exponential of its
+    numbers, where ours are the logarithms of the checkpoint's or the other way round, and `scale` multiplies them. Sizes and factors may
+    be expressions over the config.
     """
 
-    to: OneOrMore | None = None
-    split: Split | None = None
     transpose: Axes | None = None
     reshape: Sizes | None = None
     steps: Annotated[tuple[Step, ...], Field(strict=False, max_length=16)] | None = None
-    map: Literal["log", "exp"] | None = None
+    map: Map | None = None
+    scale: Factor | None = None
+
+    @model_validator(mode="after")
+    def _one_order(self) -> Self:
+        if self.steps and (self.transpose is not None or self.reshape is not None):
+            raise ValueError("a rule says either `steps:`, or `transpose:` and `reshape:`")
+        return self
+
+    @property
+    def order(self) -> tuple[Step, ...]:
+        """The changes, in the order in which they are made."""
+        named = {name: getattr(self, name) for name in ("transpose", "reshape", "map", "scale")}
+        return (*(self.steps or ()), *(Step.model_validate({name: value}) for name, value in named.items() if value is not None))
+
+
+class Rule(Changes):
+    """What becomes of a key's tensor: changed, then given to one path, to each of several that share it, or split among several."""
+
+    to: OneOrMore | None = None
+    split: Split | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if bool(self.to) == bool(self.split):
             raise ValueError("a rule says either `to:` or `split:`")
-        if self.steps and (self.transpose is not None or self.reshape is not None):
-            raise ValueError("a rule says either `steps:`, or `transpose:` and `reshape:`")
         return self
 
     @property
@@ -95,11 +116,18 @@ class Rule(Strict):
         """Where the tensor goes, wildcards not yet replaced."""
         return self.split.into if self.split else self.to or ()
 
+
+class Join(Changes):
+    """Tensors that lie one after the other along a dim of one weight, and how the whole is changed then. `of` are the paths that they have
+    after `rename`."""
+
+    dim: Annotated[int, Field(ge=0)]
+    of: Paths
+
     @property
-    def order(self) -> tuple[Step, ...]:
-        """The changes of form, in the order in which they are made."""
-        named = ("transpose", self.transpose), ("reshape", self.reshape)
-        return self.steps or tuple(Step.model_validate({name: value}) for name, value in named if value is not None)
+    def paths(self) -> tuple[str, ...]:
+        """Where the tensors come from, wildcards not yet replaced."""
+        return self.of
 
 
 RuleOrPath = Annotated[Rule, BeforeValidator(_as_rule, json_schema_input_type=str | Rule)]
@@ -107,25 +135,33 @@ RuleOrPath = Annotated[Rule, BeforeValidator(_as_rule, json_schema_input_type=st
 
 class WeightRules(Strict):
     """The `weights:` section. `architecture` and `metadata` are what a GGUF file's metadata, or the config.json beside the weights, must
-    say where it says anything of it. For errors, `spans` tells where each pattern of `rename` stands, `place` where `architecture` does.
+    say where it says anything of it. For errors, `spans` tells where each pattern of `rename` stands, `join_spans` where each of `join`
+    does, `place` where `architecture` does.
     """
 
     architecture: Names = ()
     metadata: dict[str, Formula] = Field(default={})
     rename: dict[Key, RuleOrPath] = Field(default={})
+    join: dict[Key, Join] = Field(default={})
     ignore: Annotated[tuple[Key, ...], Field(strict=False)] = ()
     spans: SkipJsonSchema[dict[str, Span]] = Field(default={}, exclude=True, repr=False)
+    join_spans: SkipJsonSchema[dict[str, Span]] = Field(default={}, exclude=True, repr=False)
     place: SkipJsonSchema[Span | None] = Field(default=None, exclude=True, repr=False)
 
     @model_validator(mode="after")
     def _known_wildcards(self) -> Self:
-        for pattern, rule in self.rename.items():
-            known = Pattern.parse(pattern).wildcards
-            for path in rule.paths:
-                if unknown := [w for w in wildcards(path) if w not in known]:
-                    message = f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have"
-                    raise PydanticCustomError("lamina", "{message}", {"message": message, "loc": ("rename", pattern)})
+        for section, rules in (("rename", self.rename), ("join", self.join)):
+            for pattern, rule in rules.items():
+                _check_wildcards(section, pattern, rule.paths)
         return self
+
+
+def _check_wildcards(section: str, pattern: str, paths: tuple[str, ...]) -> None:
+    known = Pattern.parse(pattern).wildcards
+    for path in paths:
+        if unknown := [w for w in wildcards(path) if w not in known]:
+            message = f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have"
+            raise PydanticCustomError("lamina", "{message}", {"message": message, "loc": (section, pattern)})
 
 
 def _named(wildcard: str) -> str:

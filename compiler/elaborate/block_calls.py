@@ -80,7 +80,10 @@ def _argument(context: Context, argument: Argument, given: Given | None, frame: 
     if given is None:
         return default(context, declared, frame, name)
     try:
-        return convert(resolve(context, given, want_of_type(declared)), declared, f"`{name}` of `{block.name}`", given.span)
+        value = resolve(context, given, want_of_type(declared))
+        if value is None and given.by_position and declared.default is not None and not declared.optional:
+            return default(context, declared, frame, name)
+        return convert(value, declared, f"`{name}` of `{block.name}`", given.span)
     except Poisoned:
         return UNKNOWN
     except Fault as fault:

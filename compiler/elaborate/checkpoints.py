@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from lamina.compiler.elaborate.context import Context
-from lamina.compiler.elaborate.numbers import whole_number
+from lamina.compiler.elaborate.numbers import finite_number, whole_number
 from lamina.compiler.elaborate.resolve import formula
 from lamina.compiler.elaborate.values import Frame
 from lamina.compiler.elaborate.words import shown
 from lamina.compiler.weights.demands import Demands, Expected
-from lamina.schema.diagnostics import Fault
+from lamina.schema.diagnostics import Fault, Span
 from lamina.schema.expressions import Expression, names_in
-from lamina.schema.weights import Rule, Step, WeightRules
+from lamina.schema.weights import Changes, Step, WeightRules
+
+AnyChanges = TypeVar("AnyChanges", bound=Changes)
 
 
 def weight_rules(context: Context, frame: Frame) -> WeightRules | None:
-    """The `weights:` section, every size a number. What is wrong with a rule is reported, and it is left out."""
+    """The `weights:` section, every size and factor a number. What is wrong with a rule is reported, and it is left out."""
     rules = context.spec.weights
     if rules is None:
         return None
-    found: dict[str, Rule] = {}
-    for pattern, rule in rules.rename.items():
-        place = rules.spans.get(pattern, context.spec.body.span)
-        context.guard(lambda p=pattern, r=rule: found.update({p: _sized(context, r, frame)}), place)  # type: ignore[misc]
-    return rules.model_copy(update={"rename": found})
+    rename = _each(context, rules.rename, rules.spans, frame)
+    return rules.model_copy(update={"rename": rename, "join": _each(context, rules.join, rules.join_spans, frame)})
+
+
+def _each(context: Context, rules: Mapping[str, AnyChanges], spans: Mapping[str, Span], frame: Frame) -> dict[str, AnyChanges]:
+    found: dict[str, AnyChanges] = {}
+    for pattern, rule in rules.items():
+        place = spans.get(pattern, context.spec.body.span)
+        context.guard(lambda p=pattern, r=rule: found.update({p: _numbered(context, r, frame)}), place)  # type: ignore[misc]
+    return found
 
 
 def demands(context: Context, frame: Frame) -> Demands:
@@ -41,19 +49,15 @@ def demands(context: Context, frame: Frame) -> Demands:
     return Demands(rules.architecture, rules.place, found)
 
 
-def _sized(context: Context, rule: Rule, frame: Frame) -> Rule:
-    steps = None if rule.steps is None else tuple(_sized_step(context, step, frame) for step in rule.steps)
-    return rule.model_copy(update={"reshape": _sizes(context, rule.reshape, frame), "steps": steps})
+def _numbered(context: Context, rule: AnyChanges, frame: Frame) -> AnyChanges:
+    steps = None if rule.steps is None else tuple(s.model_copy(update=_numbers(context, s, frame)) for s in rule.steps)
+    return rule.model_copy(update={**_numbers(context, rule, frame), "steps": steps})
 
 
-def _sized_step(context: Context, step: Step, frame: Frame) -> Step:
-    return step.model_copy(update={"reshape": _sizes(context, step.reshape, frame)})
-
-
-def _sizes(context: Context, given: tuple[int | Expression, ...] | None, frame: Frame) -> tuple[int, ...] | None:
-    return (
-        None if given is None else tuple(whole_number(context, size, frame, "a size of `reshape` must be", "weights", -1) for size in given)
-    )
+def _numbers(context: Context, given: Step | Changes, frame: Frame) -> dict[str, Any]:
+    sizes, factor = given.reshape, given.scale
+    whole = None if sizes is None else tuple(whole_number(context, s, frame, "a size of `reshape` must be", "weights", -1) for s in sizes)
+    return {"reshape": whole, "scale": None if factor is None else finite_number(context, factor, frame, "`scale` must be", "weights")}
 
 
 def _comparable(context: Context, key: str, given: Expression, frame: Frame) -> Any:

@@ -31,6 +31,10 @@ class Ahead:
         value = self.value(given)
         return isinstance(value, Value) or value is UNKNOWN
 
+    def is_optional_tensor(self, given: Given) -> bool:
+        """Whether it is a tensor, or the null that stands where none is given."""
+        return self.value(given) is None or self.is_tensor(given)
+
 
 @dataclass(frozen=True, slots=True)
 class Inputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.resolve import formula
 from lamina.compiler.elaborate.values import Frame
@@ -18,4 +20,14 @@ def whole_number(context: Context, given: int | Expression, frame: Frame, words:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         message = f"{words} a whole number of at least {least}, but it is {shown(value)}"
         raise Fault(code, message, given.place(given.tree))
+    return value
+
+
+def finite_number(context: Context, given: float | Expression, frame: Frame, words: str, code: str) -> float:
+    """Its value; `words` begin the message. Raises Fault or Poisoned."""
+    if not isinstance(given, Expression):
+        return given
+    value = formula(context, given, frame)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise Fault(code, f"{words} a number, but it is {shown(value)}", given.place(given.tree))
     return value

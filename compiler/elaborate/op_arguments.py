@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -21,16 +21,21 @@ from lamina.schema.diagnostics import Fault, Span, did_you_mean
 def bound_op(op: type[Op], slots: Mapping[str, Given], weights: Mapping[str, Any], misspelt: Sequence[str], span: Span, ahead: Ahead) -> Op:
     """The op with its arguments, and those that its weights imply where they are given as values. Raises Poisoned when one is wrong."""
     values = {key: _value(op, key, given, ahead) for key, given in slots.items()}
-    values = {**_implied(op, weights, values), **values}
+    kept = {key: value for key, value in values.items() if not _skipped(op, key, slots[key], value)}
     try:
         if any(v is UNKNOWN for v in values.values()):
             raise Poisoned
-        return op(**values)
+        return op(**{**_implied(op, weights, kept), **kept})
     except ValidationError as error:
         for key, problems in groupby(error.errors(), lambda p: str(p["loc"][0]) if p["loc"] else ""):
             if next(problems)["type"] != "missing" or not did_you_mean(key, misspelt):
                 ahead.context.report(_invalid(op, key, slots, values), span)
         raise Poisoned from error
+
+
+def _skipped(op: type[Op], key: str, given: Given, value: Any) -> bool:
+    """Whether it is a null by position, which leaves the argument out, and not one that the argument may be."""
+    return value is None and given.by_position and type(None) not in get_args(op.model_fields[key].annotation)
 
 
 def _implied(op: type[Op], weights: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:

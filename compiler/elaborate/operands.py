@@ -21,7 +21,7 @@ def operands(op: type[Op], request: Request, ahead: Ahead) -> tuple[list[Any], l
     sign = signature(op)
     if sign.variadic:
         return _variadic(op, request, ahead)
-    taker = Inputs(sign.inputs, sign.required, lambda key: _needs(op, key, request), ahead.is_tensor)
+    taker = Inputs(sign.inputs, sign.required, lambda key: _needs(op, key, request), ahead.is_optional_tensor)
     found, left = taker.take(request.inputs, request.named)
     optional = sign.inputs[sign.required :]
     return [None if g is None else _operand(op, k, g, ahead, optional=k in optional) for k, g in found.items()], left

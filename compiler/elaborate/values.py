@@ -64,6 +64,10 @@ class Given:
     key: Span | None = None  # where its name is written
     scope: Scope | None = None  # where what it makes is named, if not in the scope of what it is given to
 
+    @property
+    def by_position(self) -> bool:
+        return self.key is None
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -12,6 +12,7 @@ from lamina.compiler.weights.blocks import BlockQuantized
 from lamina.compiler.weights.demands import Demands
 from lamina.compiler.weights.files import read_tensors, weights_file
 from lamina.compiler.weights.finite import checked
+from lamina.compiler.weights.join import Whole, wholes
 from lamina.compiler.weights.metadata import check_metadata
 from lamina.compiler.weights.rename import Move, Renamer
 from lamina.compiler.weights.tensor import Tensor, cast, fixed_shape, renamed
@@ -66,11 +67,15 @@ class _Binding:
     def bind(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Tensors by path, every parameter once. Raises SpecError."""
         shapes = {name: fixed_shape(p) for name, p in self.parameters.items()}
-        renamer = Renamer(self.rules)
+        renamer, joins = Renamer(self.rules), wholes(self.rules, shapes)
+        known = {*shapes, *(part for whole in joins for part in whole.parts)}
         for key in sorted(tensors, key=lambda key: (renamer.ignored(key), key)):
-            move = renamer.move(key, shapes)
-            if not renamer.ignored(key) or all(path in shapes and path not in self.found for path in move.paths):
+            move = renamer.move(key, known)
+            if not renamer.ignored(key) or all(path in known and path not in self.found for path in move.paths):
                 self._move(move, tensors[key], shapes)
+        for whole in joins:
+            self._join(whole)
+        self.found = {path: found for path, found in self.found.items() if path in shapes or path not in known}
         self._report(shapes)
         self.collector.raise_if_any()
         return {name: cast(_watched(renamed(self.found[name][1], name)), p.dtype) for name, p in self.parameters.items()}
@@ -79,13 +84,32 @@ class _Binding:
         self.attempted.update(move.paths)
         try:
             for path, part in zip(move.paths, move.apply(tensor, shapes), strict=True):
-                if path in self.found:
-                    raise Fault(
-                        "weights", f"`{self.found[path][0]}` and `{move.key}` both become `{path}`", hint="rename or ignore one of them"
-                    )
-                self.found[path] = (move.key, part)
+                self._keep(path, move.key, part)
         except Fault as fault:
             self.collector.add(fault.at(self.rules.spans.get(move.pattern, self._place)))
+
+    def _join(self, whole: Whole) -> None:
+        """One weight of its parts, if the checkpoint has any of them."""
+        parts = [self.found[part] for part in whole.parts if part in self.found]
+        if not parts and self.attempted.isdisjoint(whole.parts):
+            return
+        self.attempted.add(whole.path)
+        absent = [part for part in whole.parts if part not in self.found]
+        try:
+            if missing := [part for part in absent if part not in self.attempted]:
+                message = f"`{whole.path}` is joined of {len(whole.parts)} parts, but nothing becomes `{missing[0]}`"
+                raise Fault("weights", message, hint="map a key to that path under `weights: rename:`")
+            if not absent:  # else its rule has failed, and said so
+                tensor = whole.apply([tensor for _, tensor in parts], self.parameters[whole.path].dtype)
+                self._keep(whole.path, "`, `".join(key for key, _ in parts), tensor)
+        except Fault as fault:
+            self.collector.add(fault.at(self.rules.join_spans.get(whole.pattern, self._place)))
+
+    def _keep(self, path: str, key: str, tensor: Tensor) -> None:
+        if path in self.found:
+            message = f"`{self.found[path][0]}` and `{key}` both become `{path}`"
+            raise Fault("weights", message, hint="rename or ignore one of them")
+        self.found[path] = (key, tensor)
 
     def _report(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         missing = sorted(self.parameters.keys() - self.attempted)

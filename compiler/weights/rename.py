@@ -6,10 +6,10 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from lamina.compiler.weights.tensor import Tensor, mapped, reshaped, sliced, transposed
+from lamina.compiler.weights.tensor import Tensor, mapped, reshaped, scaled, sliced, transposed
 from lamina.schema.diagnostics import Fault
 from lamina.schema.patterns import Pattern, fill
-from lamina.schema.weights import Rule, Step, WeightRules
+from lamina.schema.weights import Changes, Rule, Step, WeightRules
 
 Shapes = Mapping[str, tuple[int, ...]]
 _AS_IT_IS = Rule(to=("*",))
@@ -60,10 +60,7 @@ class Move:
     def apply(self, tensor: Tensor, shapes: Shapes) -> tuple[Tensor, ...]:
         """The tensors for the paths, lazily. `shapes` are the model's. Raises Fault when the rule does not fit the tensor."""
         try:
-            for step in self.rule.order:
-                tensor = _reordered(tensor, step)
-            if self.rule.map is not None:
-                tensor = mapped(tensor, self.rule.map)
+            tensor = changed(tensor, self.rule)
             return self._split(tensor, self.rule.split.dim, shapes) if self.rule.split else (tensor,) * len(self.paths)
         except ValueError as error:
             raise Fault("weights", f"the rule `{self.pattern}` does not fit `{self.key}`: {error}") from error
@@ -81,9 +78,18 @@ class Move:
         return tuple(sliced(tensor, dim, start, start + size) for start, size in zip(starts, sizes, strict=True))
 
 
-def _reordered(tensor: Tensor, step: Step) -> Tensor:
-    """The tensor after one step, whose sizes are numbers. Raises ValueError when it does not fit."""
+def changed(tensor: Tensor, changes: Changes) -> Tensor:
+    """The tensor after changes whose sizes and factors are numbers, lazily. Raises ValueError when they do not fit."""
+    for step in changes.order:
+        tensor = _after(tensor, step)
+    return tensor
+
+
+def _after(tensor: Tensor, step: Step) -> Tensor:
     if step.transpose is not None:
         return transposed(tensor, step.transpose)
-    sizes = tuple(size for size in step.reshape or () if isinstance(size, int))
-    return reshaped(tensor, sizes)
+    if step.map is not None:
+        return mapped(tensor, step.map)
+    if isinstance(step.scale, int | float):
+        return scaled(tensor, step.scale)
+    return reshaped(tensor, tuple(size for size in step.reshape or () if isinstance(size, int)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, final
@@ -141,7 +141,8 @@ class Mapped(Tensor):
     """A function of each element of the source, of the same dtype. Raises SpecError where a finite number has no finite value."""
 
     source: Tensor
-    function: str
+    function: Callable[[Array], Array]  # of float64
+    what: str
 
     def numpy(self) -> Array:
         return self._apply(self.source.numpy())
@@ -151,11 +152,28 @@ class Mapped(Tensor):
 
     def _apply(self, array: Array) -> Array:
         with np.errstate(all="ignore"):
-            found = MAPS[self.function](array.astype(np.float64)).astype(array.dtype)
+            found = self.function(array.astype(np.float64)).astype(array.dtype)
         if (np.isfinite(array.astype(np.float64)) & ~np.isfinite(found.astype(np.float64))).any():
-            message = f"the weight `{self.name}` has numbers whose {self.function} is not finite"
-            raise SpecError([Diagnostic("weights", message, Span(self.name, 1, 1), "see what the `map:` of its rule is for")])
+            message = f"the weight `{self.name}` has numbers whose {self.what} is not finite"
+            raise SpecError([Diagnostic("weights", message, Span(self.name, 1, 1), "see what its rule under `weights:` is for")])
         return found
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined(Tensor):
+    """The sources one after the other along an axis. Along the first, each is read in its own pieces."""
+
+    sources: tuple[Tensor, ...]
+    axis: int
+
+    def numpy(self) -> Array:
+        return np.concatenate([source.numpy() for source in self.sources], axis=self.axis)
+
+    def chunks(self, max_bytes: int = PIECE) -> Iterator[Array]:
+        if self.axis:
+            return pieces(self.numpy(), max_bytes)
+        return (piece for source in self.sources for piece in source.chunks(max_bytes))
 
 
 @final
@@ -217,7 +235,27 @@ def mapped(source: Tensor, function: str) -> Tensor:
     """A function of `MAPS` of each element. Raises ValueError for a tensor of integers."""
     if source.dtype not in FLOATS:
         raise ValueError(f"{source.dtype} has no {function}")
-    return Mapped(source.name, source.dtype, source.shape, source, function)
+    return Mapped(source.name, source.dtype, source.shape, source, MAPS[function], function)
+
+
+def scaled(source: Tensor, factor: float) -> Tensor:
+    """Each element times a factor. Raises ValueError for a tensor of integers."""
+    if source.dtype not in FLOATS:
+        raise ValueError(f"{source.dtype} is not scaled")
+    return Mapped(source.name, source.dtype, source.shape, source, lambda array: array * factor, f"product with {factor:g}")
+
+
+def joined(sources: Sequence[Tensor], axis: int) -> Tensor:
+    """Tensors of one dtype, one after the other along an axis. Raises ValueError when they do not fit."""
+    first = sources[0]
+    if axis >= len(first.shape):
+        raise ValueError(f"they have no dim {axis}: `{first.name}` is of shape {list(first.shape)}")
+    shape = (*first.shape[:axis], sum(s.shape[axis] for s in sources if len(s.shape) > axis), *first.shape[axis + 1 :])
+    for source in sources:
+        if source.dtype != first.dtype or source.shape[:axis] + source.shape[axis + 1 :] != shape[:axis] + shape[axis + 1 :]:
+            kinds = " and ".join(f"`{s.name}` {s.dtype}{list(s.shape)}" for s in (first, source))
+            raise ValueError(f"{kinds} differ in more than dim {axis}")
+    return Joined(first.name, first.dtype, shape, tuple(sources), axis)
 
 
 def sliced(source: Tensor, axis: int, start: int, stop: int) -> Tensor:

@@ -153,6 +153,55 @@ def test_an_optional_input(rule: Rule) -> None:
     same(rule.module("mix: {u: x, scale: 3}", **OPTIONAL)(X), 6 * X)
 
 
+SHIFTED = {
+    "blocks": """\
+blocks:
+  shifted:
+    args: {by: 2.0, up: true, most: "float | None = 4.0"}
+    body:
+      - y = x + by if up else x - by
+      - y if most is null else minimum(y, most)"""
+}
+
+
+def test_null_by_position_skips_an_argument(rule: Rule) -> None:
+    same(rule.module("shifted(x, null, false)", **SHIFTED)(X), X - 2)
+    same(rule.module("shifted(x, 3.0, null)", **SHIFTED)(X), (X + 3).clamp(max=4))
+    same(rule.module("shifted(x, 3.0, null, null)", **SHIFTED)(X), X + 3)  # one that may be null is null
+    assert rule.weights("linear(x, 8, null)") == ["linear.weight", "linear.bias"]
+    same(rule.module("tied = parameter([8, 8], init='ones', name='tied')", "linear(x, null, false, weight=tied)")(X), X @ torch.ones(8, 8))
+
+
+def test_null_by_position_skips_an_input_of_an_op(rule: Rule) -> None:
+    """attention(q, k, v, mask, sink): the mask is left out, alone or before a sink, causality is an argument behind both."""
+    heads = "reshape(x, [-1, 2, 2, 2])"
+    q = X[:2].reshape(-1, 2, 2, 2)
+    plain = torch.nn.functional.scaled_dot_product_attention
+    for call, expected in (
+        ("attention(q, q, q, null)", plain(q, q, q)),
+        ("attention(q, q, q, null, null, true)", plain(q, q, q, is_causal=True)),
+        ("attention(q, q, q, null, parameter([2], init='zeros', name='sink'))", _with_a_zero_key(q)),
+    ):
+        steps = (f"q = {heads}", call, "reshape(x, [-1, 8])")
+        with torch.no_grad():
+            same(rule.module(*steps)(X[:2]), expected.reshape(-1, 8))
+
+
+def test_null_passes_through_a_block_to_an_op(rule: Rule) -> None:
+    """`causal_features(x, null, kernel)` hands its absent window on by position."""
+    module = rule.module("u, w = causal_features(x[None], null, 3)", "u[0]", config="use: [selective]")
+    weight, bias = (p.detach() for p in module.parameters())
+    padded = torch.nn.functional.pad(X.T[None], (2, 0))
+    with torch.no_grad():
+        same(module(X), torch.nn.functional.silu(torch.nn.functional.conv1d(padded, weight, bias, groups=8))[0].T)
+
+
+def _with_a_zero_key(q: torch.Tensor) -> torch.Tensor:
+    """Attention of q to itself and to one more key, whose score and value are 0."""
+    more = torch.cat([q, torch.zeros_like(q[:, :, :1])], dim=2)
+    return torch.nn.functional.scaled_dot_product_attention(q, more, more)
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
@@ -165,6 +214,39 @@ def test_inputs_that_are_not_declared_well(rule: Rule, inputs: str, message: str
     blocks = f"blocks:\n  mix: {{inputs: {inputs}, body: [x]}}"
     found = lamina.check(rule.write("mix", blocks=blocks))
     assert found[0].message == message
+
+
+# --- config entries that something uses ---
+
+FLAVOURED = """\
+config:
+  flavour: {default}
+  act: "block = relu"
+variants:
+  plain: {{}}
+  smooth: {{act: "gelu(approximate=flavour)"}}
+{small}"""
+
+
+def test_what_one_variant_alone_uses_is_used(rule: Rule) -> None:
+    path = rule.write("act", config=FLAVOURED.format(default="tanh", small=""))
+    assert lamina.check(path) == lamina.check(path, variant="plain") == lamina.check(path, variant="smooth") == ()
+    smooth = lamina.to_torch(lamina.load(path, variant="smooth"))
+    same(smooth(X), torch.nn.functional.gelu(X, approximate="tanh"))
+
+
+def test_what_a_default_alone_uses_is_used(rule: Rule) -> None:
+    assert lamina.check(rule.write("act", config='config: {slope: 0.1, act: "block = leaky_relu(slope=slope)"}')) == ()
+    steps = "config: {slope: 0.1, act: {type: block, default: [leaky_relu: {slope: slope}]}}"
+    assert lamina.check(rule.write("act", config=steps)) == ()
+    assert (
+        lamina.check(rule.write("act", config='config: {slope: 0.1, act: "block = relu"}\nsmall: {act: "leaky_relu(slope=slope)"}')) == ()
+    )
+
+
+def test_what_no_variant_uses_is_not(rule: Rule) -> None:
+    config = FLAVOURED.format(default="tanh", small="small: {flavour: none}").replace("approximate=flavour", "approximate='tanh'")
+    assert rule.words("act", config=config)[0] == "the config entry `flavour` is never used"
 
 
 # --- the weights of comprehensions ---

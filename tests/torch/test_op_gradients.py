@@ -21,8 +21,8 @@ CASES = [
     if path == "define" or bench.lower(bench.case(bench.op_class(name), example, double=True), path) is not None  # else it declines
 ]
 # A query that may attend to nothing takes the mean of the values: the definition has a gradient there, the reference none.
-# PyTorch has no derivative of floor_divide.
-NO_GRADIENT = ("attention-define-5", "attention-repeated-5", "floor_divide-")
+# PyTorch has no derivative of floor_divide. A step's surrogate is no part of its definition.
+NO_GRADIENT = ("attention-define-5", "attention-repeated-5", "floor_divide-", "heaviside-define-", "heaviside-flat-")
 
 
 def graph_of(model: bench.Model) -> tuple[Graph, list[Value]]:

@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
+import lamina
 from lamina.compiler.graph import Parameter
 from lamina.compiler.weights.checkpoint import Checkpoint
 from lamina.schema.diagnostics import Span, SpecError
@@ -71,13 +72,20 @@ def test_matching_is_fast_whatever_the_text(pattern: str) -> None:
         ({"rename": {"a.*": "b.*.*"}}, r"uses a `\*` number 2, which `a.\*` does not have"),
         ({"rename": {"a": {}}}, "either `to:` or `split:`"),
         ({"rename": {"a": {"to": []}}}, "either `to:` or `split:`"),
-        ({"rename": {"a": {"to": "b", "steps": [{}]}}}, "a step says either `transpose:` or `reshape:`"),
+        ({"rename": {"a": {"to": "b", "steps": [{}]}}}, "a step says one of `transpose:`, `reshape:`, `map:` and `scale:`"),
         ({"rename": {"a": {"to": "b", "steps": [{"reshape": [0]}], "transpose": [0]}}}, "either `steps:`, or `transpose:` and `reshape:`"),
         ({"rename": {"a": {"to": ["b", "c.{i}"]}}}, "uses `{i}`, which `a` does not have"),
         ({"rename": {"a": {"to": "b", "split": {"dim": 0, "into": ["c", "d"]}}}}, "either `to:` or `split:`"),
         ({"rename": {"a": {"to": "b", "transposed": [1, 0]}}}, "Extra inputs are not permitted"),
         ({"rename": {"a": {"to": "b", "transpose": [1.5]}}}, "valid integer"),
         ({"rename": {"a": {"split": {"dim": 0, "into": ["c"]}}}}, "at least 2 items"),
+        ({"rename": {"a": {"to": "b", "map": "sqrt"}}}, "'log' or 'exp'"),
+        ({"rename": {"a": {"to": "b", "scale": math.inf}}}, "finite number"),
+        ({"rename": {"a": {"to": "b", "steps": [{"map": "exp", "scale": 2}]}}}, "a step says one of"),
+        ({"join": {"b": {"dim": 0, "of": ["a"]}}}, "at least 2 items"),
+        ({"join": {"b": {"of": ["a", "c"]}}}, "Field required"),
+        ({"join": {"b": {"dim": 0, "of": ["a", "c"], "to": "d"}}}, "Extra inputs are not permitted"),
+        ({"join": {"b.{i}": {"dim": 0, "of": ["a.{i}", "c.{j}"]}}}, "`c.{j}` uses `{j}`, which `b.{i}` does not have"),
         ({"ignore": ["a.**"]}, "two wildcards side by side"),
         ({"renames": {}}, "Extra inputs"),
     ],
@@ -221,6 +229,133 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
         checkpoint(tmp_path, {f"k{i:02}": torch.ones(1) for i in range(51)}, {}, [])
     lines = str(caught.value).splitlines()
     assert lines[20:22] == ["    k19  float32[1]", "    ... and 31 more"]
+
+
+def test_rates_from_their_logarithms_and_back(tmp_path: Path) -> None:
+    """-exp(A_log), which a state space computes of what its checkpoint holds; and log(-a), where a checkpoint holds that."""
+    logs = torch.randn(3, 2)
+    rules = {"rename": {"A_log": {"to": "a", "map": "exp", "scale": -1}, "a": {"to": "A_log", "steps": [{"scale": -1}, {"map": "log"}]}}}
+    got = checkpoint(tmp_path, {"A_log": logs, "a": -logs.exp()}, rules, parameters(a=(3, 2), A_log=(3, 2)))
+    np.testing.assert_allclose(got["a"], -logs.exp().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(got["A_log"], logs.numpy(), rtol=1e-5, atol=1e-6)
+
+
+JOIN = {
+    "rename": {"h.{i}.key.weight": {"to": "layers.{i}.k", "transpose": [1, 0]}},
+    "join": {"layers.{i}.qkv": {"dim": 0, "of": ["h.{i}.query.weight", "layers.{i}.k", "h.{i}.value.weight"]}},
+}
+
+
+def parts(i: int, wide: int = 4) -> dict[str, torch.Tensor]:
+    shapes = {"query": (6, 4), "key": (wide, 2), "value": (2, 4)}
+    return {f"h.{i}.{name}.weight": torch.randn(shape) for name, shape in shapes.items()}
+
+
+def test_parts_are_joined(tmp_path: Path) -> None:
+    """In the order that the rule gives, each after its own rule, whatever order the file has."""
+    tensors = parts(0) | parts(1)
+    got = checkpoint(tmp_path, tensors, JOIN, parameters(layers__0__qkv=(10, 4), layers__1__qkv=(10, 4)))
+    for i in range(2):
+        q, k, v = (tensors[f"h.{i}.{name}.weight"] for name in ("query", "key", "value"))
+        np.testing.assert_array_equal(got[f"layers.{i}.qkv"], torch.cat([q, k.T, v]).numpy(), strict=True)
+
+
+def test_a_join_is_for_checkpoints_and_models_that_need_it(tmp_path: Path) -> None:
+    """The whole may be there already, and a model may have the parts."""
+    whole = torch.randn(10, 4)
+    got = checkpoint(tmp_path, {"layers.0.qkv": whole}, JOIN, parameters(layers__0__qkv=(10, 4)))
+    np.testing.assert_array_equal(got["layers.0.qkv"], whole.numpy(), strict=True)
+    assert checkpoint(tmp_path, parts(0), JOIN, parameters(h__0__query__weight=(6, 4), layers__0__k=(2, 4), h__0__value__weight=(2, 4)))
+    ignored = JOIN | {"ignore": ["h.*"]}
+    assert checkpoint(tmp_path, parts(0), ignored, parameters(layers__0__qkv=(10, 4))).keys() == {"layers.0.qkv"}
+
+
+def test_a_join_changes_the_whole_and_dtypes_meet(tmp_path: Path) -> None:
+    """Heads that a model keeps side by side, [heads, q and k], of parts in two precisions."""
+    q, k = torch.randn(6, 4), torch.randn(6, 4).half()
+    steps = [{"reshape": [2, 2, 3, -1]}, {"transpose": [1, 0, 2, 3]}, {"reshape": [12, -1]}]
+    rules = {"join": {"qk": {"dim": 0, "of": ["q", "k"], "steps": steps, "scale": 0.5}}}
+    got = checkpoint(tmp_path, {"q": q, "k": k}, rules, parameters(qk=(12, 4)))
+    expected = torch.stack([q, k.float()]).unflatten(1, (2, 3)).transpose(0, 1).reshape(12, 4) / 2
+    np.testing.assert_allclose(got["qk"], expected.numpy(), rtol=1e-6)
+    across = {"join": {"qk": {"dim": 1, "of": ["q", "k"]}}}
+    got = checkpoint(tmp_path, {"q": q, "k": k.float()}, across, parameters(qk=(6, 8)))
+    np.testing.assert_array_equal(got["qk"], torch.cat([q, k.float()], 1).numpy(), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({k: v for k, v in parts(0).items() if "value" not in k},
+         "`layers.0.qkv` is joined of 3 parts, but nothing becomes `h.0.value.weight`"),
+        (parts(0, wide=5),
+         "do not fit: `h.0.query.weight` float32[6, 4] and `h.0.key.weight` float32[2, 5] differ in more than dim 0"),
+        (parts(0) | {"h.0.value.weight": torch.ones(2, 4, dtype=torch.int64)},
+         "the parts of `layers.0.qkv` do not fit: `h.0.query.weight` float32[6, 4] and `h.0.value.weight` int64[2, 4] differ"),
+        (parts(0) | {"layers.0.qkv": torch.ones(10, 4)},
+         "`layers.0.qkv` and `h.0.query.weight`, `h.0.key.weight`, `h.0.value.weight` both become `layers.0.qkv`"),
+    ],
+)  # fmt: skip
+def test_joins_that_do_not_fit_are_named_at_their_line(tensors: dict[str, torch.Tensor], message: str, tmp_path: Path) -> None:
+    place = Span("spec.yaml", 7, 5)
+    rules = JOIN | {"join_spans": {"layers.{i}.qkv": place}}
+    with pytest.raises(SpecError) as caught:
+        checkpoint(tmp_path, tensors, rules, parameters(layers__0__qkv=(10, 4)))
+    (found,) = caught.value.diagnostics
+    assert found.span == place
+    assert message in found.message
+
+
+def test_a_part_whose_own_rule_fails_is_said_once(tmp_path: Path) -> None:
+    tensors = parts(0) | {"h.0.key.weight": torch.ones(8)}
+    with pytest.raises(SpecError) as caught:
+        checkpoint(tmp_path, tensors, JOIN, parameters(layers__0__qkv=(10, 4)))
+    assert [d.message for d in caught.value.diagnostics] == [
+        "the rule `h.{i}.key.weight` does not fit `h.0.key.weight`: [1, 0] is not a permutation of the axes of a tensor with 1 dimensions"
+    ]
+
+
+def test_a_joined_whole_of_another_shape_is_mis_shaped(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"layers.0.qkv  is float32\[10, 4\] in the checkpoint, float32\[12, 4\] in the model"):
+        checkpoint(tmp_path, parts(0), JOIN, parameters(layers__0__qkv=(12, 4)))
+
+
+SPEC = """\
+lamina: 1
+model: joined
+config: {heads: 2, log_scale: 0.0}
+inputs: {x: "float32[N, T, 6]"}
+dims: {N: {min: 1, opt: 2, max: 4}, T: {min: 1, opt: 5, max: 8}}
+use: [attention]
+body:
+  - q, k, v = split(linear(x, 18, name='qkv'), 3)
+  - attention(split_heads(q, heads), split_heads(k, heads), split_heads(v, heads))
+  - linear(merge_heads(x), 6, name='out')
+  - x * parameter([6], name='rates')
+outputs: {y: "float32[N, T, 6]"}
+weights:
+  rename:
+    in_proj_bias: qkv.bias
+    "out_proj.*": "out.*"
+    A_log: {to: rates, map: exp, scale: 1 - 2 * exp(log_scale)}
+  join:
+    qkv.weight: {dim: 0, of: [q_proj_weight, k_proj_weight, v_proj_weight]}
+"""
+
+
+def test_a_module_of_a_checkpoint_in_parts_is_pytorchs(tmp_path: Path) -> None:
+    """Attention with its projections apart, as PyTorch keeps them where keys are of another width; and rates by their logarithms."""
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    torch.manual_seed(0)
+    theirs = torch.nn.MultiheadAttention(6, 2, batch_first=True)
+    state = {name: p.detach() for name, p in theirs.named_parameters()}
+    state |= dict(zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), state.pop("in_proj_weight").chunk(3), strict=True))
+    state["A_log"] = torch.randn(6)
+    save_file({k: t.contiguous() for k, t in state.items()}, tmp_path / "m.safetensors")
+    module = lamina.to_torch(lamina.load(tmp_path / "spec.yaml"), weights=tmp_path / "m.safetensors").eval()
+    x = torch.randn(2, 5, 6)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), -theirs(x, x, x)[0] * state["A_log"].exp(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lamina.compiler.weights.tensor import ArrayTensor, FileTensor, Tensor, cast, mapped, pieces, renamed, reshaped, sliced, transposed
+from lamina.compiler.weights.tensor import (
+    ArrayTensor,
+    FileTensor,
+    Tensor,
+    cast,
+    joined,
+    mapped,
+    pieces,
+    renamed,
+    reshaped,
+    scaled,
+    sliced,
+    transposed,
+)
 from lamina.schema.diagnostics import SpecError
 
 DATA = np.random.default_rng(0).standard_normal((6, 10, 7)).astype(np.float32)
@@ -17,6 +30,9 @@ CASES: dict[str, Case] = {
     "reshaped": (lambda t: reshaped(t, (15, -1)), DATA.reshape(15, -1)),
     "reshaped, a size kept": (lambda t: reshaped(t, (0, -1)), DATA.reshape(6, 70)),
     "mapped": (lambda t: mapped(t, "exp"), np.exp(DATA.astype(np.float64)).astype(np.float32)),
+    "scaled": (lambda t: scaled(t, -0.3), (DATA.astype(np.float64) * -0.3).astype(np.float32)),
+    "joined": (lambda t: joined([t, t, sliced(t, 0, 1, 2)], 0), np.concatenate([DATA, DATA, DATA[1:2]])),
+    "joined inside": (lambda t: joined([sliced(t, 1, 3, 8), t], 1), np.concatenate([DATA[:, 3:8], DATA], axis=1)),
     "sliced": (lambda t: sliced(t, 1, 3, 8), DATA[:, 3:8]),
     "cast": (lambda t: cast(t, "float16"), DATA.astype(np.float16)),
     "widened": (lambda t: cast(t, "float64"), DATA.astype(np.float64)),
@@ -82,8 +98,12 @@ def test_numbers_without_a_logarithm_are_refused() -> None:
     tensor = ArrayTensor("w", "float32", (2,), np.array([0.5, 0], np.float32))
     with pytest.raises(SpecError, match="`w` has numbers whose log is not finite"):
         list(mapped(tensor, "log").chunks())
+    with pytest.raises(SpecError, match=r"`w` has numbers whose product with 1e\+39 is not finite"):
+        list(scaled(tensor, 1e39).chunks())
     with pytest.raises(ValueError, match="int64 has no log"):
         mapped(ArrayTensor("w", "int64", (1,), np.array([1])), "log")
+    with pytest.raises(ValueError, match="int64 is not scaled"):
+        scaled(ArrayTensor("w", "int64", (1,), np.array([1])), -1)
 
 
 def test_renamed_keeps_the_rest() -> None:

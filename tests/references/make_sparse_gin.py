@@ -80,5 +80,6 @@ if __name__ == "__main__":
             write(
                 "layer/sparse_gin", f"{variant}_{name}", layer(authors, sizes, nodes, factor, turned=variant == "threshold"),
                 [{"x": Draw((*shape, sizes["hidden_size"]), low=-2, high=2)} for shape in shapes], run,
-                reference="github.com/lamm-mit/Graph-Aware-Transformers", variant=variant, small=name == "small", scales=scales(sizes["hidden_size"]),
+                reference="github.com/lamm-mit/Graph-Aware-Transformers", variant=variant, small=name == "small",
+                scales=scales(sizes["hidden_size"]),
             )  # fmt: skip

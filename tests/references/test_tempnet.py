@@ -33,3 +33,16 @@ def test_only_the_shifted_form_ignores_a_constant(tmp_path: Path) -> None:
         moved[variant] = np.abs(session(logits=logits + 5)["temperature"] - session(logits=logits)["temperature"]).max()
     assert moved["generation"] < 1e-6
     assert moved["training"] > 1e-5
+
+
+def test_an_embedding_has_one_temperature_whatever_it_is_compared_with(tmp_path: Path) -> None:
+    path = SPEC.with_name("tempnet_clip.yaml")
+    session = lamina.Session(lamina.compile(lamina.load(path, small=True), tmp_path / "bundle"))
+    images, texts = uniform("images", (4, 12)), uniform("texts", (3, 12))
+    found, fewer = session(images=images, texts=texts), session(images=images[::-1].copy(), texts=texts[1:])
+    np.testing.assert_allclose(fewer["image_temperature"], found["image_temperature"][::-1], rtol=1e-6)
+    np.testing.assert_allclose(fewer["image_logits"], found["image_logits"][::-1, 1:], rtol=1e-5)
+    np.testing.assert_allclose(found["text_logits"] * found["text_temperature"], texts @ images.T, rtol=1e-4, atol=1e-6)
+    for kind in ("image", "text"):
+        assert (found[f"{kind}_temperature"] > 0.005).all()
+        assert (found[f"{kind}_temperature"] < 0.05).all()

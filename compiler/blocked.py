@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
-import numpy as np
-
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Parameter, Value
 from lamina.compiler.numeric import ONNX_DTYPE
@@ -106,17 +104,22 @@ def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
         y = g("Add", *g("Split", y, outputs=2, axis=-2, num_outputs=2))
     if not layout.minima:
         return y
-    sums = g("MatMul", x, g.constant(np.kron(np.eye(groups), np.ones((layout.group, 1))), "float32"))
+    sums = g("ReduceSum", _grouped(g, x, groups), g.ints(-1), keepdims=0)
     return g("Add", y, g("MatMul", sums, part("minima")))
 
 
 def _parts(g: Builder, x: Value, groups: int) -> tuple[Value, Value]:
     """What 8 bits hold of each group of x, and the rest."""
-    grouped = g("Reshape", x, g("Concat", g("Shape", x, end=-1), g.ints(groups, -1), axis=0))
+    grouped = _grouped(g, x, groups)
     largest = g("ReduceMax", g("Abs", grouped), g.ints(-1))
     step = g("Max", g("Mul", largest, g.constant(1 / 127, "float32")), g.constant(1e-30, "float32"))
     coarse = g("Reshape", g("Mul", g("Round", g("Div", grouped, step)), step), g("Shape", x))
     return coarse, g("Sub", x, coarse)
+
+
+def _grouped(g: Builder, x: Value, groups: int) -> Value:
+    """[..., K] as [..., groups, K / groups]."""
+    return g("Reshape", x, g.ints(*[0] * (x.rank - 1), groups, -1))
 
 
 def rows(g: Builder, ids: Value, weight: Blocked) -> Value:

@@ -86,9 +86,10 @@ class Derived(Value):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One operator. `op` is the bound op while `domain` is `lamina`, else None.
+    """One operator. `op` is the bound op while `domain` is `lamina`, and then the one that the operator is part of, if any.
 
-    A Scan or a Loop has a `body`, whose nodes may read any value that is known where the node stands.
+    A Scan or a Loop has a `body`, whose nodes may read any value that is known where the node stands. So has an If, and another one
+    for `otherwise`.
     """
 
     op_type: str
@@ -99,18 +100,28 @@ class Node:
     domain: str = STANDARD
     op: Op | None = None
     body: Graph | None = None
+    otherwise: Graph | None = None
+
+    @property
+    def bodies(self) -> tuple[Graph, ...]:
+        return tuple(graph for graph in (self.body, self.otherwise) if graph is not None)
+
+    def with_bodies(self, change: Callable[[Graph], Graph]) -> Node:
+        """The node with each body changed."""
+        body, otherwise = (graph and change(graph) for graph in (self.body, self.otherwise))
+        return self if body is None else replace(self, body=body, otherwise=otherwise)
 
     def reads(self) -> Iterator[Value]:
-        """The inputs that are given, and what the body takes from around it."""
+        """The inputs that are given, and what the bodies take from around them."""
         yield from (v for v in self.inputs if v is not None)
-        if self.body is not None:
-            yield from self.body.free()
+        for body in self.bodies:
+            yield from body.free()
 
     def mapped(self, value: Callable[[Value], Value], outputs: tuple[Value, ...] | None = None) -> Node:
-        """The node with each value that it or its body reads replaced, and, if given, other outputs."""
+        """The node with each value that it or a body reads replaced, and, if given, other outputs."""
         inputs = tuple(None if v is None else value(v) for v in self.inputs)
-        body = None if self.body is None else self.body.mapped(value)
-        return replace(self, inputs=inputs, outputs=self.outputs if outputs is None else outputs, body=body)
+        node = self.with_bodies(lambda body: body.mapped(value))
+        return replace(node, inputs=inputs, outputs=self.outputs if outputs is None else outputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,16 +186,15 @@ class Graph:
         return replace(self, outputs=tuple(value(v) for v in self.outputs), nodes=nodes)
 
     def all_nodes(self) -> Iterator[Node]:
-        """The nodes, each followed by those of its body."""
+        """The nodes, each followed by those of its bodies."""
         for node in self.nodes:
             yield node
-            if node.body is not None:
-                yield from node.body.all_nodes()
+            for body in node.bodies:
+                yield from body.all_nodes()
 
     def with_bodies(self, change: Callable[[Graph], Graph]) -> Graph:
         """The graph with each body changed."""
-        nodes = tuple(n if n.body is None else replace(n, body=change(n.body)) for n in self.nodes)
-        return replace(self, nodes=nodes)
+        return replace(self, nodes=tuple(node.with_bodies(change) for node in self.nodes))
 
 
 def leaves(value: Value) -> Iterator[Value]:

@@ -11,6 +11,7 @@ from lamina.compiler.passes.deduplicate import deduplicate
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
+from lamina.compiler.passes.group_queries import group_queries
 from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
 from lamina.compiler.passes.merge_linears import merge_linears
@@ -32,7 +33,7 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
         return operators
     operators = hoist_products(operators)
     if target == "onnxruntime":
-        operators = drop_identity(preallocate_caches(join_heads(operators)))
+        operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(operators)))))
     if target == "tensorrt":
         operators = separate_loops(operators)
     return canonical_names(deduplicate(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))

@@ -18,9 +18,10 @@ class Attention(Op):
     """y = softmax(scale * q @ k.T + bias) @ v, for every head.
 
     q: float [N, heads, Tq, d]; k: [N, kv_heads, Tk, d]; v: [N, kv_heads, Tk, dv]; y: [N, heads, Tq, dv]. kv_heads divides heads: query head
-    h reads key head h * kv_heads // heads (grouped-query attention). mask broadcasts to [N, heads, Tq, Tk]: bool (true: may attend; a query
-    that may attend to nothing takes the mean) or float (added). `causal` lets query i see keys up to i + Tk - Tq; `window` w only the last
-    w of them, or without `causal` those less than w away on either side. sink: [heads], the score of one more key, whose value is 0.
+    h reads key head h * kv_heads // heads (grouped-query attention). mask broadcasts to [N, heads, Tq, Tk]: bool (true: may attend) or
+    float (added). `causal` lets query i see keys up to i + Tk - Tq; `window` w only the last w of them, or without `causal` those less than
+    w away on either side; a query to which a bool mask leaves none of these takes the mean of their values. sink: [heads], the score of one
+    more key, whose value is 0.
     `scale` is 1 / sqrt(d) unless given; `softcap` c bounds scores to c * tanh(score / c); `dropout` acts on the weights in train mode.
     Source: torch.nn.functional.scaled_dot_product_attention, arXiv 1706.03762, 2305.13245, 2004.05150, 2309.17453.
     """
@@ -78,16 +79,19 @@ class Attention(Op):
     def _weights(self, g: Builder, scores: Value, q: Value, k: Value, mask: Value | None, sink: Value | None) -> Value:
         if self.softcap is not None:
             scores = g("Mul", g("Tanh", g("Div", scores, g.scalar(self.softcap, q))), g.scalar(self.softcap, q))
-        for bias in self._biases(g, q, k, mask):
+        if (bias := self._bias(g, q, k, mask)) is not None:
             scores = g("Add", scores, bias)
         weights = g("Softmax", scores, axis=-1) if sink is None else _with_sink(g, scores, sink, q, k)
         return g("Dropout", weights, g.constant(self.dropout, "float32")) if self.dropout else weights
 
-    def _biases(self, g: Builder, q: Value, k: Value, mask: Value | None) -> list[Value]:
+    def _bias(self, g: Builder, q: Value, k: Value, mask: Value | None) -> Value | None:
+        """What is added to the scores."""
         seen = self._seen(g, q, k)
         if mask is not None and mask.dtype == "bool":
-            mask, seen = None, mask if seen is None else g("And", mask, seen)
-        return [bias for bias in (mask, None if seen is None else _as_bias(g, seen, q)) if bias is not None]
+            mask = g("Where", mask, g.scalar(0.0, q), g.scalar(_lowest(q) / 2, q))
+        if seen is None:
+            return mask
+        return g("Where", seen, g.scalar(0.0, q) if mask is None else mask, g.scalar(_lowest(q), q))
 
     def _seen(self, g: Builder, q: Value, k: Value) -> Value | None:
         """bool [Tq, Tk]: which keys a query may see; key j is as far as query i where j is i + Tk - Tq."""
@@ -116,7 +120,7 @@ class Attention(Op):
         ):
             return NotImplemented
         if mask is not None and mask.dtype == "bool":
-            mask = g.torch("where", mask, g.scalar(0.0, q), g.scalar(_lowest(q), q))
+            mask = g.torch("where", mask, g.scalar(0.0, q), g.scalar(_lowest(q) / 2, q))
         grouped = q.shape[1] != k.shape[1]
         return g.torch(
             "nn.functional.scaled_dot_product_attention", q, k, v, mask, is_causal=self.causal, scale=self.scale, enable_gqa=grouped
@@ -138,8 +142,7 @@ class Attention(Op):
         if self.dropout or sink is not None:
             return NotImplemented
         causal = self.causal and self.window is None and mask is None and q.shape[2] == k.shape[2]
-        biases = [] if causal else self._biases(g, q, k, mask)
-        bias = g("Add", *biases) if len(biases) == 2 else biases[0] if biases else None
+        bias = None if causal else self._bias(g, q, k, mask)
         if bias is not None:
             bias = g("Expand", bias, g.shape([1, 1, q.shape[2], k.shape[2]]))
         return g("Attention", q, k, v, bias, is_causal=int(causal), scale=self._scale(q), softcap=self.softcap)
@@ -157,14 +160,12 @@ def _with_sink(g: Builder, scores: Value, sink: Value, q: Value, k: Value) -> Va
     return g("Slice", weights, g.ints(0), g.size(k.shape[2]), g.ints(-1))
 
 
-def _as_bias(g: Builder, mask: Value, q: Value) -> Value:
-    """0 where the mask is true, else so low that the weight is 0. An Add is cheaper than a Where on the scores."""
-    return g("Where", mask, g.scalar(0.0, q), g.scalar(_lowest(q), q))
-
-
 def _lowest(q: Value) -> float:
-    """Half of the lowest number: finite after a score is added, so that a query without any key is no NaN."""
-    return -1e38 if q.dtype == "bfloat16" else float(np.finfo(numpy_dtype(q.dtype)).min / 2)
+    """What a score is lowered to where `causal` or `window` forbid it; a mask lowers half as much.
+
+    Any weight but 0 is out of its reach, while the sum with a score is finite: a query without any key is no NaN.
+    """
+    return -2e38 if q.dtype == "bfloat16" else float(np.finfo(numpy_dtype(q.dtype)).min * 0.75)
 
 
 def _regroup(g: Builder, x: Value, q: Value) -> Value:

@@ -33,13 +33,15 @@ def block_weights(graph: Graph, layout_of: Callable[[Parameter], Layout | None])
 
 
 def _exact(graph: Graph) -> Iterator[Node]:
-    """The linear layers whose rounding nothing evens out: those that give an output, and those that attention reads, for its exponents.
+    """The linear layers whose rounding nothing evens out: those that give what the model declares, and the values of attention.
 
-    In a language model of 135M weights of 4 bits the divergence from float32 is 0.0017 with both, 0.0032 with the former alone.
+    In a language model of 135M weights of 4 bits the divergence from float32 is 0.0019 with both, 0.0028 with the former alone, and 0.0016
+    if queries and keys are exact too: half of the time of attention's products for a sixth of the divergence.
     """
     makers = {id(value): node for node in graph.nodes for value in node.outputs}
-    pending: list[Value | None] = list(graph.outputs)
-    pending += [value for node in graph.nodes if node.op is not None and node.op.name == "attention" for value in node.inputs[:3]]
+    carried = {state.present for state in graph.states}
+    pending: list[Value | None] = [value for value in graph.outputs if value.name not in carried]
+    pending += [node.inputs[2] for node in graph.nodes if node.op is not None and node.op.name == "attention"]
     seen: set[int] = set()
     while pending:
         node = makers.get(id(pending.pop()))

@@ -1,6 +1,7 @@
 """Ops to operators: each op is replaced by its definition, or by the first fast path for the target that accepts.
 
-Requires: a graph of `lamina` nodes. Ensures: none is left, and every op's output value keeps its identity, name and type.
+Requires: a graph of `lamina` nodes. Ensures: none is left, every op's output value keeps its identity, name and type, and every operator
+knows its op.
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ class _Decomposition:
         return replace(graph, outputs=outputs, nodes=tuple(nodes))
 
     def _node(self, node: Node) -> list[Node]:
-        if node.body is not None:
+        if node.bodies:
             inputs = tuple(v and self.alias.get(id(v), v) for v in node.inputs)
-            return [replace(node, inputs=inputs, body=self.graph(node.body))]
+            return [replace(node.with_bodies(self.graph), inputs=inputs)]
         node = node.mapped(lambda v: self.alias.get(id(v), v))
         return _lower(node, self.target, self.dims, self.counter, self.alias) if node.domain == LAMINA else [node]
 
@@ -56,7 +57,8 @@ def _lower(node: Node, target: str, dims: dict[str, tuple[Value, int]], counter:
         builder = Builder(replace(node.origin, form=form), node.origin.path, dims, lambda base: f"{base}_{next(counter)}")
         result = getattr(node.op, path)(builder, *node.inputs[:split], **weights)
         if result is not NotImplemented:
-            return _adopt(node, builder.nodes, result if isinstance(result, tuple) else (result,), alias)
+            made = [replace(part, op=node.op) for part in builder.nodes]
+            return _adopt(node, made, result if isinstance(result, tuple) else (result,), alias)
     raise TypeError(f"the definition of {node.op.name} declined")
 
 

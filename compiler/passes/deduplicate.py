@@ -66,10 +66,8 @@ class _Merger:
     def node(self, node: Node) -> Node | None:
         """The node with merged inputs, or None when an equal one exists."""
         fresh = node.mapped(self.value)
-        if fresh.body is not None:
-            inner = _Merger(self.same, self.weights, dict(self.seen))
-            self.kept.append(inner)
-            return replace(fresh, body=_deduplicated(fresh.body, inner))
+        if fresh.bodies:
+            return fresh.with_bodies(self._inside)
         if node.op_type in _RANDOM or node.domain == "torch":
             return fresh
         key = self._key(fresh)
@@ -79,6 +77,11 @@ class _Merger:
         self.same.update({id(a): b for a, b in zip(node.outputs, first, strict=True)})
         self.kept.append(node)
         return None
+
+    def _inside(self, body: Graph) -> Graph:
+        inner = _Merger(self.same, self.weights, dict(self.seen))
+        self.kept.append(inner)
+        return _deduplicated(body, inner)
 
     def _key(self, node: Node) -> Hashable:
         inputs = tuple(None if v is None else id(self.value(v)) for v in node.inputs)

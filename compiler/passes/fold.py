@@ -25,8 +25,8 @@ def fold(graph: Graph) -> Graph:
     nodes: list[Node] = []
     for node in graph.nodes:
         node = node.mapped(lambda v: replaced.get(id(v), v))
-        if node.body is not None:
-            nodes.append(replace(node, body=fold(node.body)))
+        if node.bodies:
+            nodes.append(node.with_bodies(fold))
         elif not _foldable(node):
             nodes.append(node)
         else:

@@ -29,14 +29,14 @@ def join_heads(graph: Graph) -> Graph:
     for node in graph.nodes:
         if node.op_type != "Attention":
             continue
-        joined = [_before_split(v, makers) for v in node.inputs[:3]]
-        merged = _after_merge(node.outputs[0], users, readers)
+        joined = [before_split(v, makers) for v in node.inputs[:3]]
+        merged = after_merge(node.outputs[0], users, readers)
         if merged is not None and all(v is not None for v in joined):
             replaced[id(merged)] = _rewritten(node, (*joined, *node.inputs[3:]), merged)
     return replace(graph, nodes=tuple(replaced.get(id(n), n) for n in graph.nodes))
 
 
-def _before_split(value: Value | None, makers: Mapping[int, Node]) -> Value | None:
+def before_split(value: Value | None, makers: Mapping[int, Node]) -> Value | None:
     """The [N, T, heads * d] that this [N, heads, T, d] was split from."""
     transpose = None if value is None else makers.get(id(value))
     if transpose is None or not _swaps(transpose):
@@ -47,7 +47,7 @@ def _before_split(value: Value | None, makers: Mapping[int, Node]) -> Value | No
     return joined if joined is not None and middle is not None and _joins(middle, joined) else None
 
 
-def _after_merge(value: Value, users: Mapping[int, Node], readers: Mapping[int, int]) -> Node | None:
+def after_merge(value: Value, users: Mapping[int, Node], readers: Mapping[int, int]) -> Node | None:
     """The Reshape that makes [N, T, heads * d] of this [N, heads, T, d], if nothing else reads what is between."""
     transpose = users.get(id(value))
     if readers[id(value)] != 1 or transpose is None or not _swaps(transpose):

@@ -134,9 +134,9 @@ def _node(proto: Any, node: Node, places: _Places) -> None:
     proto.output.extend(v.name for v in node.outputs)
     for key in sorted(node.attributes):
         _attribute(proto.attribute.add(), key, node.attributes[key])
-    if node.body is not None:
-        body = proto.attribute.add(name="body", type=5)
-        _graph(body.g, node.body, places)
+    names = ("then_branch", "else_branch") if node.op_type == "If" else ("body",)
+    for name, body in zip(names, node.bodies, strict=False):
+        _graph(proto.attribute.add(name=name, type=5).g, body, places)
     for key, text in (("lamina.source", places.of(node)), ("lamina.path", node.origin.path)):
         proto.metadata_props.add(key=key, value=text)
 

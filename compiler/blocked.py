@@ -1,7 +1,7 @@
 """Matrices kept as blocks of small integers: what their parts are, and which weights they stand for.
 
-A row of K numbers is cut into groups; a number is `scale * (code - zero) + minimum`. Codes are unsigned, and `zero` is half of their range
-unless groups have zeros of their own. This is the layout of com.microsoft.MatMulNBits, beside which the minima are one product more.
+A row of K numbers is cut into groups; a number is `scale * code + minimum`, or without minima `scale * (code - zero)`, `zero` being half of
+the codes' range. Codes are unsigned, and lie as com.microsoft.MatMulNBits reads them.
 """
 
 from __future__ import annotations
@@ -15,25 +15,30 @@ from lamina.compiler.graph import Parameter, Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import TensorType
 
-Part = Literal["codes", "scales", "zeros", "minima"]
+Part = Literal["codes", "scales", "minima"]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a matrix is cut: bits of a code (4 or 8), numbers in a group, and whether groups have minima or zeros of their own.
+    """How a matrix is cut: bits of a code (4 or 8), numbers in a group, whether groups have minima, and the dtype of these and of scales.
 
-    What a matrix that is `exact` multiplies is not rounded.
+    What a matrix that is `exact` multiplies is not rounded, or to 16 bits.
     """
 
     bits: int
     group: int
     minima: bool = False
-    zeros: bool = False
+    dtype: Literal["float16", "float32"] = "float16"
     exact: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        return ("codes", "scales", *(("zeros",) if self.zeros else ()), *(("minima",) if self.minima else ()))
+        return ("codes", "scales", "minima") if self.minima else ("codes", "scales")
+
+    @property
+    def zero(self) -> int:
+        """The code that stands for the minimum, or without one for 0."""
+        return 0 if self.minima else 1 << (self.bits - 1)
 
 
 @final
@@ -44,16 +49,12 @@ class Blocked(Parameter):
     layout: Layout = field(default_factory=lambda: Layout(4, 32))
 
     def part(self, part: Part) -> BlockPart:
-        """codes: uint8 [N, K / group, group * bits / 8]; scales: [N, K / group]; zeros: uint8 [N, bytes]; minima: [K / group, N]."""
+        """codes: uint8 [N, K / group, group * bits / 8]; scales and minima: [N, K / group]."""
         rows, columns = (size for size in self.shape if isinstance(size, int))
         groups, bits = columns // self.layout.group, self.layout.bits
-        types = {
-            "codes": TensorType("uint8", (rows, groups, self.layout.group * bits // 8)),
-            "scales": TensorType("float32", (rows, groups)),
-            "zeros": TensorType("uint8", (rows, -(-groups * bits // 8))),
-            "minima": TensorType("float32", (groups, rows)),
-        }
-        return BlockPart(f"{self.name}.{part}", types[part], trainable=False, origin=self.origin, whole=self, part=part)
+        codes = TensorType("uint8", (rows, groups, self.layout.group * bits // 8))
+        type_ = codes if part == "codes" else TensorType(self.layout.dtype, (rows, groups))
+        return BlockPart(f"{self.name}.{part}", type_, trainable=False, origin=self.origin, whole=self, part=part)
 
 
 @final
@@ -80,32 +81,50 @@ class Joined(Value):
 
 
 def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
-    """x @ weight.T with ONNX Runtime's kernel, which rounds x to 8 bits in groups as it goes.
+    """x @ weight.T, for which x is rounded to 8 bits in groups as it goes, or to 16 where the layout is exact.
 
-    Minima take a product of their own: of the sums of x's groups, which all matrices that x is multiplied by share.
-    Where the layout is exact, 4 bits have a kernel that does not round. The one of 8 bits is a hundred times slower, so there x is read in
-    two parts: what the kernel would round it to, and what is left.
+    Where scales and minima are float16, and groups of 32, it is one operator: our own library has a kernel for it (`runtime/native`), and
+    where that is missing ONNX Runtime runs what defines it.
     """
     rows, columns = (size for size in weight.shape if isinstance(size, int))
     pieces = weight.pieces if isinstance(weight, Joined) else (weight,)
-    layout, groups = pieces[0].layout, columns // pieces[0].layout.group
+    layout = pieces[0].layout
 
     def part(name: Part) -> Value:
         parts = [piece.part(name) for piece in pieces]
-        return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=1 if name == "minima" else 0)
+        return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=0)
 
+    inputs = (x, *(part(name) for name in layout.parts))
+    if layout.dtype != "float16" or layout.group != 32:
+        return by_kernels(g, layout, rows, *inputs)
+    attributes = {"N": rows, "K": columns, "bits": layout.bits, "exact": int(layout.exact)}
+    return g.native("BlockMatMul", inputs, lambda inner, *given: by_kernels(inner, layout, rows, *given), **attributes)
+
+
+def by_kernels(g: Builder, layout: Layout, rows: int, x: Value, codes: Value, scales: Value, minima: Value | None = None) -> Value:
+    """The product by ONNX Runtime's kernel, beside which minima are one more: of the sums of x's groups.
+
+    Where the layout is exact, 4 bits have a kernel that does not round. The one of 8 bits is a hundred times slower, so there x is read in
+    two parts: what the kernel would round it to, and what is left.
+    """
+    columns = x.shape[-1]
+    assert isinstance(columns, int)
+    groups, wide = columns // layout.group, ONNX_DTYPE["float32"]
+    scales = g("Cast", scales, to=wide)
     halves = layout.exact and layout.bits == 8
     read = g("Concat", *_parts(g, x, groups), axis=-2) if halves else x
     y = g(
-        "MatMulNBits", read, part("codes"), part("scales"), part("zeros") if layout.zeros else None, domain="com.microsoft",
+        "MatMulNBits", read, codes, scales, domain="com.microsoft",
         K=columns, N=rows, bits=layout.bits, block_size=layout.group, accuracy_level=0 if layout.exact and not halves else 4,
     )  # fmt: skip
     if halves:
         y = g("Add", *g("Split", y, outputs=2, axis=-2, num_outputs=2))
-    if not layout.minima:
+    if minima is None:
         return y
+    # the kernel takes half of the codes' range for their zero, which is 0 here
+    shifted = g("Add", g("Cast", minima, to=wide), g("Mul", scales, g.constant(1 << (layout.bits - 1), "float32")))
     sums = g("ReduceSum", _grouped(g, x, groups), g.ints(-1), keepdims=0)
-    return g("Add", y, g("MatMul", sums, part("minima")))
+    return g("Add", y, g("MatMul", sums, g.transpose(shifted, 1, 0)))
 
 
 def _parts(g: Builder, x: Value, groups: int) -> tuple[Value, Value]:
@@ -124,18 +143,17 @@ def _grouped(g: Builder, x: Value, groups: int) -> Value:
 
 def rows(g: Builder, ids: Value, weight: Blocked) -> Value:
     """Rows of the weight, as numbers: float32 [*ids, K]."""
-    layout, last = weight.layout, g.ints(-1)
-    columns = weight.shape[1]
+    layout, columns = weight.layout, weight.shape[1]
     assert isinstance(columns, int)
-    codes, zeros = g("Gather", weight.part("codes"), ids), g.constant(1 << (layout.bits - 1), "float32")
-    if layout.zeros:
-        packed = _unpacked(g, g("Gather", weight.part("zeros"), ids), layout.bits)
-        zeros = g("Unsqueeze", g("Slice", packed, g.ints(0), g.ints(columns // layout.group), last), last)  # type: ignore[assignment]
-    numbers = g("Sub", _unpacked(g, codes, layout.bits), zeros)
-    numbers = g("Mul", numbers, g("Unsqueeze", g("Gather", weight.part("scales"), ids), last))
+
+    def of_groups(part: Part) -> Value:
+        return g("Unsqueeze", g("Cast", g("Gather", weight.part(part), ids), to=ONNX_DTYPE["float32"]), g.ints(-1))
+
+    numbers = _unpacked(g, g("Gather", weight.part("codes"), ids), layout.bits)
     if layout.minima:
-        minima = g("Gather", g.transpose(weight.part("minima"), 1, 0), ids)
-        numbers = g("Add", numbers, g("Unsqueeze", minima, last))
+        numbers = g("Add", g("Mul", numbers, of_groups("scales")), of_groups("minima"))
+    else:
+        numbers = g("Mul", g("Sub", numbers, g.constant(layout.zero, "float32")), of_groups("scales"))
     return g("Reshape", numbers, g("Concat", g("Shape", ids), g.ints(columns), axis=0))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from lamina.compiler.graph import STANDARD, Attribute, Constant, Graph, Node, Origin, Value
+from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Graph, Node, Origin, Value
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType
 
@@ -41,6 +42,17 @@ class Builder:
             trimmed.pop()
         self.nodes.append(Node(op_type, tuple(trimmed), values, self.origin, kept, domain))
         return values[0] if outputs == 1 else values
+
+    def native(self, op_type: str, inputs: Sequence[Value | None], define: Callable[..., Value], **attributes: int) -> Value:
+        """An operator that our own library of kernels may have, and `define(g, *inputs)`, which stands for it where that is missing."""
+        value = Value(self._fresh(f"{self.prefix}/{op_type}"))
+        names = count(1)
+        inner = Builder(self.origin, "", {}, lambda name: f"{name.strip('/')}_{next(names)}")
+        given = [None if v is None else Value(f"input_{i}", v.type) for i, v in enumerate(inputs)]
+        made = define(inner, *given)
+        body = Graph(op_type, tuple(v for v in given if v is not None), (made,), tuple(inner.nodes))
+        self.nodes.append(Node(op_type, tuple(inputs), (value,), self.origin, attributes, NATIVE, function=body))
+        return value
 
     def torch(self, function: str, *inputs: Value | None, outputs: int = 1, **arguments: Any) -> Any:
         """A PyTorch function by its dotted name under `torch` (for fast paths of the `torch` target)."""

@@ -1,7 +1,8 @@
 """The graph: frozen values and nodes, symbolic shapes, and where each node came from.
 
 The same classes hold both levels. Before decomposition a node's domain is `lamina` and it carries the bound op;
-after it, a node is a standard ONNX operator (domain ""), a target's own one (`com.microsoft`), or a PyTorch function (`torch`).
+after it, a node is a standard ONNX operator (domain ""), a target's own one (`com.microsoft`), one of our own kernels (`lamina.native`),
+or a PyTorch function (`torch`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from lamina.compiler.op import Op
 
 LAMINA = "lamina"
+NATIVE = "lamina.native"
 STANDARD = ""
 Attribute = int | float | str | bool | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | np.ndarray[Any, Any]
 
@@ -89,7 +91,7 @@ class Node:
     """One operator. `op` is the bound op while `domain` is `lamina`, and then the one that the operator is part of, if any.
 
     A Scan or a Loop has a `body`, whose nodes may read any value that is known where the node stands. So has an If, and another one
-    for `otherwise`.
+    for `otherwise`. One of our own kernels has the `function` that defines it, which reads its inputs alone.
     """
 
     op_type: str
@@ -101,6 +103,7 @@ class Node:
     op: Op | None = None
     body: Graph | None = None
     otherwise: Graph | None = None
+    function: Graph | None = None
 
     @property
     def bodies(self) -> tuple[Graph, ...]:

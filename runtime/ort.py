@@ -13,6 +13,7 @@ from lamina.runtime.carrier import ArrayCarrier, Carrier
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
 from lamina.runtime.manifest import Manifest, OnnxTarget
+from lamina.runtime.native import library
 from lamina.runtime.ort_carrier import OrtCarrier
 from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import did_you_mean
@@ -83,6 +84,8 @@ def _errors(ort: Any) -> tuple[type[Exception], ...]:
 def _open(ort: Any, path: Path, options: Options) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    if (kernels := library()) is not None:
+        settings.register_custom_ops_library(str(kernels))
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads

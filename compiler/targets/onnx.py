@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
-from lamina.compiler.graph import Attribute, Constant, Derived, Graph, Node, Parameter
+from lamina.compiler.graph import STANDARD, Attribute, Constant, Derived, Graph, Node, Parameter
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import Dim, TensorType
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 OPSET = 24
 IR_VERSION = 11
 EMBED_BYTES = 1024  # constants up to this size stay in the file; larger ones go to the weight file
-_CONTRIB = "com.microsoft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +57,45 @@ def to_onnx(
 
     model = onnx.ModelProto(ir_version=IR_VERSION, producer_name="lamina")
     model.opset_import.add(domain="", version=OPSET)
-    if any(n.domain == _CONTRIB for n in graph.all_nodes()):
-        model.opset_import.add(domain=_CONTRIB, version=1)
+    for domain in sorted({domain for node in graph.all_nodes() for domain in _domains(node)} - {STANDARD}):
+        model.opset_import.add(domain=domain, version=1)
     for key, text in sorted((metadata or {}).items()):
         model.metadata_props.add(key=key, value=text)
     for fixed in graph.initializers():
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
-    _graph(model.graph, graph, _Places(folder))
+    places = _Places(folder)
+    _graph(model.graph, graph, places)
+    natives = {(node.op_type, _overload(node)): node for node in graph.all_nodes() if node.function is not None}
+    for _, node in sorted(natives.items(), key=lambda item: item[0]):
+        _function(model.functions.add(), node, places)
     return model
+
+
+def _domains(node: Node) -> set[str]:
+    inside = () if node.function is None else node.function.all_nodes()
+    return {node.domain, *(inner.domain for inner in inside)}
+
+
+def _overload(node: Node) -> str:
+    """What tells functions of one name apart: how many inputs they take, and the attributes, on which a definition depends."""
+    return "_".join([str(len(node.inputs)), *(f"{key}{value}" for key, value in sorted(node.attributes.items()))])
+
+
+def _function(proto: Any, node: Node, places: _Places) -> None:
+    body = node.function
+    assert body is not None
+    proto.name, proto.domain, proto.overload = node.op_type, node.domain, _overload(node)
+    proto.input.extend(value.name for value in body.inputs)
+    proto.output.extend(value.name for value in body.outputs)
+    proto.attribute.extend(sorted(node.attributes))
+    for domain in sorted(_domains(node) - {node.domain}):
+        proto.opset_import.add(domain=domain, version=OPSET if domain == STANDARD else 1)
+    for value in body.initializers():
+        assert isinstance(value, Constant)
+        constant = proto.node.add(op_type="Constant", name=value.name, output=[value.name])
+        _attribute(constant.attribute.add(), "value", value.array)
+    for inner in body.nodes:
+        _node(proto.node.add(), inner, places)
 
 
 @final
@@ -129,6 +159,8 @@ def _initializer(
 
 def _node(proto: Any, node: Node, places: _Places) -> None:
     proto.op_type, proto.domain = node.op_type, node.domain
+    if node.function is not None:
+        proto.overload = _overload(node)
     proto.name = node.outputs[0].name
     proto.input.extend("" if v is None else v.name for v in node.inputs)
     proto.output.extend(v.name for v in node.outputs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,6 +27,11 @@ class BlockFormat:
     zero: int  # the code that stands for 0, before the minimum is added
     bits: int  # of a code
     unpack: Callable[[Array], Parts]
+
+    @property
+    def dtype(self) -> Literal["float16", "float32"]:
+        """Of scales and minima: a block that is one group holds them, others hold what they are products of."""
+        return "float16" if self.group == self.elements else "float32"
 
 
 def _half(blocks: Array, start: int) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import final
 
@@ -11,10 +11,13 @@ import numpy as np
 from lamina.compiler.blocked import BlockPart, Layout
 from lamina.compiler.graph import Parameter
 from lamina.compiler.weights.blocks import BlockQuantized, Blocks
+from lamina.compiler.weights.finite import finite
 from lamina.compiler.weights.tensor import PIECE, Array, ArrayTensor, Tensor, Weights, fixed_shape, pieces
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 
 _GROUP = 32
 _LEAST = 1024  # numbers: a smaller matrix gains nothing
+_TINY = np.float32(2**-24)  # the least step of float16
 
 
 @final
@@ -35,11 +38,11 @@ class Quantizer:
         rows, columns = fixed_shape(parameter)
         held = None if self.weights is None else self.weights.get(parameter)
         if isinstance(held, BlockQuantized):
-            group = held.format.group
-            return Layout(4 if held.format.bits <= 4 else 8, group, minima=_has_minima(held)) if columns % group == 0 else None
+            form = held.format
+            return Layout(4 if form.bits <= 4 else 8, form.group, _has_minima(held), form.dtype) if columns % form.group == 0 else None
         if columns % _GROUP or rows * columns < _LEAST:
             return None
-        return Layout(self.bits, _GROUP, zeros=self.bits == 4)
+        return Layout(self.bits, _GROUP, minima=self.bits == 4)
 
     def get(self, parameter: Parameter) -> Tensor:
         """A weight, or a part of one."""
@@ -67,8 +70,7 @@ class Rounded:
 
 
 def _numbers(rows: _Rows, layout: Layout) -> Array:
-    zeros = np.full_like(rows.scales, 1 << (layout.bits - 1)) if rows.zeros is None else rows.zeros.astype(np.float32)
-    groups = (rows.codes.reshape(*rows.scales.shape, layout.group) - zeros[..., None]) * rows.scales[..., None]
+    groups = (rows.codes.reshape(*rows.scales.shape, layout.group).astype(np.float32) - np.float32(layout.zero)) * rows.scales[..., None]
     found: Array = groups if rows.minima is None else groups + rows.minima[..., None]
     return found.reshape(rows.codes.shape)
 
@@ -86,27 +88,30 @@ class PartTensor(Tensor):
     whole: Tensor
 
     def numpy(self) -> Array:
-        axis = 1 if self.of.part == "minima" else 0
-        return np.concatenate(list(self._pieces()), axis=axis)
+        return np.concatenate(list(self._pieces()))
 
     def chunks(self, max_bytes: int = PIECE) -> Iterator[Array]:
-        made = [self.numpy()] if self.of.part == "minima" else self._pieces()
-        for rows in made:
+        for rows in self._pieces():
             yield from pieces(np.ascontiguousarray(rows), max_bytes)
 
     def _pieces(self) -> Iterator[Array]:
-        layout, make = self.of.whole.layout, _PARTS[self.of.part]
-        for blocks in _blocks(self.whole, layout):
-            yield make(blocks, layout)
+        layout = self.of.whole.layout
+        for rows in _blocks(self.whole, layout):
+            part = _codes(rows, layout) if self.of.part == "codes" else rows.scales if self.of.part == "scales" else rows.minima
+            assert part is not None
+            with np.errstate(over="ignore"):
+                stored = part.astype(self.dtype, copy=False)
+            if self.dtype != "uint8" and not finite(stored, self.dtype):
+                raise _too_large(self.whole.name)
+            yield stored
 
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """Some rows in the layout: codes uint8 [rows, K], scales float32 [rows, groups], zeros and minima like scales or None."""
+    """Some rows in the layout: codes uint8 [rows, K], scales float32 [rows, groups], minima like scales or None."""
 
     codes: Array
     scales: Array
-    zeros: Array | None
     minima: Array | None
 
 
@@ -123,55 +128,41 @@ def _blocks(whole: Tensor, layout: Layout) -> Iterator[_Rows]:
 
 
 def _repacked(held: Blocks, layout: Layout) -> _Rows:
-    """The same numbers, with codes around half of their range: what the shift of the zero adds to a number goes to its minimum."""
-    middle = 1 << (layout.bits - 1)
+    """The same numbers; what the shift of a zero adds to them goes to their minimum."""
+    codes = held.codes.astype(np.int16)
     if held.minima is None:
-        return _Rows((held.codes.astype(np.int16) + (middle - held.zero)).astype(np.uint8), held.scales, None, None)
-    minima = held.minima + held.scales * np.float32(middle - held.zero)
-    return _Rows(held.codes.astype(np.uint8), held.scales, None, minima)
+        return _Rows((codes + (layout.zero - held.zero)).astype(np.uint8), held.scales, None)
+    return _Rows(codes.astype(np.uint8), held.scales, held.minima - held.scales * np.float32(held.zero))
 
 
 def _rounded(numbers: Array, layout: Layout) -> _Rows:
-    """The nearest codes: between a group's least and greatest number, 0 among them, or with 8 bits around 0."""
+    """The nearest codes: between a group's least and greatest number, or with 8 bits around 0, in steps that float16 holds."""
     groups = numbers.reshape(len(numbers), -1, layout.group)
     top = (1 << layout.bits) - 1
-    if layout.zeros:
-        low, high = np.minimum(groups.min(2), 0), np.maximum(groups.max(2), 0)
-        scales = np.maximum((high - low) / np.float32(top), np.float32(1e-30))
-        zeros = np.clip(np.rint(-low / scales), 0, top)
+    minima = _half(groups.min(2)) if layout.minima else None
+    if minima is None:
+        scales = _half(np.abs(groups).max(2) / np.float32(top // 2))
     else:
-        scales = np.maximum(np.abs(groups).max(2) / np.float32(top // 2), np.float32(1e-30))
-        zeros = np.full_like(scales, top // 2 + 1)
-    codes = np.clip(np.rint(groups / scales[..., None]) + zeros[..., None], 0, top).astype(np.uint8)
-    return _Rows(codes.reshape(numbers.shape), scales, zeros.astype(np.uint8) if layout.zeros else None, None)
+        groups = groups - minima[..., None]
+        scales = _half(groups.max(2) / np.float32(top))
+    steps = np.maximum(scales, _TINY)[..., None]
+    codes = np.clip(np.rint(groups / steps) + layout.zero, 0, top).astype(np.uint8)
+    return _Rows(codes.reshape(numbers.shape), scales, minima)
+
+
+def _half(numbers: Array) -> Array:
+    """Rounded as float16 rounds."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float16).astype(np.float32)
+
+
+def _too_large(weight: str) -> SpecError:
+    message = f"the weight `{weight}` holds numbers beyond 65504, which blocks of small integers cannot stand for"
+    return SpecError([Diagnostic("weights", message, Span(weight, 1, 1), "compile it without `--precision`")])
 
 
 def _codes(rows: _Rows, layout: Layout) -> Array:
+    """As they are stored: of 4 bits two in a byte, the first in its low half."""
     grouped = rows.codes.reshape(*rows.scales.shape, layout.group)
-    return _nibbles(grouped) if layout.bits == 4 else grouped
-
-
-def _zeros(rows: _Rows, layout: Layout) -> Array:
-    assert rows.zeros is not None
-    if layout.bits == 8:
-        return rows.zeros
-    return _nibbles(np.pad(rows.zeros, ((0, 0), (0, rows.zeros.shape[1] % 2))))
-
-
-def _minima(rows: _Rows, layout: Layout) -> Array:
-    assert rows.minima is not None
-    return rows.minima.T
-
-
-def _nibbles(codes: Array) -> Array:
-    """Two codes a byte, the first in its low half."""
-    packed: Array = codes[..., 0::2] | (codes[..., 1::2] << 4)
+    packed: Array = grouped[..., 0::2] | (grouped[..., 1::2] << 4) if layout.bits == 4 else grouped
     return packed
-
-
-_PARTS: dict[str, Callable[[_Rows, Layout], Array]] = {
-    "codes": _codes,
-    "scales": lambda rows, layout: rows.scales,
-    "zeros": _zeros,
-    "minima": _minima,
-}

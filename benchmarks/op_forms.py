@@ -20,6 +20,8 @@ import onnx
 import onnxruntime as ort
 from onnx import numpy_helper, parser
 
+from lamina.runtime.native import library
+
 Array = np.ndarray[Any, Any]
 Forms = Mapping[str, onnx.ModelProto]
 Case = Callable[[], Iterator[tuple[str, Forms, Mapping[str, Array]]]]
@@ -48,7 +50,7 @@ def number(value: float) -> Array:
 
 def model(inputs: str, output: str, body: str, arrays: Mapping[str, Array], known: Sequence[str] = ()) -> onnx.ModelProto:
     """A model from ONNX's textual form; `known` are intermediate types, as an exporter that infers shapes writes them."""
-    head = '<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1]>'
+    head = '<ir_version: 11, opset_import: ["" : 24, "com.microsoft" : 1, "lamina.native" : 1]>'
     info = f" <{', '.join(known)}>" if known else ""
     proto: onnx.ModelProto = parser.parse_model(f"{head} g ({inputs}) => ({output} y){info} {{ {body} }}")
     read = _read(proto.graph)
@@ -81,6 +83,7 @@ class Racer:
 def session(proto: onnx.ModelProto, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
+    options.register_custom_ops_library(str(library()))
     return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
@@ -305,6 +308,8 @@ GATED = {
         scale=1.0>(pq, pk, pv, ps, pg)""",
     "LinearAttention, heads as samples": """r = Unsqueeze(s, one)
         o, z = com.microsoft.LinearAttention<q_num_heads=1, kv_num_heads=1, update_rule="gated", scale=1.0>(q, k, v, r, g)""",
+    "our kernel": """q4 = Unsqueeze(q, zero) k4 = Unsqueeze(k, zero) v4 = Unsqueeze(v, zero) g4 = Unsqueeze(g, zero) s4 = Unsqueeze(s, zero)
+        o4, z = lamina.native.LinearAttention<scale=1.0>(q4, k4, v4, g4, , s4) o = Squeeze(o4, zero)""",
     "Scan": """z, o = Scan<num_scan_inputs=4, scan_input_axes=[1,1,1,1], scan_output_axes=[1], body = step
         (float[H,D,D] a, float[H,D] qt, float[H,D] kt, float[H,D] vt, float[H,G] gt) => (float[H,D,D] b, float[H,D] yt) {
         e = Exp(gt) f = Unsqueeze(e, two) h = Mul(a, f) i = Unsqueeze(kt, two) j = Unsqueeze(vt, one) m = Mul(i, j) b = Add(h, m)

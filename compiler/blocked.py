@@ -98,7 +98,7 @@ def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
     if layout.dtype != "float16" or layout.group != 32:
         return by_kernels(g, layout, rows, *inputs)
     attributes = {"N": rows, "K": columns, "bits": layout.bits, "exact": int(layout.exact)}
-    return g.native("BlockMatMul", inputs, lambda inner, *given: by_kernels(inner, layout, rows, *given), **attributes)
+    return g.native("BlockMatMul", inputs, lambda inner, *given: [by_kernels(inner, layout, rows, *given)], **attributes)[0]
 
 
 def by_kernels(g: Builder, layout: Layout, rows: int, x: Value, codes: Value, scales: Value, minima: Value | None = None) -> Value:

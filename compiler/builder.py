@@ -10,7 +10,7 @@ import numpy as np
 
 from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Graph, Node, Origin, Value
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
-from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType
+from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType, bounds
 
 Typed = Sequence[tuple[Value, TensorType]]
 Step = Callable[..., Sequence[Value]]  # of a loop: a builder and the values of the pass to its results
@@ -43,16 +43,19 @@ class Builder:
         self.nodes.append(Node(op_type, tuple(trimmed), values, self.origin, kept, domain))
         return values[0] if outputs == 1 else values
 
-    def native(self, op_type: str, inputs: Sequence[Value | None], define: Callable[..., Value], **attributes: int) -> Value:
-        """An operator that our own library of kernels may have, and `define(g, *inputs)`, which stands for it where that is missing."""
-        value = Value(self._fresh(f"{self.prefix}/{op_type}"))
-        names = count(1)
-        inner = Builder(self.origin, "", {}, lambda name: f"{name.strip('/')}_{next(names)}")
-        given = [None if v is None else Value(f"input_{i}", v.type) for i, v in enumerate(inputs)]
-        made = define(inner, *given)
-        body = Graph(op_type, tuple(v for v in given if v is not None), (made,), tuple(inner.nodes))
-        self.nodes.append(Node(op_type, tuple(inputs), (value,), self.origin, attributes, NATIVE, function=body))
-        return value
+    def native(
+        self,
+        op_type: str,
+        inputs: Sequence[Value | None],
+        define: Callable[..., Sequence[Value]],
+        outputs: int = 1,
+        **attributes: Attribute,
+    ) -> tuple[Value, ...]:
+        """An operator of our own library of kernels, and `define(g, *inputs)`, which stands for it where that is missing."""
+        values = tuple(Value(self._fresh(f"{self.prefix}/{op_type}")) for _ in range(outputs))
+        function = _function(op_type, self.origin, inputs, define)
+        self.nodes.append(Node(op_type, tuple(inputs), values, self.origin, attributes, NATIVE, function=function))
+        return values
 
     def torch(self, function: str, *inputs: Value | None, outputs: int = 1, **arguments: Any) -> Any:
         """A PyTorch function by its dotted name under `torch` (for fast paths of the `torch` target)."""
@@ -173,3 +176,30 @@ class Builder:
     def scalar(self, value: float, like: Value) -> Constant:
         """A scalar constant of another value's dtype."""
         return self.constant(value, like.dtype)
+
+
+def _function(name: str, origin: Origin, inputs: Sequence[Value | None], define: Callable[..., Sequence[Value]]) -> Graph:
+    """What defines an operator, from its inputs alone: their dynamic sizes are dims of its own."""
+    numbers, dims = count(1), dict[str, tuple[Value, int]]()
+    names: dict[Size, Dim] = {}
+    places = [
+        Value(f"input_{i}", None if value is None or value.type is None else _within(value.type, names)) for i, value in enumerate(inputs)
+    ]
+    for place in places:
+        for axis, size in enumerate(place.shape if place.type else ()):
+            if isinstance(size, Dim):
+                dims.setdefault(str(size), (place, axis))
+    inner = Builder(origin, "", dims, lambda base: f"{base.strip('/')}_{next(numbers)}")
+    results = define(inner, *(value and place for value, place in zip(inputs, places, strict=True)))
+    return Graph(name, tuple(places), tuple(results), tuple(inner.nodes))
+
+
+def _within(type_: TensorType, names: dict[Size, Dim]) -> TensorType:
+    """A type whose dynamic sizes are dims of the function's own."""
+    return type_.with_shape(tuple(_own(size, names) if isinstance(size, Dim) else size for size in type_.shape))
+
+
+def _own(size: Dim, names: dict[Size, Dim]) -> Dim:
+    """A dim that stands for a size, equal sizes for one."""
+    low, high = bounds(size)
+    return names.setdefault(size, Dim.of(Symbol(f"size_{len(names)}", low, low, high)))

@@ -26,6 +26,7 @@ from lamina.compiler.graph import Constant, Graph, Node, Origin, Parameter, Valu
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Example, Op, signature
 from lamina.compiler.targets.onnx import to_onnx
+from lamina.runtime.native import library
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import FLOATS, Dim, Size, Symbol, TensorType, value_of
 
@@ -219,8 +220,9 @@ def _tensor(array: Array) -> torch.Tensor:
 
 
 def session(model: onnx.ModelProto) -> ort.InferenceSession:
-    """An ONNX Runtime session on two threads, with its default optimisations."""
+    """An ONNX Runtime session on two threads, with its default optimisations and our own kernels."""
     options = ort.SessionOptions()
+    options.register_custom_ops_library(str(library()))
     options.intra_op_num_threads = 2
     options.log_severity_level = 3
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -8,6 +8,7 @@ from typing import Any
 from lamina.compiler.builder import Builder
 from lamina.compiler.chunks import CHUNK, across, corrected, inside
 from lamina.compiler.graph import Value
+from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, Types, fast_path, need_fixed, need_float, need_rank
 from lamina.compiler.sequences import Sequences, abreast, carry, in_a_row, in_turn
 from lamina.schema.dims import Size, TensorType, bounds, product
@@ -88,6 +89,21 @@ class LinearAttention(Op):
         return Sequences(scale, *inputs)
 
     @fast_path("onnxruntime")
+    def native(self, g: Builder, *inputs: Value) -> Any:
+        """Our own kernel, which goes step by step, and where it is missing what follows here."""
+        x = self._sequences(inputs)
+        if x.q.dtype != "float32":
+            return NotImplemented
+
+        def define(inner: Builder, *given: Value) -> Any:
+            q, k, v, decay, beta, state = given
+            kernel = self.kernel(inner, q, k, v, decay, beta, state)
+            return self.by_chunks(inner, q, k, v, decay, beta, state) if kernel is NotImplemented else kernel
+
+        given = (*inputs, *[None] * (6 - len(inputs)))
+        return g.native("LinearAttention", given, define, outputs=2, scale=x.scale)
+
+    @fast_path("onnxruntime")
     def kernel(self, g: Builder, *inputs: Value) -> Any:
         """ONNX Runtime's own, each head as a sample: for the delta rule, few steps, and states that stay in a core's cache."""
         x = self._sequences(inputs)
@@ -100,7 +116,8 @@ class LinearAttention(Op):
         rule = ("linear" if beta is None else "delta") if decay is None else "gated" if beta is None else "gated_delta"
         start = None if x.state is None else g("Reshape", x.state, g.shape([-1, 1, *x.last.shape[2:]]))
         attributes: dict[str, Any] = {"q_num_heads": 1, "kv_num_heads": 1, "update_rule": rule, "scale": x.scale}
-        y, last = g("LinearAttention", q, k, v, start, decay, beta, outputs=2, domain="com.microsoft", **attributes)
+        found = g("LinearAttention", q, k, v, start, decay, beta, outputs=2, domain="com.microsoft", **attributes)
+        y, last = (g("Cast", value, to=ONNX_DTYPE[x.q.dtype]) for value in found)  # in a function nothing else tells their type
         return g("Reshape", y, g.shape(x.steps(steps).shape)), g("Reshape", last, g.shape(x.last.shape))
 
     @fast_path("onnx", "onnxruntime", "tensorrt", "torch")

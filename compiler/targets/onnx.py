@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -65,9 +66,8 @@ def to_onnx(
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
     places = _Places(folder)
     _graph(model.graph, graph, places)
-    natives = {(node.op_type, _overload(node)): node for node in graph.all_nodes() if node.function is not None}
-    for _, node in sorted(natives.items(), key=lambda item: item[0]):
-        _function(model.functions.add(), node, places)
+    functions = {f.overload: f for f in (_function(node) for node in graph.all_nodes() if node.function is not None)}
+    model.functions.extend(function for _, function in sorted(functions.items()))
     return model
 
 
@@ -76,26 +76,25 @@ def _domains(node: Node) -> set[str]:
     return {node.domain, *(inner.domain for inner in inside)}
 
 
-def _overload(node: Node) -> str:
-    """What tells functions of one name apart: how many inputs they take, and the attributes, on which a definition depends."""
-    return "_".join([str(len(node.inputs)), *(f"{key}{value}" for key, value in sorted(node.attributes.items()))])
+def _function(node: Node) -> onnx.FunctionProto:
+    """What defines one of our own operators. Functions of one name are told apart by what they do."""
+    import onnx
 
-
-def _function(proto: Any, node: Node, places: _Places) -> None:
     body = node.function
     assert body is not None
-    proto.name, proto.domain, proto.overload = node.op_type, node.domain, _overload(node)
+    proto = onnx.FunctionProto(name=node.op_type, domain=node.domain, attribute=sorted(node.attributes))
     proto.input.extend(value.name for value in body.inputs)
     proto.output.extend(value.name for value in body.outputs)
-    proto.attribute.extend(sorted(node.attributes))
     for domain in sorted(_domains(node) - {node.domain}):
         proto.opset_import.add(domain=domain, version=OPSET if domain == STANDARD else 1)
     for value in body.initializers():
-        assert isinstance(value, Constant)
-        constant = proto.node.add(op_type="Constant", name=value.name, output=[value.name])
-        _attribute(constant.attribute.add(), "value", value.array)
+        if isinstance(value, Constant):
+            constant = proto.node.add(op_type="Constant", name=value.name, output=[value.name])
+            _attribute(constant.attribute.add(), "value", value.array)
     for inner in body.nodes:
-        _node(proto.node.add(), inner, places)
+        _node(proto.node.add(), inner, None)
+    proto.overload = hashlib.sha256(proto.SerializeToString(deterministic=True)).hexdigest()[:12]
+    return proto
 
 
 @final
@@ -116,7 +115,7 @@ class _Places:
         return path.relative_to(self.folder).as_posix() if self.folder is not None and path.is_relative_to(self.folder) else file
 
 
-def _graph(proto: Any, graph: Graph, places: _Places) -> None:
+def _graph(proto: Any, graph: Graph, places: _Places | None) -> None:
     proto.name = graph.name
     for value in graph.inputs:
         _value_info(proto.input.add(), value.name, value.type)
@@ -157,10 +156,10 @@ def _initializer(
         proto.external_data.add(key=key, value=text)
 
 
-def _node(proto: Any, node: Node, places: _Places) -> None:
+def _node(proto: Any, node: Node, places: _Places | None) -> None:
     proto.op_type, proto.domain = node.op_type, node.domain
     if node.function is not None:
-        proto.overload = _overload(node)
+        proto.overload = _function(node).overload
     proto.name = node.outputs[0].name
     proto.input.extend("" if v is None else v.name for v in node.inputs)
     proto.output.extend(v.name for v in node.outputs)
@@ -169,8 +168,9 @@ def _node(proto: Any, node: Node, places: _Places) -> None:
     names = ("then_branch", "else_branch") if node.op_type == "If" else ("body",)
     for name, body in zip(names, node.bodies, strict=False):
         _graph(proto.attribute.add(name=name, type=5).g, body, places)
-    for key, text in (("lamina.source", places.of(node)), ("lamina.path", node.origin.path)):
-        proto.metadata_props.add(key=key, value=text)
+    if places is not None:
+        for key, text in (("lamina.source", places.of(node)), ("lamina.path", node.origin.path)):
+            proto.metadata_props.add(key=key, value=text)
 
 
 def _attribute(proto: Any, key: str, value: Attribute) -> None:

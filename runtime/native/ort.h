@@ -63,6 +63,7 @@ typedef OrtStatus *Status;
   F(61, Status, GetDimensionsCount, const OrtTensorTypeAndShapeInfo *info, size_t *count)      \
   F(62, Status, GetDimensions, const OrtTensorTypeAndShapeInfo *info, int64_t *dims, size_t n) \
   F(65, Status, GetTensorTypeAndShape, const OrtValue *value, OrtTensorTypeAndShapeInfo **info) \
+  F(85, Status, KernelInfoGetAttribute_float, const OrtKernelInfo *info, const char *name, float *value) \
   F(86, Status, KernelInfoGetAttribute_int64, const OrtKernelInfo *info, const char *name, int64_t *value) \
   F(90, Status, KernelContext_GetInput, const OrtKernelContext *context, size_t index, const OrtValue **value) \
   F(91, Status, KernelContext_GetOutput, OrtKernelContext *context, size_t index, const int64_t *dims, size_t n, OrtValue **value) \

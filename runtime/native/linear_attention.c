@@ -1,0 +1,236 @@
+// S[t] = exp(decay[t]) * S[t-1] + k[t].T @ w[t]; y[t] = scale * q[t] @ S[t], for every head, and the last S. Without beta, w is v; with it
+// w[t] = beta[t] * (v[t] - k[t] @ (exp(decay[t]) * S[t-1])).
+//
+// Columns of S do not know of each other, so a task has 64 of one head's, which stay in the first cache from the first step to the last. It is
+// the definition, step by step, so that no gate is too steep for it.
+#include <immintrin.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels.h"
+
+enum { LANES = 16, VECTORS = 4, WIDTH = LANES * VECTORS, TOGETHER = 2, SPAN = 16 };
+
+typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+
+#define AVX2_CODE __attribute__((target("avx2,fma")))
+#define AVX512_CODE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
+#define INLINE static inline __attribute__((always_inline))
+
+// q, k: [heads, T, dk]; v, y: [heads, T, dv]; decay: [heads, T, 1 or dk] or null; beta: [heads, T] or null; state (or null), last:
+// [heads, dk, dv].
+typedef struct {
+  const float *q, *k, *v, *decay, *beta, *state;
+  float *y, *last, *memory;
+  int64_t heads, steps, dk, dv, gates;  // gates: how many a step has
+  float scale;
+} Work;
+
+typedef void Columns(const Work *, Vector *s, int64_t head, int64_t first, int64_t width);
+
+// Some columns of a row, and zeros after them.
+INLINE void read_row(Vector *row, const float *from, int64_t width) {
+  if (width < WIDTH) memset(row, 0, sizeof(Vector) * VECTORS);
+  memcpy(row, from, (size_t)width * sizeof *from);
+}
+
+// Cody and Waite's reduction, and Cephes' polynomial. What float32 cannot hold is 0, or infinite; NaN stays.
+AVX2_CODE INLINE __m256 exp_of(__m256 x) {
+  const __m256 least = _mm256_set1_ps(-87.3f), most = _mm256_set1_ps(88.7f);
+  const __m256 bounded = _mm256_min_ps(most, _mm256_max_ps(least, x));
+  const __m256 n = _mm256_round_ps(_mm256_mul_ps(bounded, _mm256_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m256 r = _mm256_fmadd_ps(n, _mm256_set1_ps(2.12194440e-4f), _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), bounded));
+  __m256 y = _mm256_set1_ps(1.9875691500e-4f);
+  y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(1.3981999507e-3f));
+  y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(8.3334519073e-3f));
+  y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(4.1665795894e-2f));
+  y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(1.6666665459e-1f));
+  y = _mm256_fmadd_ps(y, r, _mm256_set1_ps(5.0000001201e-1f));
+  y = _mm256_fmadd_ps(_mm256_mul_ps(y, r), r, _mm256_add_ps(r, _mm256_set1_ps(1)));
+  // 2^n in two factors, as 2^128 is beyond the exponents
+  const __m256i half = _mm256_srai_epi32(_mm256_cvtps_epi32(n), 1), rest = _mm256_sub_epi32(_mm256_cvtps_epi32(n), half);
+  const __m256i bias = _mm256_set1_epi32(127);
+  y = _mm256_mul_ps(y, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, bias), 23)));
+  y = _mm256_mul_ps(y, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23)));
+  y = _mm256_andnot_ps(_mm256_cmp_ps(x, least, _CMP_LT_OQ), y);
+  y = _mm256_blendv_ps(y, _mm256_set1_ps(INFINITY), _mm256_cmp_ps(x, most, _CMP_GT_OQ));
+  return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+// exp(decay) of some steps; ones where there is no decay.
+AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t at, int64_t steps) {
+  const int64_t count = steps * p->gates;
+  const float *from = p->decay == NULL ? NULL : p->decay + at * p->gates;
+  for (int64_t i = 0; i < count; i += 8) {
+    float some[8] = {0};
+    if (from != NULL && count - i < 8) memcpy(some, from + i, (size_t)(count - i) * sizeof(float));
+    _mm256_storeu_ps(gates + i, exp_of(_mm256_loadu_ps(from == NULL || count - i < 8 ? some : from + i)));
+  }
+}
+
+// `together` steps, which is 1 where there is beta, as a step's w is then made of the state before it. The first is row `at` of q.
+INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t at, int64_t first, int64_t width, int together, int per_channel) {
+  const int64_t dk = p->dk, step = p->gates;
+  const float *q = p->q + at * dk, *k = p->k + at * dk;
+  Vector w[TOGETHER][VECTORS], y[TOGETHER][VECTORS];
+  for (int j = 0; j < together; j++) {
+    read_row(w[j], p->v + (at + j) * p->dv + first, width);
+    memset(y[j], 0, sizeof y[j]);
+  }
+  if (p->beta != NULL) {
+    Vector known[VECTORS] = {0};
+    for (int64_t i = 0; i < dk; i++)
+      for (int c = 0; c < VECTORS; c++) known[c] += s[i * VECTORS + c] * (k[i] * gates[per_channel ? i : 0]);
+    for (int c = 0; c < VECTORS; c++) w[0][c] = (w[0][c] - known[c]) * p->beta[at];
+  }
+  for (int64_t i = 0; i < dk; i++) {
+    Vector row[VECTORS];
+    for (int c = 0; c < VECTORS; c++) row[c] = s[i * VECTORS + c];
+    for (int j = 0; j < together; j++) {
+      const float factor = gates[j * step + (per_channel ? i : 0)], key = k[j * dk + i], query = q[j * dk + i];
+      for (int c = 0; c < VECTORS; c++) {
+        row[c] = row[c] * factor + w[j][c] * key;
+        y[j][c] += row[c] * query;
+      }
+    }
+    for (int c = 0; c < VECTORS; c++) s[i * VECTORS + c] = row[c];
+  }
+  for (int j = 0; j < together; j++) {
+    for (int c = 0; c < VECTORS; c++) y[j][c] *= p->scale;
+    memcpy(p->y + (at + j) * p->dv + first, y[j], (size_t)width * sizeof(float));
+  }
+}
+
+INLINE void columns(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width, int together, int per_channel) {
+  float *gates = (float *)(s + p->dk * VECTORS);
+  for (int64_t start = 0; start < p->steps; start += SPAN) {
+    const int64_t at = head * p->steps + start, stop = p->steps - start < SPAN ? p->steps - start : SPAN;
+    int64_t t = 0;
+    read_gates(p, gates, at, stop);
+    if (p->beta == NULL)
+      for (; t + together <= stop; t += together) advance(p, s, gates + t * p->gates, at + t, first, width, together, per_channel);
+    for (; t < stop; t++) advance(p, s, gates + t * p->gates, at + t, first, width, 1, per_channel);
+  }
+}
+
+// The registers of AVX2 hold one step's w and y.
+AVX2_CODE static void columns_avx2(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width) {
+  if (p->gates > 1)
+    columns(p, s, head, first, width, 1, 1);
+  else
+    columns(p, s, head, first, width, 1, 0);
+}
+
+AVX512_CODE static void columns_avx512(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width) {
+  if (p->gates > 1)
+    columns(p, s, head, first, width, TOGETHER, 1);
+  else
+    columns(p, s, head, first, width, TOGETHER, 0);
+}
+
+typedef struct {
+  Work work;
+  Columns *form;
+  int64_t blocks;  // of columns
+} Job;
+
+// Of a task, in numbers: its part of S, and the gates of a span.
+static int64_t memory_of(const Work *p) { return p->dk * WIDTH + SPAN * p->gates; }
+
+static void some_columns(void *argument, size_t task) {
+  const Job *job = argument;
+  const Work *p = &job->work;
+  const int64_t head = (int64_t)task / job->blocks, first = (int64_t)task % job->blocks * WIDTH;
+  const int64_t width = p->dv - first < WIDTH ? p->dv - first : WIDTH;
+  Vector *s = (Vector *)(p->memory + (int64_t)task * memory_of(p));
+  for (int64_t i = 0; i < p->dk; i++) {
+    if (p->state == NULL)
+      memset(s + i * VECTORS, 0, sizeof *s * VECTORS);
+    else
+      read_row(s + i * VECTORS, p->state + (head * p->dk + i) * p->dv + first, width);
+  }
+  job->form(p, s, head, first, width);
+  for (int64_t i = 0; i < p->dk; i++) memcpy(p->last + (head * p->dk + i) * p->dv + first, s + i * VECTORS, (size_t)width * sizeof(float));
+}
+
+// ---- the operator
+
+typedef struct {
+  float scale;
+  Columns *form;
+} Kernel;
+
+static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **made) {
+  Kernel *k = malloc(sizeof *k);
+  if (k == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
+  k->form = instructions() == AVX512_VNNI ? columns_avx512 : columns_avx2;
+  OrtStatus *failed = KernelInfoGetAttribute_float(info, "scale", &k->scale);
+  if (failed != NULL)
+    free(k);
+  else
+    *made = k;
+  return failed;
+}
+
+static OrtStatus *run(const OrtKernelContext *context, Job *job) {
+  Work *p = &job->work;
+  job->blocks = (p->dv + WIDTH - 1) / WIDTH;
+  const int64_t tasks = p->heads * job->blocks;
+  if (tasks == 0) return NULL;
+  p->memory = aligned_alloc(sizeof(Vector), (size_t)(tasks * memory_of(p)) * sizeof(float));
+  if (p->memory == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
+  OrtStatus *failed = KernelContext_ParallelFor(context, some_columns, (size_t)tasks, 0, job);
+  free(p->memory);
+  return failed;
+}
+
+static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
+  const Kernel *k = kernel;
+  enum { Q, K, V, DECAY, BETA, STATE, INPUTS };
+  const void *read[INPUTS];
+  int64_t sizes[INPUTS] = {0}, dims[INPUTS][MAX_RANK];
+  size_t ranks[INPUTS];
+  for (size_t i = 0; i < INPUTS; i++) {
+    OrtStatus *failed = read_input(context, i, &read[i], dims[i], &ranks[i], &sizes[i]);
+    if (failed != NULL) return failed;
+  }
+  if (ranks[Q] != 4 || ranks[V] != 4) return CreateStatus(ORT_INVALID_ARGUMENT, "LinearAttention: q and v must have rank 4");
+  const int64_t heads = dims[Q][0] * dims[Q][1], steps = dims[Q][2], dk = dims[Q][3], dv = dims[V][3], rows = heads * steps;
+  const int64_t gates = read[DECAY] != NULL && sizes[DECAY] != rows ? dk : 1;
+  if (sizes[K] != sizes[Q] || sizes[V] != rows * dv || (read[DECAY] != NULL && sizes[DECAY] != rows * gates) ||
+      (read[BETA] != NULL && sizes[BETA] != rows) || (read[STATE] != NULL && sizes[STATE] != heads * dk * dv))
+    return CreateStatus(ORT_INVALID_ARGUMENT, "LinearAttention: the inputs' sizes do not fit together");
+  const int64_t y_dims[4] = {dims[Q][0], dims[Q][1], steps, dv}, last_dims[4] = {dims[Q][0], dims[Q][1], dk, dv};
+  Job job = {.work = {.q = read[Q], .k = read[K], .v = read[V], .decay = read[DECAY], .beta = read[BETA], .state = read[STATE],
+                      .heads = heads, .steps = steps, .dk = dk, .dv = dv, .gates = gates, .scale = k->scale},
+             .form = k->form};
+  OrtStatus *failed = make_output(context, 0, y_dims, 4, (void **)&job.work.y);
+  if (failed == NULL) failed = make_output(context, 1, last_dims, 4, (void **)&job.work.last);
+  return failed != NULL ? failed : run(context, &job);
+}
+
+static const char *name(const OrtCustomOp *op) { return "LinearAttention"; }
+static size_t inputs(const OrtCustomOp *op) { return 6; }
+static size_t outputs(const OrtCustomOp *op) { return 2; }
+static int type(const OrtCustomOp *op, size_t i) { return ORT_FLOAT; }
+static int input_kind(const OrtCustomOp *op, size_t i) { return i > 2 ? ORT_OPTIONAL : ORT_REQUIRED; }
+static int output_kind(const OrtCustomOp *op, size_t i) { return ORT_REQUIRED; }
+
+const OrtCustomOp LINEAR_ATTENTION = {
+    .version = ORT_VERSION,
+    .GetName = name,
+    .GetExecutionProviderType = cpu,
+    .GetInputTypeCount = inputs,
+    .GetInputType = type,
+    .GetInputCharacteristic = input_kind,
+    .GetInputMemoryType = on_cpu,
+    .GetOutputTypeCount = outputs,
+    .GetOutputType = type,
+    .GetOutputCharacteristic = output_kind,
+    .CreateKernelV2 = create,
+    .KernelComputeV2 = compute,
+    .KernelDestroy = free,
+    .GetStartVersion = first_version,
+    .GetEndVersion = last_version,
+};

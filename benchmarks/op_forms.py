@@ -308,8 +308,8 @@ GATED = {
         scale=1.0>(pq, pk, pv, ps, pg)""",
     "LinearAttention, heads as samples": """r = Unsqueeze(s, one)
         o, z = com.microsoft.LinearAttention<q_num_heads=1, kv_num_heads=1, update_rule="gated", scale=1.0>(q, k, v, r, g)""",
-    "our kernel": """q4 = Unsqueeze(q, zero) k4 = Unsqueeze(k, zero) v4 = Unsqueeze(v, zero) g4 = Unsqueeze(g, zero) s4 = Unsqueeze(s, zero)
-        o4, z = lamina.native.LinearAttention<scale=1.0>(q4, k4, v4, g4, , s4) o = Squeeze(o4, zero)""",
+    "our kernel": """q4 = Reshape(pq, apart) k4 = Reshape(pk, apart) v4 = Reshape(pv, apart) g4 = Reshape(pg, gates)
+        y4, z = lamina.native.LinearAttention<scale=1.0, joined=79>(q4, k4, v4, g4, , ps) y = Reshape(y4, packed)""",
     "Scan": """z, o = Scan<num_scan_inputs=4, scan_input_axes=[1,1,1,1], scan_output_axes=[1], body = step
         (float[H,D,D] a, float[H,D] qt, float[H,D] kt, float[H,D] vt, float[H,G] gt) => (float[H,D,D] b, float[H,D] yt) {
         e = Exp(gt) f = Unsqueeze(e, two) h = Mul(a, f) i = Unsqueeze(kt, two) j = Unsqueeze(vt, one) m = Mul(i, j) b = Add(h, m)
@@ -337,13 +337,13 @@ def linear_attention() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
             feeds |= {f"p{n}": np.ascontiguousarray(feeds[n].transpose(1, 0, 2)).reshape(1, t, -1) for n in "qkvg"}
             arrays = {"one": const(1), "two": const(2), "zero": const(0), "size": const(64), "axis": np.array(1), "minus": np.array(-1)}
             arrays |= {"zeros": np.zeros(64, np.float32), "count": np.array(t // 64), "going": np.array(True), "flat": const(0, -1, d)}
-            arrays["packed"] = const(1, t, heads * d)
+            arrays |= {"packed": const(1, t, heads * d), "apart": const(1, t, heads, d), "gates": const(1, t, heads, channels)}
             inputs = ", ".join(f"float[{','.join(map(str, a.shape))}] {n}" for n, a in feeds.items())
             forms = {}
             for name, text in GATED.items():
                 for size, value in (("HEADS", heads), ("[H,", f"[{heads},"), ("D]", f"{d}]"), ("D,D", f"{d},{d}"), ("G]", f"{channels}]")):
                     text = text.replace(size, str(value).replace("D", str(d)))
-                text += "" if "packed" in name else " x = Transpose<perm=[1,0,2]>(o) y = Reshape(x, packed)"
+                text += "" if "y =" in text else " x = Transpose<perm=[1,0,2]>(o) y = Reshape(x, packed)"
                 if channels == 1 or "chunks" not in name:
                     forms[name] = model(inputs, f"float[1,T,{heads * d}]", text, arrays)
             yield f"{heads} heads of {d}x{d}, T={t}, decay of {'heads' if channels == 1 else 'channels'}", forms, feeds

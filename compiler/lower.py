@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lamina.compiler.graph import Graph
+from lamina.compiler.passes.absorb_transposes import absorb_transposes
 from lamina.compiler.passes.canonical_names import canonical_names
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.deduplicate import deduplicate
@@ -33,7 +34,7 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
         return operators
     operators = hoist_products(operators)
     if target == "onnxruntime":
-        operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(operators)))))
+        operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(absorb_transposes(operators))))))
     if target == "tensorrt":
         operators = separate_loops(operators)
     return canonical_names(deduplicate(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))

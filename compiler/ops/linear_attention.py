@@ -101,7 +101,7 @@ class LinearAttention(Op):
             return self.by_chunks(inner, q, k, v, decay, beta, state) if kernel is NotImplemented else kernel
 
         given = (*inputs, *[None] * (6 - len(inputs)))
-        return g.native("LinearAttention", given, define, outputs=2, scale=x.scale)
+        return g.native("LinearAttention", given, define, outputs=2, scale=x.scale, joined=0)
 
     @fast_path("onnxruntime")
     def kernel(self, g: Builder, *inputs: Value) -> Any:

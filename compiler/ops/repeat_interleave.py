@@ -24,6 +24,8 @@ class RepeatInterleave(Op):
         return x.with_shape((*x.shape[:at], x.shape[at] * self.repeats, *x.shape[at + 1 :]))
 
     def define(self, g: Builder, x: Value) -> Value:
+        if self.repeats == 1:
+            return x
         at = self.dim % x.rank
         repeats = [1] * (x.rank + 1)
         repeats[at + 1] = self.repeats

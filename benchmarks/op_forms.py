@@ -325,6 +325,8 @@ GATED = {
         o = Reshape(t, flat)""",
 }
 
+ROWS = ("LinearAttention, heads packed", "our kernel")  # which give rows; others give heads
+
 
 @case
 def linear_attention() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
@@ -343,7 +345,7 @@ def linear_attention() -> Iterator[tuple[str, Forms, Mapping[str, Array]]]:
             for name, text in GATED.items():
                 for size, value in (("HEADS", heads), ("[H,", f"[{heads},"), ("D]", f"{d}]"), ("D,D", f"{d},{d}"), ("G]", f"{channels}]")):
                     text = text.replace(size, str(value).replace("D", str(d)))
-                text += "" if "y =" in text else " x = Transpose<perm=[1,0,2]>(o) y = Reshape(x, packed)"
+                text += "" if name in ROWS else " x = Transpose<perm=[1,0,2]>(o) y = Reshape(x, packed)"
                 if channels == 1 or "chunks" not in name:
                     forms[name] = model(inputs, f"float[1,T,{heads * d}]", text, arrays)
             yield f"{heads} heads of {d}x{d}, T={t}, decay of {'heads' if channels == 1 else 'channels'}", forms, feeds

@@ -9,9 +9,12 @@ _PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "safetensors", "tokenize
 
 
 def command(json: Json = False) -> None:
-    """Say what this machine has: versions, ONNX Runtime's providers, TensorRT."""
+    """Say what this machine has: versions, ONNX Runtime's providers, our kernels for it, TensorRT."""
+    from lamina.runtime.native import instructions
+
     versions = {package: _version(package) for package in _PACKAGES}
-    found = {"lamina": __version__, "python": _python(), **versions, "providers": _providers(), "tensorrt": _tensorrt()}
+    machine = {"providers": _providers(), "kernels": instructions(), "tensorrt": _tensorrt()}
+    found = {"lamina": __version__, "python": _python(), **versions, **machine}
     if json:
         import json as encoder
 

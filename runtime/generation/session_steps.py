@@ -70,8 +70,9 @@ class StreamSteps(Steps):
         """The logits after the last of these tokens."""
         feeds = {**self.beside, self._ids.name: np.ascontiguousarray(ids, self._ids.dtype)}
         if self._mask is not None:
-            self._seen = np.concatenate([self._seen, mask], axis=1)
-            wanted = mask if self._mask.shape == self._ids.shape else self._seen
+            wanted = mask
+            if self._mask.shape != self._ids.shape:
+                wanted = self._seen = np.concatenate([self._seen, mask], axis=1)
             feeds[self._mask.name] = np.ascontiguousarray(wanted, self._mask.dtype)
         logits = self._stream(**feeds)[self._logits.name]
         last = logits[:, -1] if logits.ndim == 3 else logits

@@ -11,3 +11,15 @@ from pathlib import Path
 def library() -> Path | None:
     """The library, if it was built."""
     return next(Path(__file__).parent.glob("_kernels*.so"), None)
+
+
+def instructions() -> str | None:
+    """Which of the processor's instructions the kernels use: AVX-512 VNNI, AVX2, or none, where they leave all to ONNX Runtime."""
+    import ctypes
+
+    path = library()
+    if path is None:
+        return None
+    asked = ctypes.CDLL(str(path)).lamina_instructions
+    asked.restype = ctypes.c_char_p
+    return bytes(asked()).decode()

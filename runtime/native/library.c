@@ -35,6 +35,12 @@ enum Instructions instructions(void) {
   return wide && __builtin_cpu_supports("avx512vnni") && (most == NULL || strcmp(most, "avx2") != 0) ? AVX512_VNNI : AVX2;
 }
 
+// For who asks what will run, before any session does.
+__attribute__((visibility("default"))) const char *lamina_instructions(void) {
+  static const char *const names[] = {"none", "AVX2", "AVX-512 VNNI"};
+  return names[instructions()];
+}
+
 OrtStatus *read_input(const OrtKernelContext *context, size_t index, const void **data, int64_t *dims, size_t *rank, int64_t *count) {
   const OrtValue *value = NULL;
   OrtTensorTypeAndShapeInfo *info = NULL;

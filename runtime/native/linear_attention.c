@@ -10,7 +10,7 @@
 
 #include "kernels.h"
 
-enum { LANES = 16, VECTORS = 4, WIDTH = LANES * VECTORS, TOGETHER = 2, SPAN = 16 };
+enum { LANES = 16, VECTORS = 4, WIDTH = LANES * VECTORS, TOGETHER = 2, SPAN = 16, AHEAD = 4 };
 
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
@@ -34,7 +34,7 @@ typedef struct {
   float scale;
 } Work;
 
-typedef void Columns(const Work *, Vector *s, int64_t head, int64_t first, int64_t width);  // head: of all samples
+typedef void Columns(const Work *, Vector *s, int64_t first, int64_t width);  // of one head
 
 // Some columns of a row, and zeros after them.
 INLINE void read_row(Vector *row, const float *from, int64_t width) {
@@ -65,36 +65,55 @@ AVX2_CODE INLINE __m256 exp_of(__m256 x) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
-static float *row(const Rows *rows, const Work *p, int64_t head, int64_t t) {
-  return rows->data + head / p->heads * rows->sample + head % p->heads * rows->head + t * rows->step;
+INLINE float *row(const Rows *rows, int64_t t) { return rows->data + t * rows->step; }
+
+// The rows of one head, of all samples.
+static Rows of_head(Rows rows, int64_t head, int64_t heads) {
+  if (rows.data != NULL) rows.data += head / heads * rows.sample + head % heads * rows.head;
+  return rows;
 }
 
 // exp(decay) of some steps; ones where there is no decay.
-AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t head, int64_t t, int64_t steps) {
+AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t t, int64_t steps) {
   for (int64_t j = 0; j < steps; j++) {
     if (p->decay.data == NULL)
       gates[j] = 0;
     else
-      memcpy(gates + j * p->gates, row(&p->decay, p, head, t + j), (size_t)p->gates * sizeof(float));
+      memcpy(gates + j * p->gates, row(&p->decay, t + j), (size_t)p->gates * sizeof(float));
   }
   for (int64_t i = 0; i < steps * p->gates; i += 8) _mm256_storeu_ps(gates + i, exp_of(_mm256_loadu_ps(gates + i)));
 }
 
+// Rows of other heads may stand between those of this one, where no processor looks ahead by itself.
+INLINE void look_ahead(const Work *p, const Rows *rows, int64_t t, int64_t first, int64_t width, int written) {
+  const float *next = row(rows, t + AHEAD < p->steps ? t + AHEAD : t) + first;
+  for (int64_t i = 0; i < width; i += LANES) {
+    if (written)
+      __builtin_prefetch(next + i, 1);
+    else
+      __builtin_prefetch(next + i, 0);
+  }
+}
+
 // `together` steps from step `t`, which is 1 where there is beta, as a step's w is then made of the state before it.
-INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t head, int64_t t, int64_t first, int64_t width, int together,
+INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t t, int64_t first, int64_t width, int together,
                     int per_channel) {
   const int64_t dk = p->dk, step = p->gates, next_q = p->q.step, next_k = p->k.step;
-  const float *q = row(&p->q, p, head, t), *k = row(&p->k, p, head, t);
+  const float *q = row(&p->q, t), *k = row(&p->k, t);
   Vector w[TOGETHER][VECTORS], y[TOGETHER][VECTORS];
   for (int j = 0; j < together; j++) {
-    read_row(w[j], row(&p->v, p, head, t + j) + first, width);
+    read_row(w[j], row(&p->v, t + j) + first, width);
+    look_ahead(p, &p->q, t + j, 0, dk, 0);
+    look_ahead(p, &p->k, t + j, 0, dk, 0);
+    look_ahead(p, &p->v, t + j, first, width, 0);
+    look_ahead(p, &p->y, t + j, first, width, 1);
     memset(y[j], 0, sizeof y[j]);
   }
   if (p->beta.data != NULL) {
     Vector known[VECTORS] = {0};
     for (int64_t i = 0; i < dk; i++)
       for (int c = 0; c < VECTORS; c++) known[c] += s[i * VECTORS + c] * (k[i] * gates[per_channel ? i : 0]);
-    for (int c = 0; c < VECTORS; c++) w[0][c] = (w[0][c] - known[c]) * *row(&p->beta, p, head, t);
+    for (int c = 0; c < VECTORS; c++) w[0][c] = (w[0][c] - known[c]) * *row(&p->beta, t);
   }
   for (int64_t i = 0; i < dk; i++) {
     Vector held[VECTORS];
@@ -110,36 +129,36 @@ INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t head, 
   }
   for (int j = 0; j < together; j++) {
     for (int c = 0; c < VECTORS; c++) y[j][c] *= p->scale;
-    memcpy(row(&p->y, p, head, t + j) + first, y[j], (size_t)width * sizeof(float));
+    memcpy(row(&p->y, t + j) + first, y[j], (size_t)width * sizeof(float));
   }
 }
 
-INLINE void columns(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width, int together, int per_channel) {
+INLINE void columns(const Work *p, Vector *s, int64_t first, int64_t width, int together, int per_channel) {
   float *gates = (float *)(s + p->dk * VECTORS);
   for (int64_t start = 0; start < p->steps; start += SPAN) {
     const int64_t stop = p->steps - start < SPAN ? p->steps : start + SPAN;
     const float *gate = gates - start * p->gates;
     int64_t t = start;
-    read_gates(p, gates, head, start, stop - start);
+    read_gates(p, gates, start, stop - start);
     if (p->beta.data == NULL)
-      for (; t + together <= stop; t += together) advance(p, s, gate + t * p->gates, head, t, first, width, together, per_channel);
-    for (; t < stop; t++) advance(p, s, gate + t * p->gates, head, t, first, width, 1, per_channel);
+      for (; t + together <= stop; t += together) advance(p, s, gate + t * p->gates, t, first, width, together, per_channel);
+    for (; t < stop; t++) advance(p, s, gate + t * p->gates, t, first, width, 1, per_channel);
   }
 }
 
 // The registers of AVX2 hold one step's w and y.
-AVX2_CODE static void columns_avx2(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width) {
+AVX2_CODE static void columns_avx2(const Work *p, Vector *s, int64_t first, int64_t width) {
   if (p->gates > 1)
-    columns(p, s, head, first, width, 1, 1);
+    columns(p, s, first, width, 1, 1);
   else
-    columns(p, s, head, first, width, 1, 0);
+    columns(p, s, first, width, 1, 0);
 }
 
-AVX512_CODE static void columns_avx512(const Work *p, Vector *s, int64_t head, int64_t first, int64_t width) {
+AVX512_CODE static void columns_avx512(const Work *p, Vector *s, int64_t first, int64_t width) {
   if (p->gates > 1)
-    columns(p, s, head, first, width, TOGETHER, 1);
+    columns(p, s, first, width, TOGETHER, 1);
   else
-    columns(p, s, head, first, width, TOGETHER, 0);
+    columns(p, s, first, width, TOGETHER, 0);
 }
 
 typedef struct {
@@ -163,7 +182,10 @@ static void some_columns(void *argument, size_t task) {
     else
       read_row(s + i * VECTORS, p->state + (head * p->dk + i) * p->dv + first, width);
   }
-  job->form(p, s, head, first, width);
+  Work own = *p;
+  own.q = of_head(p->q, head, p->heads), own.k = of_head(p->k, head, p->heads), own.v = of_head(p->v, head, p->heads);
+  own.decay = of_head(p->decay, head, p->heads), own.beta = of_head(p->beta, head, p->heads), own.y = of_head(p->y, head, p->heads);
+  job->form(&own, s, first, width);
   for (int64_t i = 0; i < p->dk; i++) memcpy(p->last + (head * p->dk + i) * p->dv + first, s + i * VECTORS, (size_t)width * sizeof(float));
 }
 

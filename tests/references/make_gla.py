@@ -117,7 +117,7 @@ if __name__ == "__main__":
         "340m": ({}, True, whole),
         "340m_untied": ({}, False, short),
         "340m_one_key": ({"num_kv_heads": 1}, True, whole),
-        "1.3b": ({}, True, short),
+        "1.3b": ({}, False, short),
     }
     for name, (more, tied, shapes) in cases.items():
         config: dict[str, Any] = {"vocabulary": 40, "every": True, "tied": tied} | ({"kv_heads": 1} if more else {})

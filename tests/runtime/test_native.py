@@ -10,7 +10,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lamina.runtime.native import library
+from lamina.runtime import native
 
 Array = np.ndarray[Any, Any]
 REFUSED = tuple(getattr(ort.capi.onnxruntime_pybind11_state, kind) for kind in ("InvalidArgument", "Fail", "RuntimeException"))
@@ -37,9 +37,15 @@ def run(
     model = helper.make_model(graph, opset_imports=opsets, ir_version=11)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 2, 4
-    options.register_custom_ops_library(str(library()))
+    options.register_custom_ops_library(str(native.library()))
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return session.run(None, given)  # type: ignore[no-any-return]
+
+
+def test_no_more_than_was_allowed(instructions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert native.instructions() in (["AVX2"] if instructions else ["AVX2", "AVX-512 VNNI"])
+    monkeypatch.setenv("LAMINA_INSTRUCTIONS", "none")
+    assert native.instructions() == "none"
 
 
 # --- BlockMatMul ---

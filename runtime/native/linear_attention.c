@@ -1,7 +1,7 @@
 // S[t] = exp(decay[t]) * S[t-1] + k[t].T @ w[t]; y[t] = scale * q[t] @ S[t], for every head, and the last S. Without beta, w is v; with it
 // w[t] = beta[t] * (v[t] - k[t] @ (exp(decay[t]) * S[t-1])).
 //
-// Columns of S do not know of each other, so a task has 64 of one head's, which stay in the first cache from the first step to the last. It is
+// Columns of S do not know of each other, so a task has 32 or 64 of one head's, which stay in the first cache from the first step to the last. It is
 // the definition, step by step, so that no gate is too steep for it.
 #include <immintrin.h>
 #include <math.h>
@@ -10,9 +10,7 @@
 
 #include "kernels.h"
 
-enum { LANES = 16, VECTORS = 4, WIDTH = LANES * VECTORS, TOGETHER = 2, SPAN = 16, AHEAD = 4 };
-
-typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
+enum { VECTORS = 4, ALIGNMENT = 64, SPAN = 16, AHEAD = 4 };
 
 #define AVX2_CODE __attribute__((target("avx2,fma")))
 #define AVX512_CODE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,fma")))
@@ -34,13 +32,14 @@ typedef struct {
   float scale;
 } Work;
 
-typedef void Columns(const Work *, Vector *s, int64_t first, int64_t width);  // of one head
+// All steps of one head, for `width` columns from `first`. In `memory` are S's rows of so many columns, and then room for gates.
+typedef void Columns(const Work *, float *memory, int64_t first, int64_t width);
 
-// Some columns of a row, and zeros after them.
-INLINE void read_row(Vector *row, const float *from, int64_t width) {
-  if (width < WIDTH) memset(row, 0, sizeof(Vector) * VECTORS);
-  memcpy(row, from, (size_t)width * sizeof *from);
-}
+typedef struct {
+  Columns *columns;
+  int64_t most;  // columns
+} Form;
+
 
 // Cody and Waite's reduction, and Cephes' polynomial. What float32 cannot hold is 0, or infinite; NaN stays.
 AVX2_CODE INLINE __m256 exp_of(__m256 x) {
@@ -84,109 +83,41 @@ AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t t, int64_t
   for (int64_t i = 0; i < steps * p->gates; i += 8) _mm256_storeu_ps(gates + i, exp_of(_mm256_loadu_ps(gates + i)));
 }
 
-// Rows of other heads may stand between those of this one, where no processor looks ahead by itself.
-INLINE void look_ahead(const Work *p, const Rows *rows, int64_t t, int64_t first, int64_t width, int written) {
-  const float *next = row(rows, t + AHEAD < p->steps ? t + AHEAD : t) + first;
-  for (int64_t i = 0; i < width; i += LANES) {
-    if (written)
-      __builtin_prefetch(next + i, 1);
-    else
-      __builtin_prefetch(next + i, 0);
-  }
-}
+#define LANES 8
+#define TOGETHER 1  // the registers hold one step's w and y
+#define INSTRUCTIONS AVX2_CODE
+#define COLUMNS columns_avx2
+#include "linear_attention.h"
 
-// `together` steps from step `t`, which is 1 where there is beta, as a step's w is then made of the state before it.
-INLINE void advance(const Work *p, Vector *s, const float *gates, int64_t t, int64_t first, int64_t width, int together,
-                    int per_channel) {
-  const int64_t dk = p->dk, step = p->gates, next_q = p->q.step, next_k = p->k.step;
-  const float *q = row(&p->q, t), *k = row(&p->k, t);
-  Vector w[TOGETHER][VECTORS], y[TOGETHER][VECTORS];
-  for (int j = 0; j < together; j++) {
-    read_row(w[j], row(&p->v, t + j) + first, width);
-    look_ahead(p, &p->q, t + j, 0, dk, 0);
-    look_ahead(p, &p->k, t + j, 0, dk, 0);
-    look_ahead(p, &p->v, t + j, first, width, 0);
-    look_ahead(p, &p->y, t + j, first, width, 1);
-    memset(y[j], 0, sizeof y[j]);
-  }
-  if (p->beta.data != NULL) {
-    Vector known[VECTORS] = {0};
-    for (int64_t i = 0; i < dk; i++)
-      for (int c = 0; c < VECTORS; c++) known[c] += s[i * VECTORS + c] * (k[i] * gates[per_channel ? i : 0]);
-    for (int c = 0; c < VECTORS; c++) w[0][c] = (w[0][c] - known[c]) * *row(&p->beta, t);
-  }
-  for (int64_t i = 0; i < dk; i++) {
-    Vector held[VECTORS];
-    for (int c = 0; c < VECTORS; c++) held[c] = s[i * VECTORS + c];
-    for (int j = 0; j < together; j++) {
-      const float factor = gates[j * step + (per_channel ? i : 0)], key = k[j * next_k + i], query = q[j * next_q + i];
-      for (int c = 0; c < VECTORS; c++) {
-        held[c] = held[c] * factor + w[j][c] * key;
-        y[j][c] += held[c] * query;
-      }
-    }
-    for (int c = 0; c < VECTORS; c++) s[i * VECTORS + c] = held[c];
-  }
-  for (int j = 0; j < together; j++) {
-    for (int c = 0; c < VECTORS; c++) y[j][c] *= p->scale;
-    memcpy(row(&p->y, t + j) + first, y[j], (size_t)width * sizeof(float));
-  }
-}
-
-INLINE void columns(const Work *p, Vector *s, int64_t first, int64_t width, int together, int per_channel) {
-  float *gates = (float *)(s + p->dk * VECTORS);
-  for (int64_t start = 0; start < p->steps; start += SPAN) {
-    const int64_t stop = p->steps - start < SPAN ? p->steps : start + SPAN;
-    const float *gate = gates - start * p->gates;
-    int64_t t = start;
-    read_gates(p, gates, start, stop - start);
-    if (p->beta.data == NULL)
-      for (; t + together <= stop; t += together) advance(p, s, gate + t * p->gates, t, first, width, together, per_channel);
-    for (; t < stop; t++) advance(p, s, gate + t * p->gates, t, first, width, 1, per_channel);
-  }
-}
-
-// The registers of AVX2 hold one step's w and y.
-AVX2_CODE static void columns_avx2(const Work *p, Vector *s, int64_t first, int64_t width) {
-  if (p->gates > 1)
-    columns(p, s, first, width, 1, 1);
-  else
-    columns(p, s, first, width, 1, 0);
-}
-
-AVX512_CODE static void columns_avx512(const Work *p, Vector *s, int64_t first, int64_t width) {
-  if (p->gates > 1)
-    columns(p, s, first, width, TOGETHER, 1);
-  else
-    columns(p, s, first, width, TOGETHER, 0);
-}
+#define LANES 16
+#define TOGETHER 2
+#define INSTRUCTIONS AVX512_CODE
+#define COLUMNS columns_avx512
+#include "linear_attention.h"
 
 typedef struct {
   Work work;
-  Columns *form;
+  Form form;
   int64_t blocks;  // of columns
 } Job;
 
 // Of a task, in numbers: its part of S, and the gates of a span.
-static int64_t memory_of(const Work *p) { return p->dk * WIDTH + SPAN * p->gates; }
+static int64_t memory_of(const Job *job) { return job->work.dk * job->form.most + SPAN * job->work.gates; }
 
 static void some_columns(void *argument, size_t task) {
   const Job *job = argument;
   const Work *p = &job->work;
-  const int64_t head = (int64_t)task / job->blocks, first = (int64_t)task % job->blocks * WIDTH;
-  const int64_t width = p->dv - first < WIDTH ? p->dv - first : WIDTH;
-  Vector *s = (Vector *)(p->memory + (int64_t)task * memory_of(p));
-  for (int64_t i = 0; i < p->dk; i++) {
-    if (p->state == NULL)
-      memset(s + i * VECTORS, 0, sizeof *s * VECTORS);
-    else
-      read_row(s + i * VECTORS, p->state + (head * p->dk + i) * p->dv + first, width);
-  }
+  const int64_t most = job->form.most, head = (int64_t)task / job->blocks, first = (int64_t)task % job->blocks * most;
+  const int64_t width = p->dv - first < most ? p->dv - first : most;
+  float *s = p->memory + (int64_t)task * memory_of(job);
+  memset(s, 0, (size_t)(p->dk * most) * sizeof *s);
+  for (int64_t i = 0; i < p->dk && p->state != NULL; i++)
+    memcpy(s + i * most, p->state + (head * p->dk + i) * p->dv + first, (size_t)width * sizeof *s);
   Work own = *p;
   own.q = of_head(p->q, head, p->heads), own.k = of_head(p->k, head, p->heads), own.v = of_head(p->v, head, p->heads);
   own.decay = of_head(p->decay, head, p->heads), own.beta = of_head(p->beta, head, p->heads), own.y = of_head(p->y, head, p->heads);
-  job->form(&own, s, first, width);
-  for (int64_t i = 0; i < p->dk; i++) memcpy(p->last + (head * p->dk + i) * p->dv + first, s + i * VECTORS, (size_t)width * sizeof(float));
+  job->form.columns(&own, s, first, width);
+  for (int64_t i = 0; i < p->dk; i++) memcpy(p->last + (head * p->dk + i) * p->dv + first, s + i * most, (size_t)width * sizeof *s);
 }
 
 // ---- the operator
@@ -197,13 +128,13 @@ enum { Q, K, V, DECAY, BETA, STATE, INPUTS, Y = INPUTS };
 typedef struct {
   float scale;
   int64_t joined;
-  Columns *form;
+  Form form;
 } Kernel;
 
 static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **made) {
   Kernel *k = malloc(sizeof *k);
   if (k == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
-  k->form = instructions() == AVX512_VNNI ? columns_avx512 : columns_avx2;
+  k->form = instructions() == AVX512_VNNI ? (Form){columns_avx512, 16 * VECTORS} : (Form){columns_avx2, 8 * VECTORS};
   OrtStatus *failed = KernelInfoGetAttribute_float(info, "scale", &k->scale);
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "joined", &k->joined);
   if (failed != NULL)
@@ -215,10 +146,10 @@ static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKern
 
 static OrtStatus *run(const OrtKernelContext *context, Job *job) {
   Work *p = &job->work;
-  job->blocks = (p->dv + WIDTH - 1) / WIDTH;
+  job->blocks = (p->dv + job->form.most - 1) / job->form.most;
   const int64_t tasks = p->samples * p->heads * job->blocks;
   if (tasks == 0) return NULL;
-  p->memory = aligned_alloc(sizeof(Vector), (size_t)(tasks * memory_of(p)) * sizeof(float));
+  p->memory = aligned_alloc(ALIGNMENT, (size_t)(tasks * memory_of(job)) * sizeof(float));
   if (p->memory == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
   OrtStatus *failed = KernelContext_ParallelFor(context, some_columns, (size_t)tasks, 0, job);
   free(p->memory);

@@ -146,3 +146,18 @@ def test_an_unknown_precision(spec: Any, tmp_path: Path) -> None:
 def test_a_precision_without_its_target(spec: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the precision int4 is one of the target onnxruntime, which is not among onnx, torch"):
         lamina.compile(spec, tmp_path / "bundle", targets=["onnx", "torch"], precision="int4")
+
+
+@pytest.mark.parametrize("kind", ["Q4_K", "Q5_K", "Q6_K"])
+def test_scales_that_float16_does_not_hold(kind: str, tmp_path: Path, kernels: str) -> None:
+    """They are products in these formats: such blocks stay with ONNX Runtime's kernel, and are repacked bit by bit too."""
+    inputs, outputs = '{x: "float32[256, 256]"}', '{y: "float32[256, 24]"}'
+    body = "[{linear: {out: 24, bias: false}, name: fc}]"
+    (tmp_path / "m.yaml").write_text(f"lamina: 1\nmodel: m\ninputs: {inputs}\nbody: {body}\noutputs: {outputs}\n")
+    raw = random_blocks(kind, (24, 256), 3)
+    file = write_gguf(tmp_path / "w.gguf", {"fc.weight": (raw, kind)})
+    folder = lamina.compile(lamina.load(tmp_path / "m.yaml"), tmp_path / "bundle", ["onnxruntime"], weights=file, precision="int4")
+    assert "MatMulNBits" in kinds_of(folder)
+    got = Session(folder)(x=np.eye(256, dtype=np.float32))["y"].T
+    assert error(got, numbers({"fc": raw}, kind)["fc"]) < 1e-6
+    assert verify(folder, weights=file).passed

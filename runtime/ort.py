@@ -84,12 +84,13 @@ def _errors(ort: Any) -> tuple[type[Exception], ...]:
 def _open(ort: Any, path: Path, options: Options) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    if (kernels := library()) is not None:
-        settings.register_custom_ops_library(str(kernels))
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
     providers = _providers(ort, options)
+    kernels = library()
+    if kernels is not None and providers == ["CPUExecutionProvider"]:  # a GPU runs what defines them
+        settings.register_custom_ops_library(str(kernels))
     try:
         return ort.InferenceSession(path, settings, providers=providers, provider_options=options.provider_options, enable_fallback=0)
     except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:

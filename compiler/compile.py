@@ -26,10 +26,11 @@ from lamina.compiler.weights.quantize import Quantizer
 from lamina.compiler.weights.tensor import Tensor, Weights
 from lamina.schema.carried import LENGTH
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+from lamina.schema.dims import Precision
 from lamina.schema.spec import ModelSpec
 
 TARGETS: tuple[str, ...] = get_args(Target)
-PRECISIONS = ("float32", "int8", "int4")  # of the weights of linear layers
+PRECISIONS: tuple[str, ...] = get_args(Precision)  # of the weights of linear layers
 ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt": "model.trt.onnx"}
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "weights.bin"
@@ -52,13 +53,14 @@ def compile(  # the word that users expect
     weights: str | Path | None = None,
     seed: int = 0,
     compute_capabilities: Sequence[str] = (),
-    precision: str = "float32",
+    precision: Precision = "float32",
     progress: Progress = lambda stage: None,
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
     `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), "none" for a model without numbers, or None for
-    seeded random weights. Raises SpecError, MissingDependency, BundleInUse and OSError.
+    seeded random weights. `precision` is that of the weights of linear layers in the target onnxruntime, but for those that the spec's
+    own `precision` names. Raises SpecError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
@@ -108,10 +110,10 @@ class _Job:
     """One compilation into an open bundle."""
 
     def __init__(
-        self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, precision: str, progress: Progress
+        self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, precision: Precision, progress: Progress
     ) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
-        self.precision, self.quantizer = precision, Quantizer.of(source.weights, precision)
+        self.quantizer = Quantizer(source.weights, precision, spec.precision)
         self.tokenizer = tokenizer_file(spec, source.path)
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -126,7 +128,8 @@ class _Job:
             lengths = tuple(v.name.removeprefix(LENGTH) for v in graph.inputs if v.name.startswith(LENGTH))
             built[target] = {"file": ONNX_FILES[target], "opset": OPSET, "preallocated": lengths}
             if target == "onnxruntime":
-                built[target]["precision"] = self.precision
+                built[target]["precision"] = self.quantizer.precision
+                built[target]["precisions"] = {rule.pattern: rule.precision for rule in self.spec.precision}
         if "tensorrt" in targets:
             built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
             if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them
@@ -138,7 +141,7 @@ class _Job:
 
     def _graph(self, target: str) -> Graph:
         """The graph of ops, its weights in blocks where the target has a kernel for them and the precision asks for it."""
-        blocks = self.precision != "float32" and target == "onnxruntime"
+        blocks = self.quantizer.rounds and target == "onnxruntime"
         return block_weights(self.model.graph, self.quantizer.layout) if blocks else self.model.graph
 
     def _weights(self, graphs: list[Graph]) -> tuple[Mapping[str, Tensor], Mapping[str, Placement]]:

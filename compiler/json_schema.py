@@ -6,12 +6,12 @@ not an op may be a block of the user's own.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from lamina.compiler.json_schema_calls import EXPRESSION, call, plain_names, tidy
 from lamina.compiler.op import Op
 from lamina.compiler.registry import find_op, op_names
-from lamina.schema.dims import DTYPES
+from lamina.schema.dims import DTYPES, Precision
 from lamina.schema.sections import DimDecl, ImagePreprocess, Paper, Published, Tokenizer
 from lamina.schema.weights import WeightRules
 
@@ -21,6 +21,7 @@ _FLOW, _BLOCK, _MODULES, _CONFIG = ({"$ref": f"#/$defs/{name}"} for name in ("fl
 _TEXT: Json = {"type": "string"}
 _CONDITION: Json = {"type": ["boolean", "string"], "description": "Whether this config has it."}
 _INIT: Json = {"type": ["number", "boolean", "string"], "default": 0, "description": "What every place starts at."}
+_PRECISION: Json = {"enum": list(get_args(Precision))}
 _MODEL_SECTIONS = ["model", "inputs", "body", "outputs"]
 
 
@@ -63,6 +64,9 @@ def _sections(definitions: Json) -> Json:
         "body": _FLOW | {"description": "The steps, in order."},
         "outputs": _named(_port(), "The model's outputs: variables of the body, or its last value where there is one output."),
         "weights": _model(WeightRules, definitions),
+        "precision": _named(
+            _PRECISION, "What the weights of linear layers are kept in, by patterns of their paths; the first that matches counts."
+        ),
         "preprocess": _named(_model(ImagePreprocess, definitions), "How image files become inputs."),
         "tokenizer": _model(Tokenizer, definitions),
     }

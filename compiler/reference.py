@@ -20,8 +20,10 @@ from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.deduplicate import deduplicate
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
+from lamina.compiler.weights.quantize import Quantizer, Rounded
 from lamina.compiler.weights.tensor import Weights
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+from lamina.schema.dims import Precision
 from lamina.schema.spec import ModelSpec
 
 Array = np.ndarray[Any, Any]
@@ -85,9 +87,9 @@ class OnnxReference(Reference):
 
 
 def reference(
-    spec: ModelSpec, model: Elaborated, bundle: Path, source: str, checkpoint: Path | str | None, precision: str = "float32"
+    spec: ModelSpec, model: Elaborated, bundle: Path, source: str, checkpoint: Path | str | None, precision: Precision | None = None
 ) -> Reference:
-    """The reference for a bundle whose manifest names `source` as its weights, rounded as for a target of that precision.
+    """The reference for a bundle whose manifest names `source` as its weights, rounded as for a target of that precision if one is given.
 
     Raises SpecError.
     """
@@ -96,19 +98,18 @@ def reference(
         seed = int(source.removeprefix("seed:")) if checkpoint is None else 0
         found = weight_source(spec, model, checkpoint, seed).weights
         assert found is not None
-        return _best()(graph, found if precision == "float32" else _rounded(model.graph, found, precision))
-    if precision != "float32":
-        message = f"the bundle's weights came from `{source}`, and its target of {precision} holds them rounded"
+        return _best()(graph, found if precision is None else _rounded(model.graph, Quantizer(found, precision, spec.precision)))
+    if precision is not None:
+        message = f"the bundle's weights came from `{source}`, and its target onnxruntime holds some rounded"
         raise SpecError([Diagnostic("weights", message, Span(str(spec.path), 1, 1), "give the checkpoint with --weights")], spec.sources)
     return _from_bundle(spec, graph, bundle, source)
 
 
-def _rounded(graph: Graph, weights: Weights, precision: str) -> Weights:
-    from lamina.compiler.weights.quantize import Quantizer, Rounded
-
-    blocked = block_weights(graph, Quantizer.of(weights, precision).layout)
+def _rounded(graph: Graph, quantizer: Quantizer) -> Weights:
+    blocked = block_weights(graph, quantizer.layout)
     values = (value for node in blocked.all_nodes() for value in node.reads())
-    return Rounded(weights, {value.name: value.layout for value in values if isinstance(value, Blocked)})
+    assert quantizer.weights is not None
+    return Rounded(quantizer.weights, {value.name: value.layout for value in values if isinstance(value, Blocked)})
 
 
 def _from_bundle(spec: ModelSpec, graph: Graph, bundle: Path, source: str) -> Reference:

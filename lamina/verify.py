@@ -86,12 +86,11 @@ def verify(bundle: Path | str, weights: Path | str | None = None, progress: Call
     skipped: dict[str, str] = {}
     for target, built in manifest.targets.built().items():
         progress(f"verify {target}")
-        precision = built.precision if isinstance(built, OnnxTarget) else "float32"
         try:
-            if precision == "float32":
+            if not (isinstance(built, OnnxTarget) and built.rounded):
                 comparisons += _compare(folder, manifest, target, expected, judge, model)
             else:
-                rounded = reference(spec, model, folder, manifest.weights.source, weights, precision)
+                rounded = reference(spec, model, folder, manifest.weights.source, weights, built.precision)
                 comparisons += _compare_rounded(folder, manifest, target, judge, rounded)
         except _Skipped as reason:
             skipped[target] = str(reason)

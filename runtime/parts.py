@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from lamina.runtime import shapes
 from lamina.schema import carried
-from lamina.schema.dims import DType
+from lamina.schema.dims import DType, Precision
 
 Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Field(ge=1, le=2**63 - 1)]
@@ -105,13 +106,19 @@ class OnnxTarget(Strict):
     """An ONNX file, with external weights beside it.
 
     The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
-    `precision` is that of the weights of linear layers.
+    `precision` is that of the weights of linear layers, but for those that a pattern of `precisions` matches.
     """
 
     file: FileName
     opset: Positive
     preallocated: tuple[Name, ...] = ()
-    precision: Literal["float32", "int8", "int4"] = "float32"
+    precision: Precision = "float32"
+    precisions: Mapping[str, Precision] = {}
+
+    @property
+    def rounded(self) -> bool:
+        """Whether it may hold weights in blocks."""
+        return any(precision != "float32" for precision in (self.precision, *self.precisions.values()))
 
 
 class TensorRTTarget(Strict):

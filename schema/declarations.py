@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from collections.abc import Mapping as MappingType
+from typing import get_args
 
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector, Fault, did_you_mean
-from lamina.schema.dims import DTYPES
+from lamina.schema.dims import DTYPES, Precision
 from lamina.schema.expressions import Expression, parse_expression
 from lamina.schema.parts import formula, need, scalar
 from lamina.schema.sections import DimDecl, ImagePreprocess
@@ -110,6 +111,16 @@ def dim(collector: Collector, key: Scalar, node: Node) -> DimDecl | None:
 def image(collector: Collector, key: Scalar, node: Node) -> ImagePreprocess | None:
     """How a file becomes this input. Raises Fault."""
     return validated(ImagePreprocess, node, collector, _expressions(node, ("resize", "crop")))
+
+
+def weight_precision(key: Scalar, node: Node) -> s.WeightPrecision:
+    """What the weights that match this pattern are kept in. Raises Fault."""
+    text = scalar(node, f"the precision of `{key.text}`").text
+    precisions = get_args(Precision)
+    if text not in precisions:
+        hint = did_you_mean(text, precisions) or f"precisions are {', '.join(precisions)}"
+        raise Fault("type", f"`{text}` is not a precision", node.span, hint)
+    return s.WeightPrecision.model_validate({"span": key.span, "pattern": key.text, "precision": text})
 
 
 def weight_rules(collector: Collector, node: Node) -> WeightRules | None:

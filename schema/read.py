@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from lamina.schema import spec as s
-from lamina.schema.declarations import command_line, config_entry, dim, image, port_decl, small_config, state_decl, variant, weight_rules
+from lamina.schema.declarations import (
+    command_line,
+    config_entry,
+    dim,
+    image,
+    port_decl,
+    small_config,
+    state_decl,
+    variant,
+    weight_precision,
+    weight_rules,
+)
 from lamina.schema.diagnostics import Collector
 from lamina.schema.imports import read_file
 from lamina.schema.reading import Reading
@@ -21,7 +32,7 @@ from lamina.schema.validation import validated
 
 _KEYS = (
     "lamina", "model", "summary", "paper", "use", "config", "variants", "small", "published", "inputs", "dims", "state", "modules",
-    "blocks", "body", "outputs", "weights", "preprocess", "tokenizer",
+    "blocks", "body", "outputs", "weights", "precision", "preprocess", "tokenizer",
 )  # fmt: skip
 _REQUIRED = ("lamina", "model", "inputs", "body", "outputs")
 
@@ -95,6 +106,7 @@ def _around(reading: Reading, root: Mapping) -> dict[str, Any]:
         "paper": validated(Paper, root.get("paper"), collector),
         "published": reading.each(root.get("published"), "published", lambda k, v: validated(Published, v, collector)),
         "weights": reading.attempt(partial(weight_rules, collector), root.get("weights")),
+        "precision": tuple(reading.each(root.get("precision"), "precision", weight_precision).values()),
         "preprocess": reading.each(root.get("preprocess"), "preprocess", partial(image, collector)),
         "tokenizer": validated(Tokenizer, root.get("tokenizer"), collector),
     }

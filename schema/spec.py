@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Union
 from pydantic import InstanceOf, PlainSerializer
 
 from lamina.schema.base import Located, Strict
+from lamina.schema.dims import Precision
 from lamina.schema.expressions import Assignment, Expression
 from lamina.schema.sections import DimDecl, ImagePreprocess, Paper, Published, Tokenizer
 from lamina.schema.tree import Mapping, Scalar, Sequence
@@ -179,6 +180,13 @@ class TensorDecl(Located):
     init: Formula | None = None
 
 
+class WeightPrecision(Located):
+    """What the weights of linear layers whose paths match a pattern are kept in, where a target keeps them in blocks."""
+
+    pattern: str
+    precision: Precision
+
+
 class ModelSpec(Strict):
     """A whole specification with the variant and overrides it was loaded with."""
 
@@ -198,6 +206,7 @@ class ModelSpec(Strict):
     body: Flow
     outputs: tuple[TensorDecl, ...]
     weights: WeightRules | None = None
+    precision: tuple[WeightPrecision, ...] = ()
     preprocess: MappingType[str, ImagePreprocess] = {}
     tokenizer: Tokenizer | None = None
     sources: MappingType[str, str]

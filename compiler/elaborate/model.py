@@ -20,6 +20,7 @@ from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.elaborate.unused import unused_names
 from lamina.compiler.elaborate.values import UNKNOWN, Callee, Frame, Request
 from lamina.compiler.graph import Graph, Value
+from lamina.compiler.precision import check_precision
 from lamina.compiler.weights.demands import Demands
 from lamina.schema import spec as s
 from lamina.schema.diagnostics import Collector
@@ -85,6 +86,7 @@ def _model(context: Context) -> Elaborated | None:
     named = [renamed(context, v, decl.name, decl.span) for v, decl in zip(outputs, declared, strict=True) if v is not None]
     inputs, named = [*inputs, *(left.past for left in context.states)], [*named, *present_values(context)]
     graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named), tuple(left.state for left in context.states))
+    check_precision(graph, spec.precision, context.collector)
     return Elaborated(graph, config, _dims(context, inputs), preprocess, weights, demanded)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from lamina.compiler.blocked import Blocked, Layout
 from lamina.compiler.graph import Graph, Node, Parameter, Value
+from lamina.compiler.precision import linear_weights
 
 # Ops that move, turn or scale what they are given.
 _MOVES = ("concat", "identity", "permute", "reshape", "slice", "split", "squeeze", "transpose", "unsqueeze")
@@ -18,17 +19,13 @@ _LIGHT = frozenset((*_MOVES, "rotary_embedding", "rms_norm", "layer_norm", "l2_n
 
 def block_weights(graph: Graph, layout_of: Callable[[Parameter], Layout | None]) -> Graph:
     """Replace the weights of linear layers for which there is a layout, wherever they are read; in bodies too."""
-    named = {id(node.outputs[0]): node.inputs[0] for node in graph.all_nodes() if node.op is not None and node.op.name == "parameter"}
     made: dict[int, Blocked] = {}
     exact = {id(node) for node in _exact(graph)}
-    for node in graph.all_nodes():
-        weight = _weight(node)
-        matrix = None if weight is None else named.get(id(weight), weight)
-        if weight is not None and isinstance(matrix, Parameter) and id(weight) not in made and _fits(matrix):
-            layout = layout_of(matrix)
-            if layout is not None:
-                layout = replace(layout, exact=id(node) in exact)
-                made[id(weight)] = Blocked(matrix.name, matrix.type, matrix.init, matrix.trainable, matrix.origin, layout=layout)
+    for node, weight, matrix in linear_weights(graph):
+        layout = layout_of(matrix) if id(weight) not in made else None
+        if layout is not None:
+            layout = replace(layout, exact=id(node) in exact)
+            made[id(weight)] = Blocked(matrix.name, matrix.type, matrix.init, matrix.trainable, matrix.origin, layout=layout)
     return graph.mapped(lambda value: made.get(id(value), value))
 
 
@@ -52,15 +49,3 @@ def _exact(graph: Graph) -> Iterator[Node]:
             yield node
         elif node.op is not None and node.op.name in _LIGHT:
             pending += node.inputs
-
-
-def _weight(node: Node) -> Value | None:
-    """What a linear layer multiplies by."""
-    names = node.attributes.get("weights", ())
-    if node.op is None or node.op.name != "linear" or not isinstance(names, tuple) or "weight" not in names:
-        return None
-    return node.inputs[len(node.inputs) - len(names) + names.index("weight")]
-
-
-def _fits(matrix: Parameter) -> bool:
-    return matrix.rank == 2 and matrix.dtype == "float32" and all(isinstance(size, int) for size in matrix.shape)

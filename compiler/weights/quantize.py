@@ -10,10 +10,13 @@ import numpy as np
 
 from lamina.compiler.blocked import BlockPart, Layout
 from lamina.compiler.graph import Parameter
+from lamina.compiler.precision import precision_of
 from lamina.compiler.weights.blocks import BlockQuantized, Blocks
 from lamina.compiler.weights.finite import finite
 from lamina.compiler.weights.tensor import PIECE, Array, ArrayTensor, Tensor, Weights, fixed_shape, pieces
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+from lamina.schema.dims import Precision
+from lamina.schema.spec import WeightPrecision
 
 _GROUP = 32
 _LEAST = 1024  # numbers: a smaller matrix gains nothing
@@ -23,18 +26,22 @@ _TINY = np.float32(2**-24)  # the least step of float16
 @final
 @dataclass(frozen=True, slots=True)
 class Quantizer:
-    """Gives weights, and the parts of those that are kept in blocks. `bits` is how many a code has where the checkpoint holds numbers."""
+    """Gives weights, and the parts of those that are kept in blocks: what `precision` says, or a rule of the spec for some."""
 
     weights: Weights | None
-    bits: int
+    precision: Precision
+    rules: tuple[WeightPrecision, ...] = ()
 
-    @staticmethod
-    def of(weights: Weights | None, precision: str) -> Quantizer:
-        """For `int8` or `int4`."""
-        return Quantizer(weights, 4 if precision == "int4" else 8)
+    @property
+    def rounds(self) -> bool:
+        """Whether it may keep any weight in blocks."""
+        return any(kept != "float32" for kept in (self.precision, *(rule.precision for rule in self.rules)))
 
     def layout(self, parameter: Parameter) -> Layout | None:
         """How a matrix [N, K] is kept in blocks; None where it is not."""
+        precision = precision_of(parameter.name, self.rules, self.precision)
+        if precision == "float32":
+            return None
         rows, columns = fixed_shape(parameter)
         held = None if self.weights is None else self.weights.get(parameter)
         if isinstance(held, BlockQuantized):
@@ -42,7 +49,7 @@ class Quantizer:
             return Layout(4 if form.bits <= 4 else 8, form.group, _has_minima(held), form.dtype) if columns % form.group == 0 else None
         if columns % _GROUP or rows * columns < _LEAST:
             return None
-        return Layout(self.bits, _GROUP, minima=self.bits == 4)
+        return Layout(8, _GROUP) if precision == "int8" else Layout(4, _GROUP, minima=True)
 
     def get(self, parameter: Parameter) -> Tensor:
         """A weight, or a part of one."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from lamina.cli._options import Set, Spec, Variant, read
 from lamina.cli._progress import progress
+
+if TYPE_CHECKING:
+    from lamina.schema.dims import Precision
 
 
 def command(
@@ -24,7 +27,10 @@ def command(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(help="Of linear layers in the onnxruntime target: float32, int8 or int4. What a checkpoint holds in blocks stays so."),
+        typer.Option(
+            help="Of linear layers in the onnxruntime target, where the spec does not say it: float32, int8 or int4. "
+            "What a checkpoint holds in blocks stays so."
+        ),
     ] = "float32",
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
     compute_capability: Annotated[
@@ -46,6 +52,6 @@ def command(
     if precision != "float32" and "onnxruntime" not in targets:
         raise typer.BadParameter(f"{precision} is a precision of the target onnxruntime; add it to --target", param_hint="--precision")
     with progress() as stage:
-        compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), precision, stage)
+        compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), cast("Precision", precision), stage)
     files = sorted(p for p in out.rglob("*") if p.is_file())
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")

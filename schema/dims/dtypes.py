@@ -1,4 +1,4 @@
-"""The dtypes of tensors."""
+"""The dtypes of tensors, and what else weights may be kept in."""
 
 from __future__ import annotations
 
@@ -8,3 +8,4 @@ DType = Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "
 DTYPES: tuple[str, ...] = get_args(DType)
 FLOATS = ("float64", "float32", "float16", "bfloat16")
 INTEGERS = ("int64", "int32", "int16", "int8", "uint8")
+Precision = Literal["float32", "int8", "int4"]  # of the weights of linear layers

@@ -161,3 +161,34 @@ def test_scales_that_float16_does_not_hold(kind: str, tmp_path: Path, kernels: s
     got = Session(folder)(x=np.eye(256, dtype=np.float32))["y"].T
     assert error(got, numbers({"fc": raw}, kind)["fc"]) < 1e-6
     assert verify(folder, weights=file).passed
+
+
+RULES = """
+precision:
+  a.weight: int8
+  "[bc].*": float32
+"""
+
+
+def test_the_spec_says_what_some_weights_are_kept_in(spec: Any, tmp_path: Path) -> None:
+    """The first pattern that matches counts, and `--precision` for what none does. Targets in float32 hold the numbers as they are."""
+    (tmp_path / "ruled.yaml").write_text(spec.path.read_text() + RULES + '  "*": float32\n')
+    ruled = lamina.load(tmp_path / "ruled.yaml")
+    folder = lamina.compile(ruled, tmp_path / "bundle", precision="int4")
+    initializers = {i.name: i for i in onnx.load(folder / "model.ort.onnx", load_external_data=False).graph.initializer}
+    assert [name for name in initializers if name.endswith(".codes")] == ["a.weight.codes"]
+    assert tuple(initializers["a.weight.codes"].dims) == (96, 2, 32)
+    built = lamina.Session(folder).manifest.targets.onnxruntime
+    assert (built.precision, dict(built.precisions)) == ("int4", {"a.weight": "int8", "[bc].*": "float32", "*": "float32"})
+    report = verify(folder)
+    assert report.passed
+    assert {c.target: c.rounding is not None for c in report.comparisons} == {"onnx": False, "onnxruntime": True}
+
+
+@pytest.mark.parametrize(("precision", "kept"), [("float32", {"a.weight"}), ("int4", {"a.weight", "table"})])
+def test_what_no_pattern_matches_is_the_option_s(precision: Any, kept: set[str], spec: Any, tmp_path: Path) -> None:
+    (tmp_path / "ruled.yaml").write_text(spec.path.read_text() + RULES)
+    folder = lamina.compile(lamina.load(tmp_path / "ruled.yaml"), tmp_path / "bundle", ["onnxruntime"], precision=precision)
+    names = [i.name for i in onnx.load(folder / "model.ort.onnx", load_external_data=False).graph.initializer]
+    assert {name.removesuffix(".codes") for name in names if name.endswith(".codes")} == kept
+    assert verify(folder).passed

@@ -1,0 +1,49 @@
+"""Which weights a precision is of: those that linear layers multiply by, under the patterns of the spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from lamina.compiler.graph import Graph, Node, Parameter, Value
+from lamina.schema.diagnostics import Collector, did_you_mean
+from lamina.schema.dims import Precision
+from lamina.schema.spec import WeightPrecision
+
+
+def linear_weights(graph: Graph) -> Iterator[tuple[Node, Value, Parameter]]:
+    """Linear layers with the value that they multiply by, and the matrix that it is; in bodies too."""
+    named = {id(node.outputs[0]): node.inputs[0] for node in graph.all_nodes() if node.op is not None and node.op.name == "parameter"}
+    for node in graph.all_nodes():
+        weight = _weight(node)
+        matrix = None if weight is None else named.get(id(weight), weight)
+        if weight is not None and isinstance(matrix, Parameter) and _fits(matrix):
+            yield node, weight, matrix
+
+
+def _weight(node: Node) -> Value | None:
+    names = node.attributes.get("weights", ())
+    if node.op is None or node.op.name != "linear" or not isinstance(names, tuple) or "weight" not in names:
+        return None
+    return node.inputs[len(node.inputs) - len(names) + names.index("weight")]
+
+
+def _fits(matrix: Parameter) -> bool:
+    return matrix.rank == 2 and matrix.dtype == "float32" and all(isinstance(size, int) for size in matrix.shape)
+
+
+def precision_of(name: str, rules: Sequence[WeightPrecision], otherwise: Precision) -> Precision:
+    """That of the first rule whose pattern matches a weight's path."""
+    return next((rule.precision for rule in rules if fnmatchcase(name, rule.pattern)), otherwise)
+
+
+def check_precision(graph: Graph, rules: Sequence[WeightPrecision], collector: Collector) -> None:
+    """Report patterns that no weight of a linear layer matches."""
+    if not rules:
+        return
+    names = sorted({matrix.name for _, _, matrix in linear_weights(graph)})
+    for rule in rules:
+        if not any(fnmatchcase(name, rule.pattern) for name in names):
+            some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
+            hint = did_you_mean(rule.pattern, names) or (f"they are {some}" if names else "the model has none")
+            collector.error("unknown-weight", f"`{rule.pattern}` matches no weight of a linear layer", rule.span, hint)

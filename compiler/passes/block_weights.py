@@ -32,8 +32,9 @@ def block_weights(graph: Graph, layout_of: Callable[[Parameter], Layout | None])
 def _exact(graph: Graph) -> Iterator[Node]:
     """The linear layers whose rounding nothing evens out: those that give what the model declares, and the values of attention.
 
-    In a language model of 135M weights of 4 bits the divergence from float32 is 0.0019 with both, 0.0028 with the former alone, and 0.0016
-    if queries and keys are exact too: half of the time of attention's products for a sixth of the divergence.
+    In a language model of 135M weights of 4 bits the divergence from float32 is 0.0019 with both by ONNX Runtime's kernels, 0.0028 with the
+    former alone, and 0.0016 if queries and keys are exact too: half of the time of attention's products for a sixth of the divergence. By
+    ours it is 0.0016 with both, and 0.0014 if queries and keys are exact too.
     """
     makers = {id(value): node for node in graph.nodes for value in node.outputs}
     carried = {state.present for state in graph.states}

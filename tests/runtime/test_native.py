@@ -179,6 +179,17 @@ def test_heads_may_come_after_the_steps(joined: int) -> None:
     np.testing.assert_array_equal(same, last)
 
 
+@pytest.mark.parametrize("gates", [1, 16])
+def test_long_sequences_of_extreme_gates(gates: int) -> None:
+    """Steps that keep all, nearly all, nearly nothing and nothing, over and over, as the definition in float64 has them."""
+    rng = np.random.default_rng(gates)
+    q, k, v = (rng.standard_normal((1, 2, 3000, width)).astype(np.float32) for width in (16, 16, 40))
+    decay = rng.choice(np.float32([0, -1e-7, -1e-3, -0.1, -20, -90, -1e5]), (1, 2, 3000, gates), p=[0.3, 0.1, 0.2, 0.36, 0.02, 0.01, 0.01])
+    got = attend(q=q, k=k, v=v, decay=decay, beta=None, state=None)
+    for found, want in zip(got, by_steps(q, k, v, decay, None, None), strict=True):
+        np.testing.assert_allclose(found, want, rtol=0, atol=3e-6 * np.abs(want).max())
+
+
 @pytest.mark.parametrize("decay", [0.0, -1e-30, -1.0, -80.0, -87.0, -88.0, -104.0, -1e4, -3e38, 1.0, 80.0])
 def test_no_gate_is_too_steep(decay: float) -> None:
     """exp of any number that is not above 88, and of those below -87.3, which is nothing, 0."""

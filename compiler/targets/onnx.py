@@ -62,7 +62,7 @@ def to_onnx(
         model.opset_import.add(domain=domain, version=1)
     for key, text in sorted((metadata or {}).items()):
         model.metadata_props.add(key=key, value=text)
-    for fixed in graph.initializers():
+    for fixed in {value.name: value for value in graph.initializers()}.values():  # a part of a weight may be read as several values
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
     places = _Places(folder)
     _graph(model.graph, graph, places)

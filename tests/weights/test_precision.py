@@ -192,3 +192,26 @@ def test_what_no_pattern_matches_is_the_option_s(precision: Any, kept: set[str],
     names = [i.name for i in onnx.load(folder / "model.ort.onnx", load_external_data=False).graph.initializer]
     assert {name.removesuffix(".codes") for name in names if name.endswith(".codes")} == kept
     assert verify(folder).passed
+
+
+LOOPS = """
+lamina: 1
+model: loops
+inputs: {x: "float32[N, T, 64]"}
+dims: {N: {min: 1, opt: 2, max: 8}, T: {min: 1, opt: 16, max: 64}}
+body:
+  - u = linear(x, 64)
+  - modules: {recur: {linear: {out: 64, bias: false}}}
+  - scan: {over: 1, values: {u_t: u}, carry: {h: "zeros([shape(x)[0], 64])"}, do: [h = tanh(recur(h) + u_t)], collect: {states: h}}
+  - iterate: {carry: {z: zeros_like(u)}, do: ["z = tanh(0.1 * recur(z) + u)"], until: 1e-5, at_most: 50}
+  - states * z
+outputs: {y: "float32[N, T, 64]"}
+precision: {"*": int4}
+"""
+
+
+def test_loops_share_blocks(tmp_path: Path, kernels: str) -> None:
+    (tmp_path / "loops.yaml").write_text(LOOPS)
+    folder = lamina.compile(lamina.load(tmp_path / "loops.yaml"), tmp_path / "bundle")
+    onnx.checker.check_model(folder / "model.ort.onnx")
+    assert verify(folder).passed

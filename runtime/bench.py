@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lamina.runtime.errors import InputError
+from lamina.runtime.generation.encoded_steps import EncodedSteps
 from lamina.runtime.generation.session_steps import steps_of
+from lamina.runtime.generation.steps import Steps
 from lamina.runtime.samples import chosen_dims, sample_inputs
 from lamina.runtime.session import Session
 
@@ -48,18 +50,23 @@ class DecodeResult:
     peak_mb: float
 
 
-def bench_decoding(session: Session, prompt: int = 128, tokens: int = 128, seed: int = 0) -> DecodeResult:
+def bench_decoding(session: Session, prompt: int = 128, tokens: int = 128, seed: int = 0, encoder: Session | None = None) -> DecodeResult:
     """Time a prompt of random tokens and greedy tokens after it, once the same was done for warm-up. InputError where they do not fit.
 
-    BundleError: the bundle is no decoder.
+    With an encoder it is that which reads the prompt, and the decoder its first token. BundleError: the bundle is no decoder.
     """
-    steps = steps_of(session)
-    if prompt < 1 or tokens < 1 or prompt + tokens > steps.room:
-        raise InputError(f"a prompt of {prompt} and {tokens} tokens: give at least 1 of each, and together at most {steps.room}")
-    ids = np.random.default_rng(seed).integers(0, _vocabulary(session), (1, prompt))
+    how = None if encoder is None else encoder.manifest.tokenizer
+    start_of = how.start if how is not None and how.start else (0,)
+    steps: Steps = steps_of(session) if encoder is None else EncodedSteps(session, encoder, start_of)
+    most = steps.room - (0 if encoder is None else len(start_of))
+    if prompt < 1 or tokens < 1 or tokens + (prompt if encoder is None else 0) > most:
+        together = "together " if encoder is None else "of the latter "
+        raise InputError(f"a prompt of {prompt} and {tokens} tokens: give at least 1 of each, and {together}at most {most}")
+    ids = np.random.default_rng(seed).integers(0, _vocabulary(session), prompt).tolist()
     for _ in range(2):
         start = time.perf_counter()
-        logits = steps.start(ids, np.ones_like(ids))
+        given = steps.prompts([ids])
+        logits = steps.start(given.ids, given.mask)
         first, times = time.perf_counter() - start, []
         for _ in range(tokens):
             start = time.perf_counter()

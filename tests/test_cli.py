@@ -161,6 +161,7 @@ def test_version(cli: Any) -> None:
         (["run", "bundle", "-i", "image"], "`image` is not NAME=VALUE"),
         (["bench", "bundle", "--repeats", "0"], "greater than or equal to 1"),
         (["bench", "bundle", "--prompt", "8"], "give --tokens"),
+        (["bench", "bundle", "--encoder", "bundle"], "give --tokens"),
         (["bench", "bundle", "--tokens", "8", "--repeats", "3"], "without --at and --repeats"),
         (["compile", "vit", "-o", "out", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
         (["compile", "vit", "-o", "out", "--precision", "int3"], "is not a precision"),

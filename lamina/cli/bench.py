@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ def command(
     repeats: Annotated[int | None, typer.Option(help="Timed calls.  [default: 30]", min=1)] = None,
     tokens: Annotated[int | None, typer.Option(help="Of a decoder: generate so many, and time prompt and steps.", min=1)] = None,
     prompt: Annotated[int | None, typer.Option(help="Tokens of the prompt before them.  [default: 128]", min=1)] = None,
+    encoder: Annotated[Path | None, typer.Option(help="Of a decoder that attends to them: the bundle that reads the prompt.")] = None,
     json: Json = False,
 ) -> None:
     """Time a bundle on random inputs.
@@ -24,6 +26,7 @@ def command(
     The median, 10th and 90th percentile of a call in milliseconds, and items of the first input a second; of a decoder, with --tokens,
     the tokens a second of a prompt and of the steps after it. Both with the most memory that the process has held.
     """
+    from contextlib import ExitStack
     from dataclasses import asdict
 
     from lamina.runtime import Session
@@ -33,13 +36,17 @@ def command(
         raise typer.BadParameter("a prompt is timed with the tokens after it; give --tokens", param_hint="--prompt")
     if tokens is not None and (at is not None or repeats is not None):
         raise typer.BadParameter("a decoder is timed token by token, without --at and --repeats", param_hint="--tokens")
-    with Session(bundle, backend=backend, threads=threads) as session:
-        decoded = None if tokens is None else bench_decoding(session, prompt or 128, tokens)
+    if tokens is None and encoder is not None:
+        raise typer.BadParameter("an encoder reads the prompt of a decoder; give --tokens", param_hint="--encoder")
+    with ExitStack() as opened:
+        session = opened.enter_context(Session(bundle, backend=backend, threads=threads))
+        source = None if encoder is None else opened.enter_context(Session(encoder, backend=backend, threads=threads))
+        decoded = None if tokens is None else bench_decoding(session, prompt or 128, tokens, encoder=source)
         result = decoded or bench(session, sizes(at), repeats=repeats or 30)
     if json:
-        import json as encoder
+        from json import dumps
 
-        print(encoder.dumps(asdict(result)))
+        print(dumps(asdict(result)))
         return
     if decoded is not None:
         speeds = f"prompt of {decoded.prompt} at {decoded.prefill:.0f} tokens/s, {tokens} more at {decoded.decode:.1f} tokens/s"

@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 import lamina
 from lamina.cli import main
 from lamina.compiler.elaborate import elaborate
-from lamina.runtime import Session, generate, generate_stream
+from lamina.runtime import InputError, Session, generate, generate_stream
+from lamina.runtime.bench import bench_decoding
 from lamina.runtime.dtypes import Array
 from lamina.runtime.generation.generate import Generated, stream, whole
 from lamina.runtime.generation.options import Generation
@@ -203,3 +204,20 @@ def test_another_start(model: Any, encoder: Session, decoder: Session) -> None:
 def test_paths_stand_for_sessions(encoder: Session, decoder: Session) -> None:
     found = generate(decoder.folder, PROMPTS, encoder.folder, max_new_tokens=3)
     assert grouped(found) == grouped(generate(decoder, PROMPTS, encoder, max_new_tokens=3))
+
+
+def test_decoding_is_timed_with_the_encoder(
+    encoder: Session, decoder: Session, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = bench_decoding(decoder, prompt=7, tokens=3, encoder=encoder)
+    assert (result.prompt, result.tokens) == (7, 3)
+    assert result.prefill > 0
+    assert result.decode > 0
+    with pytest.raises(InputError, match="of the latter at most"):
+        bench_decoding(decoder, prompt=7, tokens=10**6, encoder=encoder)
+    sizes = ["--prompt", "5", "--tokens", "2"]
+    monkeypatch.setattr(sys, "argv", ["lamina", "bench", str(decoder.folder), "--encoder", str(encoder.folder), *sizes])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "prompt of 5 at" in capsys.readouterr().out

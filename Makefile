@@ -27,6 +27,7 @@ check: $(VENV)/.ready
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy -p lamina
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/clang-format --dry-run --Werror runtime/native/*.[ch]
 
 evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
 	$(VENV)/bin/python -m pytest tests/references tests/tensorrt tests/zoo -n 2 -m "sweep or not sweep" --evidence

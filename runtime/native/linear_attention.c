@@ -1,8 +1,8 @@
 // S[t] = exp(decay[t]) * S[t-1] + k[t].T @ w[t]; y[t] = scale * q[t] @ S[t], for every head, and the last S. Without beta, w is v; with it
 // w[t] = beta[t] * (v[t] - k[t] @ (exp(decay[t]) * S[t-1])).
 //
-// Columns of S do not know of each other, so a task has 32 or 64 of one head's, which stay in the first cache from the first step to the last. It is
-// the definition, step by step, so that no gate is too steep for it.
+// Columns of S do not know of each other, so a task has 32 or 64 of one head's, which stay in the first cache from the first step to the
+// last. It is the definition, step by step, so that no gate is too steep for it.
 #include <immintrin.h>
 #include <math.h>
 #include <stdlib.h>
@@ -18,7 +18,7 @@ enum { VECTORS = 4, ALIGNMENT = 64, SPAN = 16, AHEAD = 4 };
 
 // Rows of a sequence, for each sample and head: [N, heads, T, width], or [N, T, heads, width] where the heads are `joined`.
 typedef struct {
-  float *data;
+  float* data;
   int64_t sample, head, step;  // from one to the next
 } Rows;
 
@@ -26,20 +26,19 @@ typedef struct {
 // [N * heads, dk, dv].
 typedef struct {
   Rows q, k, v, decay, beta, y;
-  const float *state;
+  const float* state;
   float *last, *memory;
   int64_t samples, heads, steps, dk, dv, gates;
   float scale;
 } Work;
 
 // All steps of one head, for `width` columns from `first`. In `memory` are S's rows of so many columns, and then room for gates.
-typedef void Columns(const Work *, float *memory, int64_t first, int64_t width);
+typedef void Columns(const Work*, float* memory, int64_t first, int64_t width);
 
 typedef struct {
-  Columns *columns;
+  Columns* columns;
   int64_t most;  // columns
 } Form;
-
 
 // Cody and Waite's reduction, and Cephes' polynomial. What float32 cannot hold is 0, or infinite; NaN stays.
 AVX2_CODE INLINE __m256 exp_of(__m256 x) {
@@ -64,7 +63,7 @@ AVX2_CODE INLINE __m256 exp_of(__m256 x) {
   return _mm256_blendv_ps(y, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
-INLINE float *row(const Rows *rows, int64_t t) { return rows->data + t * rows->step; }
+INLINE float* row(const Rows* rows, int64_t t) { return rows->data + t * rows->step; }
 
 // The rows of one head, of all samples.
 static Rows of_head(Rows rows, int64_t head, int64_t heads) {
@@ -73,7 +72,7 @@ static Rows of_head(Rows rows, int64_t head, int64_t heads) {
 }
 
 // exp(decay) of some steps; ones where there is no decay.
-AVX2_CODE static void read_gates(const Work *p, float *gates, int64_t t, int64_t steps) {
+AVX2_CODE static void read_gates(const Work* p, float* gates, int64_t t, int64_t steps) {
   for (int64_t j = 0; j < steps; j++) {
     if (p->decay.data == NULL)
       gates[j] = 0;
@@ -102,14 +101,14 @@ typedef struct {
 } Job;
 
 // Of a task, in numbers: its part of S, and the gates of a span.
-static int64_t memory_of(const Job *job) { return job->work.dk * job->form.most + SPAN * job->work.gates; }
+static int64_t memory_of(const Job* job) { return job->work.dk * job->form.most + SPAN * job->work.gates; }
 
-static void some_columns(void *argument, size_t task) {
-  const Job *job = argument;
-  const Work *p = &job->work;
+static void some_columns(void* argument, size_t task) {
+  const Job* job = argument;
+  const Work* p = &job->work;
   const int64_t most = job->form.most, head = (int64_t)task / job->blocks, first = (int64_t)task % job->blocks * most;
   const int64_t width = p->dv - first < most ? p->dv - first : most;
-  float *s = p->memory + (int64_t)task * memory_of(job);
+  float* s = p->memory + (int64_t)task * memory_of(job);
   memset(s, 0, (size_t)(p->dk * most) * sizeof *s);
   for (int64_t i = 0; i < p->dk && p->state != NULL; i++)
     memcpy(s + i * most, p->state + (head * p->dk + i) * p->dv + first, (size_t)width * sizeof *s);
@@ -131,11 +130,11 @@ typedef struct {
   Form form;
 } Kernel;
 
-static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKernelInfo *info, void **made) {
-  Kernel *k = malloc(sizeof *k);
+static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** made) {
+  Kernel* k = malloc(sizeof *k);
   if (k == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
   k->form = instructions() == AVX512_VNNI ? (Form){columns_avx512, 16 * VECTORS} : (Form){columns_avx2, 8 * VECTORS};
-  OrtStatus *failed = KernelInfoGetAttribute_float(info, "scale", &k->scale);
+  OrtStatus* failed = KernelInfoGetAttribute_float(info, "scale", &k->scale);
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "joined", &k->joined);
   if (failed != NULL)
     free(k);
@@ -144,29 +143,29 @@ static OrtStatus *create(const OrtCustomOp *op, const OrtApi *api, const OrtKern
   return failed;
 }
 
-static OrtStatus *run(const OrtKernelContext *context, Job *job) {
-  Work *p = &job->work;
+static OrtStatus* run(const OrtKernelContext* context, Job* job) {
+  Work* p = &job->work;
   job->blocks = (p->dv + job->form.most - 1) / job->form.most;
   const int64_t tasks = p->samples * p->heads * job->blocks;
   if (tasks == 0) return NULL;
   p->memory = aligned_alloc(ALIGNMENT, (size_t)(tasks * memory_of(job)) * sizeof(float));
   if (p->memory == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
-  OrtStatus *failed = KernelContext_ParallelFor(context, some_columns, (size_t)tasks, 0, job);
+  OrtStatus* failed = KernelContext_ParallelFor(context, some_columns, (size_t)tasks, 0, job);
   free(p->memory);
   return failed;
 }
 
-static Rows rows_of(const Work *p, const void *data, int64_t width, int64_t joined) {
-  return (Rows){(float *)data, p->heads * p->steps * width, joined ? width : p->steps * width, joined ? p->heads * width : width};
+static Rows rows_of(const Work* p, const void* data, int64_t width, int64_t joined) {
+  return (Rows){(float*)data, p->heads * p->steps * width, joined ? width : p->steps * width, joined ? p->heads * width : width};
 }
 
-static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
-  const Kernel *kept = kernel;
-  const void *read[INPUTS];
+static OrtStatus* compute(void* kernel, OrtKernelContext* context) {
+  const Kernel* kept = kernel;
+  const void* read[INPUTS];
   int64_t sizes[INPUTS] = {0}, dims[INPUTS][MAX_RANK];
   size_t ranks[INPUTS];
   for (size_t i = 0; i < INPUTS; i++) {
-    OrtStatus *failed = read_input(context, i, &read[i], dims[i], &ranks[i], &sizes[i]);
+    OrtStatus* failed = read_input(context, i, &read[i], dims[i], &ranks[i], &sizes[i]);
     if (failed != NULL) return failed;
   }
   if (ranks[Q] != 4 || ranks[V] != 4) return CreateStatus(ORT_INVALID_ARGUMENT, "LinearAttention: q and v must have rank 4");
@@ -176,10 +175,16 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   if (sizes[K] != sizes[Q] || sizes[V] != rows * dv || (read[DECAY] != NULL && sizes[DECAY] != rows * gates) ||
       (read[BETA] != NULL && sizes[BETA] != rows) || (read[STATE] != NULL && sizes[STATE] != samples * heads * dk * dv))
     return CreateStatus(ORT_INVALID_ARGUMENT, "LinearAttention: the inputs' sizes do not fit together");
-  Job job = {.work = {.state = read[STATE], .samples = samples, .heads = heads, .steps = steps, .dk = dk, .dv = dv, .gates = gates,
+  Job job = {.work = {.state = read[STATE],
+                      .samples = samples,
+                      .heads = heads,
+                      .steps = steps,
+                      .dk = dk,
+                      .dv = dv,
+                      .gates = gates,
                       .scale = kept->scale},
              .form = kept->form};
-  Work *p = &job.work;
+  Work* p = &job.work;
   p->q = rows_of(p, read[Q], dk, joined & 1 << Q);
   p->k = rows_of(p, read[K], dk, joined & 1 << K);
   p->v = rows_of(p, read[V], dv, joined & 1 << V);
@@ -188,19 +193,19 @@ static OrtStatus *compute(void *kernel, OrtKernelContext *context) {
   const int together = (joined & 1 << Y) != 0;
   const int64_t y_dims[4] = {samples, together ? steps : heads, together ? heads : steps, dv}, last_dims[4] = {samples, heads, dk, dv};
   void *y = NULL, *last = NULL;
-  OrtStatus *failed = make_output(context, 0, y_dims, 4, &y);
+  OrtStatus* failed = make_output(context, 0, y_dims, 4, &y);
   if (failed == NULL) failed = make_output(context, 1, last_dims, 4, &last);
   p->y = rows_of(p, y, dv, together);
   p->last = last;
   return failed != NULL ? failed : run(context, &job);
 }
 
-static const char *name(const OrtCustomOp *op) { return "LinearAttention"; }
-static size_t inputs(const OrtCustomOp *op) { return 6; }
-static size_t outputs(const OrtCustomOp *op) { return 2; }
-static int type(const OrtCustomOp *op, size_t i) { return ORT_FLOAT; }
-static int input_kind(const OrtCustomOp *op, size_t i) { return i > 2 ? ORT_OPTIONAL : ORT_REQUIRED; }
-static int output_kind(const OrtCustomOp *op, size_t i) { return ORT_REQUIRED; }
+static const char* name(const OrtCustomOp* op) { return "LinearAttention"; }
+static size_t inputs(const OrtCustomOp* op) { return 6; }
+static size_t outputs(const OrtCustomOp* op) { return 2; }
+static int type(const OrtCustomOp* op, size_t i) { return ORT_FLOAT; }
+static int input_kind(const OrtCustomOp* op, size_t i) { return i > 2 ? ORT_OPTIONAL : ORT_REQUIRED; }
+static int output_kind(const OrtCustomOp* op, size_t i) { return ORT_REQUIRED; }
 
 const OrtCustomOp LINEAR_ATTENTION = {
     .version = ORT_VERSION,

@@ -1,5 +1,5 @@
-// The steps of a head, for vectors of LANES and so many steps TOGETHER: a function COLUMNS for INSTRUCTIONS. linear_attention.c includes it for
-// each kind of processor.
+// The steps of a head, for vectors of LANES and so many steps TOGETHER: a function COLUMNS for INSTRUCTIONS. linear_attention.c includes it
+// for each kind of processor.
 #define JOIN(a, b) a##b
 #define NAMED(a, b) JOIN(a, b)
 #define OWN(name) NAMED(COLUMNS, name)
@@ -9,14 +9,14 @@
 typedef float Vector __attribute__((vector_size(LANES * sizeof(float))));
 
 // Some columns of a row, and zeros after them.
-INLINE void OWN(_read)(Vector *row, const float *from, int64_t width) {
+INLINE void OWN(_read)(Vector* row, const float* from, int64_t width) {
   if (width < WIDTH) memset(row, 0, sizeof(Vector) * VECTORS);
   memcpy(row, from, (size_t)width * sizeof *from);
 }
 
 // Rows of other heads may stand between those of this one, where no processor looks ahead by itself.
-INLINE void OWN(_look)(const Work *p, const Rows *rows, int64_t t, int64_t first, int64_t width, int written) {
-  const float *next = row(rows, t + AHEAD < p->steps ? t + AHEAD : t) + first;
+INLINE void OWN(_look)(const Work* p, const Rows* rows, int64_t t, int64_t first, int64_t width, int written) {
+  const float* next = row(rows, t + AHEAD < p->steps ? t + AHEAD : t) + first;
   for (int64_t i = 0; i < width; i += LANES) {
     if (written)
       __builtin_prefetch(next + i, 1);
@@ -26,8 +26,8 @@ INLINE void OWN(_look)(const Work *p, const Rows *rows, int64_t t, int64_t first
 }
 
 // `together` steps from step `t`, which is 1 where there is beta, as a step's w is then made of the state before it.
-INLINE void OWN(_advance)(const Work *p, Vector *s, const float *gates, int64_t t, int64_t first, int64_t width, int together,
-                    int per_channel) {
+INLINE void OWN(_advance)(const Work* p, Vector* s, const float* gates, int64_t t, int64_t first, int64_t width, int together,
+                          int per_channel) {
   const int64_t dk = p->dk, step = p->gates, next_q = p->q.step, next_k = p->k.step;
   const float *q = row(&p->q, t), *k = row(&p->k, t);
   Vector w[TOGETHER][VECTORS], y[TOGETHER][VECTORS];
@@ -63,12 +63,12 @@ INLINE void OWN(_advance)(const Work *p, Vector *s, const float *gates, int64_t 
   }
 }
 
-INLINE void OWN(_all)(const Work *p, float *memory, int64_t first, int64_t width, int per_channel) {
-  Vector *s = (Vector *)memory;
-  float *gates = memory + p->dk * WIDTH;
+INLINE void OWN(_all)(const Work* p, float* memory, int64_t first, int64_t width, int per_channel) {
+  Vector* s = (Vector*)memory;
+  float* gates = memory + p->dk * WIDTH;
   for (int64_t start = 0; start < p->steps; start += SPAN) {
     const int64_t stop = p->steps - start < SPAN ? p->steps : start + SPAN;
-    const float *gate = gates - start * p->gates;
+    const float* gate = gates - start * p->gates;
     int64_t t = start;
     read_gates(p, gates, start, stop - start);
     if (p->beta.data == NULL)
@@ -77,7 +77,7 @@ INLINE void OWN(_all)(const Work *p, float *memory, int64_t first, int64_t width
   }
 }
 
-INSTRUCTIONS static void COLUMNS(const Work *p, float *memory, int64_t first, int64_t width) {
+INSTRUCTIONS static void COLUMNS(const Work* p, float* memory, int64_t first, int64_t width) {
   if (p->gates > 1)
     OWN(_all)(p, memory, first, width, 1);
   else

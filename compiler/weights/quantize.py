@@ -153,7 +153,8 @@ def _rounded(numbers: Array, layout: Layout) -> _Rows:
         groups = groups - minima[..., None]
         scales = _half(groups.max(2) / np.float32(top))
     steps = np.maximum(scales, _TINY)[..., None]
-    codes = np.clip(np.rint(groups / steps) + layout.zero, 0, top).astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # of a scale or minimum that float16 does not reach, which is refused where it is stored
+        codes = np.clip(np.rint(groups / steps) + layout.zero, 0, top).astype(np.uint8)
     return _Rows(codes.reshape(numbers.shape), scales, minima)
 
 
@@ -165,7 +166,16 @@ def _half(numbers: Array) -> Array:
 
 def _too_large(weight: str) -> SpecError:
     message = f"the weight `{weight}` holds numbers beyond 65504, which blocks of small integers cannot stand for"
-    return SpecError([Diagnostic("weights", message, Span(weight, 1, 1), "compile it without `--precision`")])
+    return SpecError(
+        [
+            Diagnostic(
+                "weights",
+                message,
+                Span(weight, 1, 1),
+                "keep it in float32: compile without `--precision`, or name it in the spec's `precision`",
+            )
+        ]
+    )
 
 
 def _codes(rows: _Rows, layout: Layout) -> Array:

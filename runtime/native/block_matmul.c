@@ -301,14 +301,14 @@ VNNI_CODE INLINE void tile_vnni(const Weight* w, const Rounded* x, float* y, int
     TILES(FORM, 2, TILE, BITS, PARTS)         \
     TILES(FORM, 4, 1, BITS, PARTS)            \
   }
-#define ROWS_OF(NAME, FORM)                                                                                   \
-  static void NAME(const Weight* w, const Rounded* x, float* y, int64_t count, int64_t start, int64_t stop) { \
-    EACH(FORM, 4, 1) EACH(FORM, 4, 2) EACH(FORM, 8, 1) EACH(FORM, 8, 2)                                       \
+#define ROWS_OF(CODE, NAME, FORM)                                                                                  \
+  CODE static void NAME(const Weight* w, const Rounded* x, float* y, int64_t count, int64_t start, int64_t stop) { \
+    EACH(FORM, 4, 1) EACH(FORM, 4, 2) EACH(FORM, 8, 1) EACH(FORM, 8, 2)                                            \
   }
-AVX2_CODE ROWS_OF(rows_avx2, tile_avx2)
-VNNI_CODE ROWS_OF(rows_vnni, tile_vnni)
+ROWS_OF(AVX2_CODE, rows_avx2, tile_avx2)
+ROWS_OF(VNNI_CODE, rows_vnni, tile_vnni)
 
-    static void some_rows(void* argument, size_t task) {
+static void some_rows(void* argument, size_t task) {
   const Product* p = argument;
   const int64_t start = (int64_t)task * ROWS, stop = start + ROWS < p->weight.rows ? start + ROWS : p->weight.rows;
   p->rows(&p->weight, &p->rounded, p->y, p->count, start, stop);
@@ -328,8 +328,9 @@ static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKern
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "bits", &k.bits);
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "exact", &k.exact);
   if (failed != NULL) return failed;
-  if (k.rows < 1 || k.columns < BLOCK || k.columns % BLOCK != 0 || (k.bits != 4 && k.bits != 8))
-    return CreateStatus(ORT_INVALID_ARGUMENT, "BlockMatMul: K must be a multiple of 32, and bits 4 or 8");
+  const int small = k.rows <= INT32_MAX && k.columns <= INT32_MAX;  // so that no product of sizes is too large
+  if (!small || k.rows < 1 || k.columns < BLOCK || k.columns % BLOCK != 0 || (k.bits != 4 && k.bits != 8))
+    return CreateStatus(ORT_INVALID_ARGUMENT, "BlockMatMul: K must be a multiple of 32, N and K below 2^31, and bits 4 or 8");
   k.form = instructions() == AVX512_VNNI ? rows_vnni : rows_avx2;
   Kernel* kept = malloc(sizeof k);
   if (kept == NULL) return CreateStatus(ORT_FAIL, "BlockMatMul: no memory");

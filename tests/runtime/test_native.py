@@ -119,7 +119,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
     for short in stored:
         with pytest.raises(REFUSED, match="sizes are not those of N and K"):
             run("BlockMatMul", {"x": x}, {**stored, short: stored[short][:-1]}, **sizes)
-    for wrong in ({"K": 95}, {"bits": 5}, {"N": 0}, {"K": -32}):
+    for wrong in ({"K": 95}, {"bits": 5}, {"N": 0}, {"K": -32}, {"N": 2**62 + 20}):
         with pytest.raises(REFUSED, match="K must be a multiple of 32"):
             run("BlockMatMul", {"x": x}, stored, **{**sizes, **wrong})
     with pytest.raises(REFUSED, match="sizes are not those of N and K"):

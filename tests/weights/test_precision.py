@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 import lamina
 from lamina.runtime import Session
+from lamina.schema.diagnostics import SpecError
 from lamina.verify import verify
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -215,3 +216,13 @@ def test_loops_share_blocks(tmp_path: Path, kernels: str) -> None:
     folder = lamina.compile(lamina.load(tmp_path / "loops.yaml"), tmp_path / "bundle")
     onnx.checker.check_model(folder / "model.ort.onnx")
     assert verify(folder).passed
+
+
+def test_numbers_that_no_float16_scale_reaches(tmp_path: Path) -> None:
+    inputs, outputs = '{x: "float32[64, 64]"}', '{y: "float32[64, 96]"}'
+    (tmp_path / "m.yaml").write_text(f"lamina: 1\nmodel: m\ninputs: {inputs}\nbody: [{{linear: 96, name: fc}}]\noutputs: {outputs}\n")
+    weight = np.zeros((96, 64), np.float32)
+    weight[5, 7] = -1e6
+    save_file({"fc.weight": weight, "fc.bias": np.zeros(96, np.float32)}, tmp_path / "w.safetensors")
+    with pytest.raises(SpecError, match=r"`fc\.weight` holds numbers beyond 65504"):
+        lamina.compile(lamina.load(tmp_path / "m.yaml"), tmp_path / "b", ["onnxruntime"], tmp_path / "w.safetensors", precision="int4")

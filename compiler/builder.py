@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Graph, Node, Origin, Value
+from lamina.compiler.body import EACH, Body
+from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Graph, Node, Origin, Value, copied
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType, bounds
 
 Typed = Sequence[tuple[Value, TensorType]]
 Step = Callable[..., Sequence[Value]]  # of a loop: a builder and the values of the pass to its results
+Dims = dict[str, tuple[Value, int]]
 
 
 class Builder:
-    """Collects the nodes of a definition. `dims` tells where each named dim can be read: a value and its axis."""
+    """Collects the nodes of a definition. `dims` tells where each named dim can be read: a value and its axis.
 
-    def __init__(self, origin: Origin, prefix: str, dims: dict[str, tuple[Value, int]], fresh: Callable[[str], str]) -> None:
-        self.origin, self.prefix, self.dims, self._fresh = origin, prefix, dims, fresh
+    `lowered` gives the operators of a graph of ops, in which dims are read where it is told.
+    """
+
+    def __init__(
+        self, origin: Origin, prefix: str, dims: Dims, fresh: Callable[[str], str], lowered: Callable[[Graph, Dims], Graph] | None = None
+    ) -> None:
+        self.origin, self.prefix, self.dims, self._fresh, self._lowered = origin, prefix, dims, fresh, lowered
         self.nodes: list[Node] = []
 
     @overload
@@ -85,8 +93,43 @@ class Builder:
         """What `step(g, *carried)` gives where a bool scalar is true, else what is carried."""
         return self.loop(self("Cast", condition, to=ONNX_DTYPE["int64"]), step, carried)
 
+    def apply(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place: str) -> tuple[Value, ...]:
+        """What a block makes of these values with these weights, and with what it reads of its surroundings, by name.
+
+        `place` is what paths have for the number of the application.
+        """
+        operators = self.operators(body, given, weights, place)
+        self.nodes += operators.nodes
+        return operators.outputs
+
+    def operators(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place: str) -> Graph:
+        """The same, not added yet."""
+        assert self._lowered is not None
+        values = [self._typed(v, place.type) for v, place in zip(given, body.given, strict=True)]
+        values += [weights[name] for name in (*body.weights, *body.around)]
+        known = {id(inner): value for inner, value in zip(body.graph.inputs, values, strict=True)}
+        here = f"{self.origin.path}.{place}"
+
+        def moved(origin: Origin) -> Origin:
+            return replace(origin, path=origin.path.replace(f"{self.origin.path}.{EACH}", here, 1))
+
+        dims = dict(self.dims)
+        for value in values[: len(given)]:
+            for axis, size in enumerate(value.shape):
+                if isinstance(size, Dim) and len(size.symbols) == 1 and size == Dim.of(symbol := next(iter(size.symbols))):
+                    dims.setdefault(symbol.name, (value, axis))
+        return self._lowered(copied(body.graph, known, self._fresh, moved), dims)
+
+    def _typed(self, value: Value, type_: TensorType | None) -> Value:
+        """The value, known to be of a type."""
+        if value.type == type_:
+            return value
+        made = Value(self._fresh(f"{self.prefix}/given"), type_)
+        self.nodes.append(Node("Identity", (value,), (made,), self.origin))
+        return made
+
     def _body(self, name: str, step: Step, given: Sequence[TensorType], results: Sequence[TensorType]) -> Graph:
-        inner = Builder(self.origin, self.prefix, self.dims, self._fresh)
+        inner = Builder(self.origin, self.prefix, self.dims, self._fresh, self._lowered)
         inputs = tuple(Value(self._fresh(f"{self.prefix}/{name}/given"), type_) for type_ in given)
         made = step(inner, *inputs)
         outputs = tuple(Value(self._fresh(f"{self.prefix}/{name}/result"), type_) for type_ in results)

@@ -200,6 +200,21 @@ class Graph:
         return replace(self, nodes=tuple(node.with_bodies(change) for node in self.nodes))
 
 
+def copied(graph: Graph, known: Mapping[int, Value], fresh: Callable[[str], str], origin: Callable[[Origin], Origin]) -> Graph:
+    """The graph with `known` values, by identity, in the place of some, and new ones for all others that it makes; so in its bodies."""
+    found = dict(known)
+
+    def renamed(value: Value) -> Value:
+        return found.setdefault(id(value), Value(fresh(value.name), value.type))
+
+    inputs, nodes = tuple(renamed(v) for v in graph.inputs), []
+    for node in graph.nodes:
+        read = tuple(v and found.get(id(v), v) for v in node.inputs)
+        inner = node.with_bodies(lambda body: copied(body, found, fresh, origin))
+        nodes.append(replace(inner, inputs=read, outputs=tuple(renamed(v) for v in node.outputs), origin=origin(node.origin)))
+    return replace(graph, inputs=inputs, outputs=tuple(found.get(id(v), v) for v in graph.outputs), nodes=tuple(nodes))
+
+
 def leaves(value: Value) -> Iterator[Value]:
     """The parameters and constants under a derived tensor (or the value itself)."""
     pending = [value]

@@ -9,7 +9,7 @@ from typing import Any
 
 from lamina.compiler.elaborate.weights import weight_names
 from lamina.compiler.elaborate.words import expected
-from lamina.compiler.op import Op, signature
+from lamina.compiler.op import Op, block_arguments, signature
 
 Json = dict[str, Any]
 
@@ -45,7 +45,9 @@ def tidy(schema: Any) -> Any:
 
 def _argument(op: type[Op], name: str, field: Json) -> Json:
     kept = {"default": field["default"]} if "default" in field else {}
-    options = _options(tidy({k: v for k, v in field.items() if k != "default"}))
+    options = (
+        [{"$ref": "#/$defs/flow"}] if name in block_arguments(op) else _options(tidy({k: v for k, v in field.items() if k != "default"}))
+    )
     kind = expected(op, name)
     text = f"{kind[:1].upper()}{kind[1:]}{'' if kept else '; required'}. {_said(op, name)}"
     return {"anyOf": options, "description": text.strip(), **kept}

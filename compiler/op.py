@@ -16,6 +16,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
+from lamina.compiler.body import Body
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.schema.diagnostics import Fault
@@ -82,6 +83,11 @@ class Op(BaseModel, ABC):
         """Arguments that weights given as values imply, beside those that are given."""
         return {}
 
+    @classmethod
+    def hands(cls, *inputs: Any) -> tuple[TensorType, ...]:
+        """What the op hands to each block among its arguments, for inputs of these types. Raises `OpError` when they do not fit."""
+        raise NotImplementedError(f"`{cls.name}` takes no block")
+
     @abstractmethod
     def infer(self, *inputs: Any) -> Types:
         """The output type(s) for these input types. Raises `OpError` when they do not fit."""
@@ -133,6 +139,12 @@ class Signature:
     required: int
     variadic: bool
     arguments: tuple[str, ...]
+
+
+@cache
+def block_arguments(op_class: type[Op]) -> tuple[str, ...]:
+    """The arguments that are blocks."""
+    return tuple(name for name, field in op_class.model_fields.items() if field.annotation is Body)
 
 
 @cache

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
+from lamina.compiler.cost import macs_of, repeated, steps
 from lamina.compiler.elaborate import Elaborated
-from lamina.compiler.graph import Constant, Graph, Node, Parameter
+from lamina.compiler.graph import Graph, Node, Parameter
 from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.diagnostics import Span
-from lamina.schema.dims import Size, Symbol, TensorType, value_of
+from lamina.schema.dims import Symbol, TensorType, value_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +47,9 @@ def summarize(model: Elaborated, at: Mapping[str, int] | None = None) -> Summary
     """Sum up a model at some sizes; dims that are not named take their `opt`."""
     env = {name: symbol.opt for name, symbol in model.dims.items()} | dict(at or {})
     seen: set[str] = set()
-    rows = tuple(_row(node, value_of(times, env), env, seen) for node, times in _repeated(steps(model.graph)))
+    rows = tuple(_row(node, value_of(times, env), env, seen) for node, times in repeated(steps(model.graph)))
     weights = sum(size_of(p) * numpy_dtype(p.dtype).itemsize for p in model.graph.parameters())
     return Summary(rows, parameter_count(model.graph), sum(r.macs for r in rows), weights, env)
-
-
-def steps(graph: Graph) -> list[Node]:
-    """The nodes that a spec's steps made: all but those at the end, which only give the outputs their names."""
-    outputs = {id(v) for v in graph.outputs}
-    return [node for node in graph.nodes if not any(id(v) in outputs for v in node.outputs)]
-
-
-def _repeated(nodes: Sequence[Node], times: Size = 1) -> Iterator[tuple[Node, Size]]:
-    """Each node and how often it runs; after a Scan or a Loop those of its body, a Loop's as often as it may."""
-    for node in nodes:
-        yield node, times
-        if node.body is not None:
-            yield from _repeated(steps(node.body), times * _passes(node))
-
-
-def _passes(node: Node) -> Size:
-    first = node.inputs[0]
-    if isinstance(first, Constant) and node.op_type == "Loop":
-        return int(first.array)
-    axes: Any = node.attributes["scan_input_axes"]
-    sequence = node.inputs[-len(axes)]
-    assert sequence is not None
-    length: Size = sequence.shape[axes[0]]
-    return length
 
 
 def grouped(rows: Sequence[Row], depth: int) -> tuple[Row, ...]:
@@ -111,16 +86,6 @@ def human(number: int) -> str:
     return str(number)
 
 
-def _node_macs(node: Node) -> Size:
-    if node.op is None:
-        return 0
-    weights = node.attributes["weights"]
-    assert isinstance(weights, tuple)
-    inputs = [v.type if v is not None else None for v in node.inputs[: len(node.inputs) - len(weights)]]
-    types = tuple(v.type for v in node.outputs if v.type is not None)
-    return node.op.macs(inputs, types[0] if len(types) == 1 else types)
-
-
 def _row(node: Node, times: int, env: Mapping[str, int], seen: set[str]) -> Row:
     fresh = {v.name: v for v in node.inputs if isinstance(v, Parameter) and v.trainable and v.name not in seen}
     seen.update(fresh)
@@ -130,7 +95,7 @@ def _row(node: Node, times: int, env: Mapping[str, int], seen: set[str]) -> Row:
         node.op_type.lower() if node.op is None else node.op_type,
         ", ".join(map(str, types)),
         sum(size_of(p) for p in fresh.values()),
-        times * value_of(_node_macs(node), env),
+        times * value_of(macs_of(node), env),
         sum(_bytes(t, env) for t in types),
         node.origin.span,
     )

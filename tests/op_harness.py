@@ -9,7 +9,10 @@ from __future__ import annotations
 import ast
 import importlib
 import itertools
+import json
 import operator
+import re
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -22,13 +25,16 @@ import onnxruntime as ort
 import torch
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Constant, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
-from lamina.compiler.op import Example, Op, signature
+from lamina.compiler.op import Example, Op, block_arguments, signature
+from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.targets.onnx import to_onnx
 from lamina.runtime.native import library
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import FLOATS, Dim, Size, Symbol, TensorType, value_of
+from lamina.schema.read import read_spec
 
 Array = np.ndarray[Any, Any]
 OPS = Path(__file__).parent.parent / "compiler" / "ops"
@@ -108,6 +114,31 @@ def bind(cls: type[Op], arguments: Mapping[str, Any]) -> Op:
     return cls(**{k: sizes(v) if due(k) else v for k, v in arguments.items()})
 
 
+def blocks(cls: type[Op], arguments: Mapping[str, Any], types: Sequence[TensorType | None]) -> dict[str, Any]:
+    """The arguments that are blocks, as steps, made graphs: a spec that calls the op on inputs of these types."""
+    names = block_arguments(cls)
+    if not names:
+        return {}
+    cls.hands(*types)
+    inputs = {name: str(t) for name, t in zip(signature(cls).inputs, types, strict=True) if t}
+    first, *others = inputs
+    used = {name: s for name, s in SYMBOLS.items() if any(re.search(rf"\b{name}\b", text) for text in inputs.values())}
+    spec = {
+        "lamina": 1,
+        "model": "example",
+        "inputs": inputs,
+        "dims": {name: {"min": s.min, "opt": s.opt, "max": s.max, "multiple_of": s.multiple_of} for name, s in used.items()},
+        "body": [first, {cls.name: {**arguments, **{name: name for name in others}}}, "max(x)"],
+        "outputs": {"y": f"{inputs[first].partition('[')[0]}[]"},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "example.yaml"
+        path.write_text(json.dumps(spec))
+        graph = elaborate(read_spec(path)).graph
+    made = next(node.op for node in graph.nodes if node.op_type == cls.name)
+    return {name: getattr(made, name) for name in names}
+
+
 def at_point(value: Any, env: Mapping[str, int]) -> Any:
     """Arguments with every size a number."""
     if isinstance(value, list):
@@ -128,10 +159,10 @@ class Case:
 
 def case(cls: type[Op], example: Example, *, double: bool = False) -> Case:
     """Bind an example; `double` turns its floating-point inputs (and so its weights) into float64."""
-    op = bind(cls, example.arguments)
     types = tuple(tensor_type(text) if text else None for text in example.inputs)
     if double:
         types = tuple(t and TensorType("float64" if t.dtype in FLOATS else t.dtype, t.shape) for t in types)
+    op = bind(cls, {**example.arguments, **blocks(cls, example.arguments, types)})
     out = op.infer(*types)
     return Case(op, example, types, op.parameters(*types), out if isinstance(out, tuple) else (out,))
 
@@ -155,7 +186,8 @@ def lower(case: Case, method: str = "define") -> Model | None:
     dims = {name: (carrier, i) for i, name in enumerate(SYMBOLS)}
     for value, (i, s) in ((v, pair) for v in reversed(values) for pair in enumerate(v.shape)):
         dims.update({name: (value, i) for name, symbol in SYMBOLS.items() if s == Dim.of(symbol)})
-    g = Builder(Origin(Span("example", 1, 1), case.op.name), case.op.name, dims, lambda prefix: f"{prefix}_{next(counter)}")
+    origin = Origin(Span("example", 1, 1), case.op.name)
+    g = Builder(origin, case.op.name, dims, lambda prefix: f"{prefix}_{next(counter)}", lambda inner, at: decompose(inner, "", at, counter))
     result = getattr(case.op, method)(g, *inputs, **weights)
     if result is NotImplemented:
         return None

@@ -27,6 +27,7 @@ class Emitter:
     origins: dict[int, Origin] = field(default_factory=dict)  # of values, by identity
     count: int = 0
     depth: int = 0  # of the bodies that are being collected
+    blocks: list[tuple[str, dict[str, Parameter]]] = field(default_factory=list)  # given to ops that are being called: path, own weights
 
     def constant(self, value: Any, dtype: str) -> Constant:
         """A scalar constant."""
@@ -41,9 +42,10 @@ class Emitter:
 
     def parameter(self, path: str, weight: Weight, shared: bool, span: Span) -> Parameter:
         """A weight at a path; the same one again inside a module. Raises Fault when two different ones meet."""
-        found = self.parameters.get(path)
+        known = next((own for block, own in reversed(self.blocks) if f"{path}.".startswith(f"{block}.")), self.parameters)
+        found = known.get(path)
         if found is None:
-            found = self.parameters[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(span, path))
+            found = known[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(span, path))
             return found
         assert found.origin is not None
         notes = [Note("the first use is here", found.origin.span)]
@@ -94,6 +96,17 @@ class Emitter:
         finally:
             self.nodes = outer
             self.depth -= 1
+
+    @contextmanager
+    def block(self, path: str) -> Iterator[dict[str, Parameter]]:
+        """Collect the nodes of a block that an op is given, and the weights that are its own: those under its path."""
+        own: dict[str, Parameter] = {}
+        self.blocks.append((path, own))
+        try:
+            with self.inside():
+                yield own
+        finally:
+            self.blocks.pop()
 
     def received(self, name: str, type_: TensorType, scope: Scope, span: Span) -> Value:
         """What a body is given."""

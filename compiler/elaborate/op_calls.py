@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lamina.compiler.elaborate.bodies import around, set_blocks
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.inputs import Ahead
 from lamina.compiler.elaborate.op_arguments import bound_op
@@ -29,6 +30,7 @@ def call_op(context: Context, op: type[Op], request: Request) -> Any:
     plain = {k: v for k, v in named.items() if k not in weights}
     slots = fill(sign.arguments, (*left, *request.arguments), plain, f"`{op.name}`")
     supplied = {k: ahead.value(g) for k, g in weights.items()}
+    set_blocks(op, slots, inputs, scope, request.span, ahead)
     bound = bound_op(op, slots, supplied, misspelt, request.span, ahead)
     if misspelt or any(v is UNKNOWN for v in (*inputs, *supplied.values())):
         raise Poisoned
@@ -44,7 +46,8 @@ def _apply(context: Context, op: Op, inputs: Sequence[Any], supplied: Mapping[st
     except OpError as error:
         notes = error.notes or _made(context, tensors)
         raise Fault(error.code, f"`{op.name}`: {error.message}", span, error.hint, notes) from error
-    return context.graph.node(op, tensors, bound_weights(context, op, weights, supplied, scope, span), result, scope, span)
+    bound = bound_weights(context, op, weights, supplied, scope, span)
+    return context.graph.node(op, tensors, {**bound, **around(op)}, result, scope, span)
 
 
 def _made(context: Context, tensors: Sequence[Value | None]) -> list[Note]:

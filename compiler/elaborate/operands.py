@@ -62,13 +62,13 @@ def _needs(op: type[Op], key: str, request: Request) -> Fault:
     return Fault("missing-argument", f"`{op.name}` needs the input `{key}`", request.span, hint)
 
 
-def as_tensors(graph: Emitter, op: Op, inputs: Sequence[Any], span: Span) -> list[Value | None]:
+def as_tensors(graph: Emitter, op: Op | type[Op], inputs: Sequence[Any], span: Span) -> list[Value | None]:
     """The inputs, numbers made constants and sizes scalars. Raises Fault for a fraction beside integers."""
     dtype = next((v.dtype for v in inputs if isinstance(v, Value) and v.dtype != "bool"), None)
     return [v if v is None or isinstance(v, Value) else _scalar(graph, op, v, dtype, span) for v in inputs]
 
 
-def _scalar(graph: Emitter, op: Op, value: bool | int | float | Dim, others: str | None, span: Span) -> Value:
+def _scalar(graph: Emitter, op: Op | type[Op], value: bool | int | float | Dim, others: str | None, span: Span) -> Value:
     if isinstance(value, Dim):
         return graph.size(need_op("size").op, value, others or "int64", span)
     dtype = others or ("bool" if isinstance(value, bool) else "int64" if isinstance(value, int) else "float32")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from lamina.compiler.body import Body
 from lamina.compiler.op import Op
 from lamina.schema.dims import DTYPES
 from lamina.schema.types import TypeDecl
@@ -52,6 +53,8 @@ def _want(annotation: Any) -> Want:
     origin = get_origin(annotation)
     if origin is Annotated:
         return _want(get_args(annotation)[0])
+    if annotation is Body:
+        return Want(block=True)
     if origin is Literal:
         return Want(choices=frozenset(a for a in get_args(annotation) if isinstance(a, str)))
     if origin in (Union, types.UnionType):

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import final
 
-from lamina.compiler.builder import Builder
+from lamina.compiler.builder import Builder, Dims
 from lamina.compiler.graph import LAMINA, Graph, Node, Origin, Value
-from lamina.compiler.op import paths_for
+from lamina.compiler.op import Op, paths_for
 from lamina.schema.dims import Dim, Symbol
 
 
-def decompose(graph: Graph, target: str) -> Graph:
-    """Lower for `onnx`, `onnxruntime`, `tensorrt`, `torch` or `module`; any other name gives plain definitions."""
-    return _Decomposition(target, _dim_sources(graph)).graph(graph)
+def decompose(graph: Graph, target: str, dims: Dims | None = None, counter: Iterator[int] | None = None) -> Graph:
+    """Lower for `onnx`, `onnxruntime`, `tensorrt`, `torch` or `module`; any other name gives plain definitions.
+
+    Of a graph inside another, `dims` says where named dims can be read, and `counter` numbers the names of both.
+    """
+    return _Decomposition(target, _dim_sources(graph) if dims is None else dims, counter or itertools.count(1)).graph(graph)
 
 
 @final
@@ -28,9 +31,9 @@ class _Decomposition:
     """One graph and its bodies: their names are told apart, and a body reads what is around it by its new name."""
 
     target: str
-    dims: dict[str, tuple[Value, int]]
+    dims: Dims
+    counter: Iterator[int]
     alias: dict[int, Value] = field(default_factory=dict)
-    counter: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def graph(self, graph: Graph) -> Graph:
         nodes = [made for node in graph.nodes for made in self._node(node)]
@@ -43,23 +46,28 @@ class _Decomposition:
             inputs = tuple(v and self.alias.get(id(v), v) for v in node.inputs)
             return [replace(node.with_bodies(self.graph), inputs=inputs)]
         node = node.mapped(lambda v: self.alias.get(id(v), v))
-        return _lower(node, self.target, self.dims, self.counter, self.alias) if node.domain == LAMINA else [node]
+        return self._lower(node, node.op) if node.op is not None and node.domain == LAMINA else [node]
 
+    def _lower(self, node: Node, op: Op) -> list[Node]:
+        names = node.attributes["weights"]
+        assert isinstance(names, tuple)
+        split = len(node.inputs) - len(names)
+        weights = {str(k): v for k, v in zip(names, node.inputs[split:], strict=True)}
+        for path in paths_for(type(op), self.target):
+            form = op.name if path == "define" else f"{op.name}.{path}"
+            builder = Builder(replace(node.origin, form=form), node.origin.path, self.dims, self._fresh, self._inner)
+            result = getattr(op, path)(builder, *node.inputs[:split], **weights)
+            if result is not NotImplemented:
+                made = [part if part.op is not None else replace(part, op=op) for part in builder.nodes]
+                return _adopt(node, made, result if isinstance(result, tuple) else (result,), self.alias)
+        raise TypeError(f"the definition of {op.name} declined")
 
-def _lower(node: Node, target: str, dims: dict[str, tuple[Value, int]], counter: Iterator[int], alias: dict[int, Value]) -> list[Node]:
-    assert node.op is not None
-    names = node.attributes["weights"]
-    assert isinstance(names, tuple)
-    split = len(node.inputs) - len(names)
-    weights = {str(k): v for k, v in zip(names, node.inputs[split:], strict=True)}
-    for path in paths_for(type(node.op), target):
-        form = node.op.name if path == "define" else f"{node.op.name}.{path}"
-        builder = Builder(replace(node.origin, form=form), node.origin.path, dims, lambda base: f"{base}_{next(counter)}")
-        result = getattr(node.op, path)(builder, *node.inputs[:split], **weights)
-        if result is not NotImplemented:
-            made = [replace(part, op=node.op) for part in builder.nodes]
-            return _adopt(node, made, result if isinstance(result, tuple) else (result,), alias)
-    raise TypeError(f"the definition of {node.op.name} declined")
+    def _fresh(self, base: str) -> str:
+        return f"{base}_{next(self.counter)}"
+
+    def _inner(self, graph: Graph, dims: Dims) -> Graph:
+        """The operators of a block that an op applies."""
+        return decompose(graph, self.target, dims, self.counter)
 
 
 def _adopt(node: Node, made: list[Node], results: tuple[Value, ...], alias: dict[int, Value]) -> list[Node]:
@@ -82,9 +90,9 @@ def _named_output(value: Value, alias: dict[int, Value], nodes: list[Node], orig
     return value
 
 
-def _dim_sources(graph: Graph) -> dict[str, tuple[Value, int]]:
+def _dim_sources(graph: Graph) -> Dims:
     """Where each named dim can be read: an input and the axis at which it stands alone."""
-    found: dict[str, tuple[Value, int]] = {}
+    found: Dims = {}
     for value in graph.inputs:
         for axis, size in enumerate(value.shape):
             for symbol in size.symbols if isinstance(size, Dim) else ():

@@ -34,8 +34,9 @@ def command(
 
 
 def _checked(model: object, target: str | None) -> str:
+    from lamina.compiler.cost import steps
     from lamina.compiler.elaborate import elaborate
-    from lamina.compiler.summary import human, parameter_count, steps
+    from lamina.compiler.summary import human, parameter_count
     from lamina.schema.spec import ModelSpec
 
     assert isinstance(model, ModelSpec)

@@ -43,6 +43,16 @@ class Dim(Polynomial):
     def _bounds(self) -> tuple[int, int]:
         return end(self, -1), end(self, 1)
 
+    def with_dim(self, name: str, size: Size) -> Size:
+        """The size where the named dim, which is a multiple of 1, is `size`."""
+        total: Size = 0
+        for monomial, coefficient in self.terms:
+            term: Size = coefficient
+            for atom in monomial:
+                term = term * _replaced(atom, name, size)
+            total = total + term
+        return total
+
 
 Size = int | Dim
 
@@ -84,6 +94,13 @@ class Quotient(Atom):
 
     def __str__(self) -> str:
         return f"{in_brackets(str(self.numerator))} {'%' if self.remainder else '//'} {in_brackets(str(self.divisor))}"
+
+
+def _replaced(atom: Atom, name: str, size: Size) -> Size:
+    if isinstance(atom, Quotient):
+        parts = (part.with_dim(name, size) for part in (atom.numerator, atom.divisor))
+        return _divide(*parts, remainder=atom.remainder)
+    return size if isinstance(atom, Symbol) and atom.name == name else Dim((((atom,), 1),))
 
 
 def _divide(a: Any, b: Any, *, remainder: bool) -> Size:

@@ -1,0 +1,186 @@
+"""Tokens to the experts that they choose, and what these make of them back: the forms of the op `moe`.
+
+x: [T, D]; weight: [T, k]; choice: [T, k], integers. A choice that is not an expert's number is nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lamina.compiler.batched import batched
+from lamina.compiler.body import EACH, Body
+from lamina.compiler.builder import Builder
+from lamina.compiler.graph import Value
+from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.schema.dims import Dim, Size, TensorType, product
+
+_MOST_ROWS = 64  # of a tile
+
+
+@dataclass(frozen=True, slots=True)
+class Experts:
+    """A block and the weights of so many copies of it, `{number}.{name}`, and of what it reads of its surroundings."""
+
+    body: Body
+    count: int
+    weights: Mapping[str, Value]
+
+    def __call__(self, g: Builder, number: int, rows: Value) -> Value:
+        """What one of them makes of its rows."""
+        own = {name: self.weights[f"{number}.{name}"] for name in self.body.weights}
+        return g.apply(self.body, (rows,), {**own, **self.around}, str(number))[0]
+
+    @property
+    def around(self) -> dict[str, Value]:
+        return {name: self.weights[name] for name in self.body.around}
+
+    @property
+    def width(self) -> int:
+        """The size of what an expert makes of a row."""
+        width = self.body.graph.outputs[0].shape[-1]
+        assert isinstance(width, int)
+        return width
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What is routed: flat tokens, and of each so many choices; and to whom."""
+
+    x: Value
+    weight: Value
+    choice: Value
+    tokens: Size
+    chosen: Size
+    dtype: str
+    experts: Experts
+
+    @property
+    def count(self) -> int:
+        return self.experts.count
+
+    @property
+    def width(self) -> int:
+        return self.experts.width
+
+
+def everywhere(g: Builder, routed: Routed) -> Value:
+    """[T, width]: every expert sees every token, and counts where it was chosen."""
+    zero, total = g.constant(0, routed.dtype), None
+    for number in range(routed.count):
+        hit = g("Equal", routed.choice, g.constant(number, "int64"))
+        weight = g("ReduceSum", g("Where", hit, routed.weight, zero), g.ints(-1), keepdims=1)
+        chosen = g("Greater", g("ReduceSum", g("Cast", hit, to=ONNX_DTYPE["int64"]), g.ints(-1), keepdims=1), g.constant(0, "int64"))
+        part = g("Where", chosen, g("Mul", weight, routed.experts(g, number, routed.x)), zero)
+        total = part if total is None else g("Add", total, part)
+    assert total is not None
+    return total
+
+
+def by_pieces(g: Builder, routed: Routed) -> Value:
+    """[T, width]: tokens sorted by their expert, so that each expert sees one piece, of those that chose it alone.
+
+    A sort by number * rows + place is stable, and its indices are what takes rows there and back.
+    """
+    real, numbers = _numbers(g, routed)
+    rows = g("Shape", numbers)
+    one = g("Squeeze", rows)
+    places = g("Range", g.constant(0, "int64"), one, g.constant(1, "int64"))
+    _, order = g("TopK", g("Add", g("Mul", numbers, one), places), rows, outputs=2, largest=0)
+    zeros = g("Expand", g.constant(0, "int64"), g.ints(routed.count + 1))
+    ones = g("Expand", g.constant(1, "int64"), rows)
+    loads = g("ScatterElements", zeros, numbers, ones, axis=0, reduction="add")
+    tokens = g("Div", order, g.size(routed.chosen))
+    pieces = g("Split", g("Gather", routed.x, tokens), loads, outputs=routed.count + 1, axis=0)
+    made = [routed.experts(g, number, piece) for number, piece in enumerate(pieces[:-1])]
+    left = g("Concat", g("Shape", pieces[-1], end=1), g.ints(routed.width), axis=0)
+    sorted_ = g("Concat", *made, g("Expand", g.constant(0, routed.dtype), left), axis=0)
+    back = g("ScatterElements", g("Expand", g.constant(0, "int64"), rows), order, places, axis=0)
+    return _combined(g, routed, real, g("Gather", sorted_, back))
+
+
+def by_tiles(g: Builder, routed: Routed) -> Value:
+    """[T, width]: no size depends on a choice. Tokens lie in tiles of as many rows each, of one expert, whose weights are gathered for it.
+
+    Of r choices and n experts there are at most (r + n * (rows - 1)) // rows tiles, and at most r.
+    """
+    real, numbers = _numbers(g, routed)
+    choices, rows = product([routed.tokens, routed.chosen]), _rows_of_a_tile(routed)
+    (size,) = routed.experts.body.given[0].shape[1:]
+    most = g("Min", g.size(choices), g.size((choices + routed.count * (rows - 1)) // rows))
+    slots = g("Mul", most, g.ints(rows))
+    experts = g.constant(list(range(routed.count)), "int64")
+    hits = g("Cast", g("Equal", g("Unsqueeze", numbers, g.ints(1)), experts), to=ONNX_DTYPE["float32"])
+    place = g("Sub", g("ReduceSum", g("Mul", _cumulated(g, hits), hits), g.ints(1), keepdims=0), g.constant(1, "float32"))
+    loads = g("Cast", g("ReduceSum", hits, g.ints(0), keepdims=0), to=ONNX_DTYPE["int64"])
+    tiles = g("Div", g("Add", loads, g.ints(rows - 1)), g.ints(rows))
+    ends = g("Cast", _cumulated(g, g("Cast", tiles, to=ONNX_DTYPE["float32"])), to=ONNX_DTYPE["int64"])
+    starts = g("Mul", g("Concat", g("Sub", ends, tiles), g.ints(0), axis=0), g.ints(rows))
+    inside = g("Add", g("Gather", starts, numbers), g("Cast", place, to=ONNX_DTYPE["int64"]))
+    slot = g("Where", g("Reshape", real, g.ints(-1)), inside, slots)  # nobody's choices share one that is left out
+    source = g("ScatterElements", g("Expand", g.size(choices), g("Add", slots, g.ints(1))), slot, _upto(g, g.size(choices)), axis=0)
+    source = g("Div", g("Slice", source, g.ints(0), slots, g.ints(0)), g.size(routed.chosen))
+    tokens = g("Concat", routed.x, g("Expand", g.constant(0, routed.dtype), g.shape([1, size])), axis=0)
+    tiled = g("Reshape", g("Gather", tokens, source), g.shape([-1, rows, size]))
+    passed = g("LessOrEqual", ends, g("Unsqueeze", _upto(g, most), g.ints(1)))
+    whose = g("ReduceSum", g("Cast", passed, to=ONNX_DTYPE["int64"]), g.ints(1), keepdims=0)
+    made = _of_tiles(g, routed, rows, tiled, g("Min", whose, g.constant(routed.count - 1, "int64")))
+    flat = g("Reshape", made, g.ints(-1, routed.width))
+    return _combined(g, routed, real, g("Gather", flat, g("Min", slot, g("Sub", slots, g.ints(1)))))
+
+
+def _rows_of_a_tile(routed: Routed) -> int:
+    """A power of two: at the usual sizes, tiles that are not full cost half of the work again at most."""
+    choices = product([routed.tokens, routed.chosen])
+    usual = choices.evaluate({s.name: s.opt for s in choices.symbols}) if isinstance(choices, Dim) else choices
+    each = max(1, min(_MOST_ROWS, usual // (2 * routed.count)))
+    return int(1 << (each.bit_length() - 1))
+
+
+def _of_tiles(g: Builder, routed: Routed, rows: int, tiles: Value, whose: Value) -> Value:
+    """[tiles, rows, width]: all at once, or where the block has no such form one after the other."""
+    body, experts = routed.experts.body, routed.experts
+    stacks = {name: _stack(g, [experts.weights[f"{n}.{name}"] for n in range(routed.count)]) for name in body.weights}
+    own = {name: g("Gather", stack, whose) for name, stack in stacks.items()}
+    (given,) = body.given
+    places = {name: Value(f"{g.prefix}/{name}", weight.type) for name, weight in body.weights.items()}
+    tile = Value(f"{g.prefix}/tile", given.type)
+    graph = g.operators(body, (tile,), {**places, **experts.around}, EACH)
+    made = batched(g, graph, {id(tile): tiles, **{id(place): own[name] for name, place in places.items()}})
+    if made is not None:
+        return made[0]
+
+    def step(inner: Builder, piece: Value, *weights: Value) -> tuple[Value, ...]:
+        named = dict(zip(body.weights, weights, strict=True))
+        return inner.apply(body, (piece,), {**named, **experts.around}, EACH)
+
+    piece = TensorType(routed.dtype, (rows, *given.shape[1:]))
+    over = [(tiles, piece), *((own[name], weight.type) for name, weight in body.weights.items())]
+    return g.scan(step, [], over, [TensorType(routed.dtype, (rows, routed.width))])[0]
+
+
+def _stack(g: Builder, weights: list[Value]) -> Value:
+    return g("Concat", *(g("Unsqueeze", weight, g.ints(0)) for weight in weights), axis=0)
+
+
+def _upto(g: Builder, size: Value) -> Value:
+    """0 to size - 1, where size is [1]."""
+    return g("Range", g.constant(0, "int64"), g("Squeeze", size, g.ints(0)), g.constant(1, "int64"))
+
+
+def _cumulated(g: Builder, x: Value) -> Value:
+    return g("CumSum", x, g.constant(0, "int64"))
+
+
+def _numbers(g: Builder, routed: Routed) -> tuple[Value, Value]:
+    """Which choices are of an expert, and the choices [T * k], with a number that stands for nobody in the place of the others."""
+    nobody = g.constant(routed.count, "int64")
+    real = g("And", g("GreaterOrEqual", routed.choice, g.constant(0, "int64")), g("Less", routed.choice, nobody))
+    return real, g("Reshape", g("Where", real, routed.choice, nobody), g.ints(-1))
+
+
+def _combined(g: Builder, routed: Routed, real: Value, rows: Value) -> Value:
+    """[T, width]: the weighted sum of what the experts made, [T * k, width], of each token."""
+    each = g("Reshape", rows, g("Concat", g.ints(-1), g.size(routed.chosen), g.ints(routed.width), axis=0))
+    weight = g("Unsqueeze", g("Where", real, routed.weight, g.constant(0, routed.dtype)), g.ints(1))
+    return g("Squeeze", g("MatMul", weight, each), g.ints(1))

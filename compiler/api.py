@@ -42,7 +42,8 @@ def to_torch(spec: ModelSpec, weights: str | Path | None = None, seed: int = 0) 
     from lamina.compiler.targets.torch import to_module
 
     model = elaborate(spec)
-    return to_module(lower(model.graph, "module"), weight_source(spec, model, weights, seed).weights)
+    kept = frozenset(value.name for value in model.graph.outputs)
+    return to_module(lower(model.trained, "module"), weight_source(spec, model, weights, seed, model.trained).weights, kept)
 
 
 def _yaml(value: Any) -> str:

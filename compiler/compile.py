@@ -83,8 +83,11 @@ def compile(  # the word that users expect
     return Path(out)
 
 
-def weight_source(spec: ModelSpec, model: Elaborated, weights: str | Path | None, seed: int) -> WeightSource:
-    """The weights that an argument names. Raises SpecError when a checkpoint does not fit the model."""
+def weight_source(spec: ModelSpec, model: Elaborated, weights: str | Path | None, seed: int, graph: Graph | None = None) -> WeightSource:
+    """The weights that an argument names, of a graph of the model's, if not of the one that is exported.
+
+    Raises SpecError when a checkpoint does not fit.
+    """
     if weights is None:
         from lamina.compiler.weights.seeded import Seeded
 
@@ -94,7 +97,7 @@ def weight_source(spec: ModelSpec, model: Elaborated, weights: str | Path | None
     from lamina.compiler.weights.checkpoint import Checkpoint
 
     path = Path(weights)
-    checkpoint = Checkpoint(path, model.weights, model.graph.parameters(), model.demands, spec.sources)
+    checkpoint = Checkpoint(path, model.weights, (graph or model.graph).parameters(), model.demands, spec.sources)
     return WeightSource(checkpoint, path.name, path)
 
 

@@ -20,6 +20,7 @@ Json = dict[str, Any]
 _FLOW, _BLOCK, _MODULES, _CONFIG = ({"$ref": f"#/$defs/{name}"} for name in ("flow", "block", "modules", "config"))
 _TEXT: Json = {"type": "string"}
 _CONDITION: Json = {"type": ["boolean", "string"], "description": "Whether this config has it."}
+_TRAIN: Json = {"type": "boolean", "default": False, "description": "Whether only PyTorch's module has it, in train mode."}
 _INIT: Json = {"type": ["number", "boolean", "string"], "default": 0, "description": "What every place starts at."}
 _PRECISION: Json = {"enum": list(get_args(Precision))}
 _MODEL_SECTIONS = ["model", "inputs", "body", "outputs"]
@@ -62,7 +63,9 @@ def _sections(definitions: Json) -> Json:
         "modules": _MODULES,
         "blocks": _named(_BLOCK, "Parts of the network, to be called like ops."),
         "body": _FLOW | {"description": "The steps, in order."},
-        "outputs": _named(_port(), "The model's outputs: variables of the body, or its last value where there is one output."),
+        "outputs": _named(
+            _port({"train": _TRAIN}), "The model's outputs: variables of the body, or its last value where there is one output."
+        ),
         "weights": _model(WeightRules, definitions),
         "precision": _named(
             _PRECISION, "What the weights of linear layers are kept in, by patterns of their paths; the first that matches counts."
@@ -81,8 +84,8 @@ def _tensor() -> Json:
     return _TEXT | {"pattern": rf"^\s*({dtypes})\s*\[.*\]\s*$", "description": "dtype[sizes], such as float32[N, 3, H, W]"}
 
 
-def _port() -> Json:
-    return {"anyOf": [_tensor(), _tensor_and({"if": _CONDITION})]}
+def _port(more: Json | None = None) -> Json:
+    return {"anyOf": [_tensor(), _tensor_and({"if": _CONDITION, **(more or {})})]}
 
 
 def _state() -> Json:

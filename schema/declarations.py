@@ -38,9 +38,14 @@ def tensor_decl(key: Scalar, node: Node) -> s.TensorDecl:
     return s.TensorDecl(span=key.span, name=key.text, dtype=dtype, shape=tuple(Expression(e, text, listed.offset) for e in elements))
 
 
-def port_decl(key: Scalar, node: Node) -> s.TensorDecl:
-    """An input or output: a tensor, or `{type: tensor, if: condition}` where it depends on the config. Raises Fault."""
+def input_decl(key: Scalar, node: Node) -> s.TensorDecl:
+    """An input: a tensor, or `{type: tensor, if: condition}` where it depends on the config. Raises Fault."""
     return _tensor_decl(key, node, {"if": "condition"})
+
+
+def output_decl(key: Scalar, node: Node) -> s.TensorDecl:
+    """An output: as an input, or with `train: true` where only training has it. Raises Fault."""
+    return _tensor_decl(key, node, {"if": "condition"}, ("train",))
 
 
 def state_decl(key: Scalar, node: Node) -> s.TensorDecl:
@@ -48,18 +53,26 @@ def state_decl(key: Scalar, node: Node) -> s.TensorDecl:
     return _tensor_decl(key, node, {"init": "init", "if": "condition"})
 
 
-def _tensor_decl(key: Scalar, node: Node, formulas: MappingType[str, str]) -> s.TensorDecl:
-    """A tensor, or a mapping with its `type` and formulas under these keys, which become these fields."""
+def _tensor_decl(key: Scalar, node: Node, formulas: MappingType[str, str], flags: tuple[str, ...] = ()) -> s.TensorDecl:
+    """A tensor, or a mapping with its `type`, formulas under these keys, which become these fields, and flags."""
     if not isinstance(node, Mapping):
         return tensor_decl(key, node)
-    known = ("type", *formulas)
+    known = ("type", *formulas, *flags)
     for name, _ in node:
         if name.text not in known:
             hint = did_you_mean(name.text, known) or f"its keys are {', '.join(known)}"
             raise Fault("unknown-key", f"`{name.text}` is not a key here", name.span, hint)
     declared = tensor_decl(key, need(node, "type", key.text))
-    given = {field: formula(node, name, key.text) for name, field in formulas.items() if node.get(name) is not None}
+    given: dict[str, object] = {field: formula(node, name, key.text) for name, field in formulas.items() if node.get(name) is not None}
+    given |= {name: _flag(value, name) for name in flags if (value := node.get(name)) is not None}
     return declared.model_copy(update=given)
+
+
+def _flag(node: Node, name: str) -> bool:
+    value = node.value if isinstance(node, Scalar) else None
+    if not isinstance(value, bool):
+        raise Fault("type", f"`{name}` must be true or false", node.span)
+    return value
 
 
 def config_entry(key: Scalar, node: Node) -> s.ConfigEntry:

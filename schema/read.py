@@ -13,7 +13,8 @@ from lamina.schema.declarations import (
     config_entry,
     dim,
     image,
-    port_decl,
+    input_decl,
+    output_decl,
     small_config,
     state_decl,
     variant,
@@ -81,10 +82,10 @@ def _declared(reading: Reading, root: Mapping) -> dict[str, Any]:
         "variants": reading.each(root.get("variants"), "variants", variant),
         "small": reading.attempt(small_config, root.get("small")) or (),
         "config": tuple(reading.each(root.get("config"), "config", config_entry).values()),
-        "inputs": tuple(reading.each(root.get("inputs"), "inputs", port_decl).values()),
+        "inputs": tuple(reading.each(root.get("inputs"), "inputs", input_decl).values()),
         "dims": reading.each(root.get("dims"), "dims", partial(dim, reading.collector)),
         "state": tuple(reading.each(root.get("state"), "state", state_decl).values()),
-        "outputs": tuple(reading.each(root.get("outputs"), "outputs", port_decl).values()),
+        "outputs": tuple(reading.each(root.get("outputs"), "outputs", output_decl).values()),
     }
 
 

@@ -170,7 +170,7 @@ class Override(Located):
 class TensorDecl(Located):
     """`float32[N, 3, H, W]`; of one that not every config has, `{type: "float32[N, 3, H, W]", if: condition}`.
 
-    A state says by `init` what all its numbers start at, if not at 0.
+    A state says by `init` what all its numbers start at, if not at 0; an output by `train` that only training has it.
     """
 
     name: str
@@ -178,6 +178,7 @@ class TensorDecl(Located):
     shape: tuple[Formula, ...]
     condition: Formula | None = None
     init: Formula | None = None
+    train: bool = False
 
 
 class WeightPrecision(Located):

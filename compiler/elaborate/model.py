@@ -11,7 +11,7 @@ from lamina.compiler.elaborate.checkpoints import demands, weight_rules
 from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.dims import fixed_dims
-from lamina.compiler.elaborate.interface import chosen, declared_type, input_value, output_value, renamed
+from lamina.compiler.elaborate.interface import chosen, declared_type, holds, input_value, output_value, renamed
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.preprocess import preprocessing
 from lamina.compiler.elaborate.state import Carried, enter_states, leave_states, present_values
@@ -31,10 +31,11 @@ from lamina.schema.weights import WeightRules
 
 @dataclass(frozen=True, slots=True)
 class Elaborated:
-    """The graph of ops, the config it was made with, the dims by name, how files become inputs, how a checkpoint's tensors become
-    weights, and what its metadata must say."""
+    """The graph of ops, the same with the outputs that only training has, the config it was made with, the dims by name, how files become
+    inputs, how a checkpoint's tensors become weights, and what its metadata must say."""
 
     graph: Graph
+    trained: Graph
     config: Mapping[str, Any]
     dims: Mapping[str, Symbol]
     preprocess: Mapping[str, ImagePreprocess]
@@ -75,19 +76,28 @@ def _model(context: Context) -> Elaborated | None:
     inputs = _inputs(context, frame)
     carried = enter_states(context, spec.state, frame, declared_type)
     context.guard(lambda: _body(context, frame, carried), spec.body.span)
-    declared = chosen(context, "outputs", spec.outputs, frame)
+    declared = chosen(context, "outputs", [decl for decl in spec.outputs if not decl.train], frame)
     names, alone = [value.name for value in inputs], len(declared) == 1
-    outputs = [context.guard(lambda d=d: output_value(context, d, frame, names, alone), d.span) for d in declared]  # type: ignore[misc]
+    declared += [decl for decl in spec.outputs if decl.train and context.guard(lambda d=decl: holds(context, d, frame), decl.span)]  # type: ignore[misc]
+    outputs = [context.guard(lambda d=d: output_value(context, d, frame, names, alone and not d.train), d.span) for d in declared]  # type: ignore[misc]
     run_uncalled(context)
     if not context.collector.diagnostics:
         context.collector.diagnostics += unused_names(spec)
     if context.collector.diagnostics:
         return None
-    named = [renamed(context, v, decl.name, decl.span) for v, decl in zip(outputs, declared, strict=True) if v is not None]
-    inputs, named = [*inputs, *(left.past for left in context.states)], [*named, *present_values(context)]
-    graph = Graph(spec.model, tuple(inputs), tuple(named), context.graph.live(named), tuple(left.state for left in context.states))
+    named = [(decl.train, renamed(context, v, decl.name, decl.span)) for v, decl in zip(outputs, declared, strict=True) if v is not None]
+    inputs = [*inputs, *(left.past for left in context.states)]
+    kept = [*(value for train, value in named if not train), *present_values(context)]
+    graph = _graph(context, inputs, kept)
     check_precision(graph, spec.precision, context.collector)
-    return Elaborated(graph, config, _dims(context, inputs), preprocess, weights, demanded)
+    trained = _graph(context, inputs, [*kept, *(value for train, value in named if train)])
+    return Elaborated(graph, trained, config, _dims(context, inputs), preprocess, weights, demanded)
+
+
+def _graph(context: Context, inputs: Sequence[Value], outputs: Sequence[Value]) -> Graph:
+    """What the outputs depend on."""
+    states = tuple(left.state for left in context.states)
+    return Graph(context.spec.model, tuple(inputs), tuple(outputs), context.graph.live(outputs), states)
 
 
 def _inputs(context: Context, frame: Frame) -> list[Value]:

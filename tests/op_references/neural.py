@@ -148,6 +148,7 @@ REFERENCES = {
     "layer_scale": lambda x, weight, *, init, dim: (x.movedim(dim, -1) * weight).movedim(-1, dim),
     "dropout": lambda x, p: F.dropout(x, p, training=False),
     "drop_path": lambda x, p: x,
+    "noise": lambda x, kind: x,
     "prelu": lambda x, weight, **_: F.prelu(x, weight),
     "glu": F.glu,
     "attention": attention,

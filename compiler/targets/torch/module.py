@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Protocol, final
 
 import numpy as np
@@ -25,13 +26,13 @@ class Weights(Protocol):
     def get(self, parameter: Parameter) -> Array: ...
 
 
-def to_module(graph: Graph, weights: Weights | None = None) -> LaminaModule:
+def to_module(graph: Graph, weights: Weights | None = None, kept: Container[str] | None = None) -> LaminaModule:
     """The decomposed graph as a module in train mode, as PyTorch's constructors give it.
 
-    Without weights its parameters are on the `meta` device: fill them with `load_state_dict(..., assign=True)`.
-    Raises SpecError where an operator has no lowering.
+    Without weights its parameters are on the `meta` device: fill them with `load_state_dict(..., assign=True)`. `kept` are the outputs
+    that eval mode has, if not all. Raises SpecError where an operator has no lowering.
     """
-    return LaminaModule(graph, weights)
+    return LaminaModule(graph, weights, kept)
 
 
 @final
@@ -39,15 +40,16 @@ class LaminaModule(nn.Module):
     """Computes a graph. Weights are parameters (buffers where they are not trainable) under their paths in the spec.
 
     `forward` takes the graph's inputs in order or by name, and returns a tensor where the graph has one output, else a
-    dictionary by output name. In train mode Dropout is active and BatchNormalization updates its statistics.
-    With `wide`, everything is computed in float64.
+    dictionary by output name. In train mode Dropout is active, BatchNormalization updates its statistics, and there are outputs that
+    eval mode has not. With `wide`, everything is computed in float64.
     """
 
-    def __init__(self, graph: Graph, weights: Weights | None = None, *, wide: bool = False) -> None:
+    def __init__(self, graph: Graph, weights: Weights | None = None, kept: Container[str] | None = None, *, wide: bool = False) -> None:
         super().__init__()
         program = build(graph, wide)
         self.input_names = tuple(v.name for v in graph.inputs)
         self.output_names = tuple(v.name for v in graph.outputs)
+        self._kept = [kept is None or name in kept for name in self.output_names]
         # Not a submodule: it has no weights, and its name would stand in the way of a path of the spec.
         self.__dict__["_program"] = program.module()
         self._slots = [self._place(leaf, weights, wide) for leaf in program.leaves]
@@ -61,9 +63,8 @@ class LaminaModule(nn.Module):
         """Raises TypeError when an input is missing, unknown or given twice."""
         inputs = self._bind(positional, named) if named or len(positional) != len(self.input_names) else positional
         results = self.__dict__["_program"](self.training, *inputs, *(_fetch(owner, leaf) for owner, leaf in self._slots))
-        if len(self.output_names) == 1:
-            return results[0]  # type: ignore[no-any-return]
-        return dict(zip(self.output_names, results, strict=True))
+        found = {n: r for n, r, kept in zip(self.output_names, results, self._kept, strict=True) if kept or self.training}
+        return next(iter(found.values())) if len(found) == 1 else found
 
     def _bind(self, positional: tuple[Tensor, ...], named: dict[str, Tensor]) -> list[Tensor]:
         given = {**dict(zip(self.input_names, positional, strict=False)), **named}

@@ -42,3 +42,11 @@ def bernoulli(x: Tensor, *, dtype: int | None = None, seed: float = 0.0) -> Tens
 def multinomial(x: Tensor, *, dtype: int = 6, sample_size: int = 1, seed: float = 0.0) -> Tensor:
     """x: [N, classes], logarithms of unnormalised probabilities."""
     return torch.multinomial(torch.softmax(x, -1), sample_size, replacement=True).to(torch_dtype(dtype))
+
+
+@lowering("torch.noise")
+def noise(x: Tensor, *, kind: str = "normal", training: bool) -> Tensor:
+    """x, and in train mode a random number with each element: standard normal, or from -1 to 1."""
+    if not training:
+        return x
+    return x + (torch.randn_like(x) if kind == "normal" else 2 * torch.rand_like(x) - 1)

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, get_args
 
+from lamina.compiler.adapters import adapted, write_adapters
 from lamina.compiler.bundle import BundleWriter
 from lamina.compiler.describe import describe
 from lamina.compiler.elaborate import Elaborated, elaborate
@@ -54,13 +56,15 @@ def compile(  # the word that users expect
     seed: int = 0,
     compute_capabilities: Sequence[str] = (),
     precision: Precision = "float32",
+    adapters: Mapping[str, str | Path] = MappingProxyType({}),
     progress: Progress = lambda stage: None,
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
     `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), "none" for a model without numbers, or None for
     seeded random weights. `precision` is that of the weights of linear layers in the target onnxruntime, but for those that the spec's
-    own `precision` names. Raises SpecError, MissingDependency, BundleInUse and OSError.
+    own `precision` names. `adapters` are folders of PEFT's kind by name: low-rank products beside linear layers, which become inputs that
+    a session feeds. Raises SpecError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
@@ -73,13 +77,15 @@ def compile(  # the word that users expect
     model = elaborate(spec)
     source = weight_source(spec, model, weights, seed)
     _need_weights(spec, source, targets)
+    model, given = adapted(model, adapters)
     with BundleWriter(Path(out)) as writer:
         job = _Job(spec, model, source, writer, precision, progress)
         built = job.build(targets, tuple(compute_capabilities))
         tokenizer = None if job.tokenizer is None else {"file": TOKENIZER, **prompting(source.path)}
-        if "onnx" in targets:
+        held = write_adapters(model.graph, given, writer)
+        if "onnx" in targets and not held:
             job.write_json(genai_files(spec, model, ONNX_FILES["onnx"], tokenizer))
-        writer.commit(describe(spec, model, source.name, built, writer.records(), tokenizer))
+        writer.commit(describe(spec, model, source.name, built, writer.records(), tokenizer, held))
     return Path(out)
 
 

@@ -16,9 +16,16 @@ from lamina.schema.spec import ModelSpec
 
 
 def describe(
-    spec: ModelSpec, model: Elaborated, source: str, built: Mapping[str, Any], files: Mapping[str, Any], tokenizer: Mapping[str, Any] | None
+    spec: ModelSpec,
+    model: Elaborated,
+    source: str,
+    built: Mapping[str, Any],
+    files: Mapping[str, Any],
+    tokenizer: Mapping[str, Any] | None,
+    adapters: Sequence[Mapping[str, Any]],
 ) -> Manifest:
-    """The manifest. `source` names the weights, `built` holds the entries of the targets, `tokenizer` its file and how it prompts."""
+    """The manifest. `source` names the weights, `built` holds the entries of the targets, `tokenizer` its file and how it prompts,
+    `adapters` what is known of each."""
     graph = model.graph
     names = [value.name for value in graph.inputs]
     bounds = index_bounds(decompose(graph, "definition"))
@@ -32,6 +39,7 @@ def describe(
         "outputs": [_tensor(v) for v in graph.outputs],
         "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in model.dims.items()},
         "states": [{"name": s.name, "initial": s.initial} for s in graph.states],
+        "adapters": list(adapters),
         "parameters": parameter_count(graph),
         "weights": {"source": source},
         "targets": built,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.compiler.adapters import adapted_weights, with_adapters
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
 from lamina.runtime import Session
@@ -75,6 +76,8 @@ def verify(bundle: Path | str, weights: Path | str | None = None, progress: Call
     manifest = read_manifest(folder)
     spec = read_spec(folder / "spec.yaml")
     model = elaborate(spec)
+    if manifest.adapters:
+        model = with_adapters(model, adapted_weights([tensor.name for tensor in manifest.inputs]))
     judge = reference(spec, model, folder, manifest.weights.source, weights)
     points = list(sample_points(manifest))
     expected = []

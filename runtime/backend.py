@@ -31,8 +31,8 @@ class Backend(ABC):
         """Contiguous arrays by input name -> arrays by output name, both in the manifest's order. InputError if it cannot run them."""
 
     @abstractmethod
-    def carrier(self) -> Carrier:
-        """Holds the states of one stream of calls."""
+    def carrier(self, beside: Mapping[str, Array]) -> Carrier:
+        """Holds the states of one stream of calls, all of which are fed with what stands beside."""
 
     @abstractmethod
     def close(self) -> None:

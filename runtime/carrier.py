@@ -35,13 +35,14 @@ class Carrier(ABC):
 class ArrayCarrier(Carrier):
     """States as arrays that are handed to each call and taken from it."""
 
-    def __init__(self, run: Run, manifest: Manifest) -> None:
-        self._run, self._manifest = run, manifest
+    def __init__(self, run: Run, manifest: Manifest, beside: Mapping[str, Array]) -> None:
+        self._run, self._manifest, self._beside = run, manifest, beside
         self._past: dict[str, Array] = {}
 
     def run(self, feeds: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
         past = self._past or {state.past: initial(self._manifest, state, sizes) for state in self._manifest.states}
-        outputs = self._run({spec.name: {**feeds, **past}[spec.name] for spec in self._manifest.inputs})
+        given = {**self._beside, **feeds, **past}
+        outputs = self._run({spec.name: given[spec.name] for spec in self._manifest.inputs})
         self._past = {state.past: outputs.pop(state.present) for state in self._manifest.states}
         return outputs
 

@@ -14,21 +14,22 @@ from lamina.runtime.manifest import Input, Manifest, State
 from lamina.schema.diagnostics import did_you_mean
 
 
-def checked(manifest: Manifest, given: Mapping[str, Any]) -> dict[str, Array]:
+def checked(manifest: Manifest, given: Mapping[str, Any], beside: Mapping[str, Array] | None = None) -> dict[str, Array]:
     """The inputs as contiguous arrays (copied only if they were not), in the manifest's order. InputError if they are not as declared.
 
-    States that are not given start from their initial values.
+    States that are not given start from their initial values, and adapters that are not given are those in `beside`.
     """
     absent = [state for state in manifest.states if state.past not in given]
     feeds, sizes = checked_inputs(manifest, given, first_sizes(manifest, given))
     feeds |= {state.past: initial(manifest, state, sizes) for state in absent}
+    feeds = {**(beside or {}), **feeds}
     return {spec.name: feeds[spec.name] for spec in manifest.inputs}
 
 
 def checked_inputs(manifest: Manifest, given: Mapping[str, Any], known: Mapping[str, int]) -> tuple[dict[str, Array], dict[str, int]]:
     """The given inputs and states as contiguous arrays, and the dims that they show, beside those that are known. InputError."""
-    carried = {state.past for state in manifest.states}
-    if given.keys() - carried != {spec.name for spec in manifest.inputs} - carried:
+    supplied = manifest.supplied
+    if given.keys() - supplied != {spec.name for spec in manifest.inputs} - supplied:
         raise InputError(_names(manifest, given))
     feeds: dict[str, Array] = {}
     bound = {dim: (size, "the states") for dim, size in known.items()}
@@ -57,10 +58,10 @@ def initial(manifest: Manifest, state: State, sizes: Mapping[str, int]) -> Array
 
 
 def _names(manifest: Manifest, given: Mapping[str, Any]) -> str:
-    carried = {state.past for state in manifest.states}
-    declared = {spec.name: spec for spec in manifest.inputs if spec.name not in carried}
+    supplied = manifest.supplied
+    declared = {spec.name: spec for spec in manifest.inputs if spec.name not in supplied}
     everything = "; the inputs are " + ", ".join(f"{name}: {spec}" for name, spec in declared.items())
-    for name in given.keys() - declared.keys() - carried:
+    for name in given.keys() - declared.keys() - supplied:
         hint = did_you_mean(name, declared)
         return f"`{name}` is not an input{everything}" + (f"; {hint}" if hint else "")
     missing = ", ".join(f"`{name}`" for name in declared if name not in given)

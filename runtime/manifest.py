@@ -14,6 +14,7 @@ from lamina.runtime import shapes
 from lamina.runtime.errors import BundleError
 from lamina.runtime.integrity import check_sizes
 from lamina.runtime.parts import (
+    Adapter,
     Count,
     FileName,
     FileRecord,
@@ -30,8 +31,10 @@ from lamina.runtime.parts import (
     Tokenizer,
     TorchTarget,
 )
+from lamina.schema.carried import RANK
 
 __all__ = [
+    "Adapter",
     "FileRecord",
     "ImagePreprocess",
     "Input",
@@ -66,6 +69,7 @@ class Manifest(Strict):
     outputs: Annotated[tuple[Tensor, ...], Field(min_length=1)]
     dims: dict[str, Range] = Field(default_factory=dict)
     states: tuple[State, ...] = ()
+    adapters: tuple[Adapter, ...] = ()
     parameters: Count = 0
     weights: Provenance
     targets: Targets
@@ -75,7 +79,7 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if problems := [*self._name_problems(), *self._size_problems(), *self._file_problems()]:
+        if problems := [*self._name_problems(), *self._size_problems(), *self._adapter_problems(), *self._file_problems()]:
             raise ValueError("; ".join(problems))
         return self
 
@@ -97,8 +101,21 @@ class Manifest(Strict):
             used: frozenset[str] = frozenset().union(*map(shapes.names, tensor.shape))
             yield from (f"`{tensor.name}: {tensor}` uses `{dim}`, which is not in dims" for dim in sorted(used - self.dims.keys()))
 
+    def _adapter_problems(self) -> Iterator[str]:
+        names = [adapter.name for adapter in self.adapters]
+        yield from (f"the adapter `{name}` stands twice" for name in sorted({name for name in names if names.count(name) > 1}))
+        matrices = [tensor for tensor in self.inputs if tensor.is_adapter]
+        for tensor in matrices:
+            if sorted(isinstance(size, int) for size in tensor.shape) != [False, True] or RANK not in tensor.shape:
+                yield f"`{tensor.name}: {tensor}` must be a matrix with {RANK} rows or columns"
+        if self.adapters and not matrices:
+            yield "there are adapters, and no input for them"
+        allowed = self.dims.get(RANK, Range())
+        yield from (f"the adapter `{a.name}` has rank {a.rank}, and it must be {allowed}" for a in self.adapters if a.rank not in allowed)
+
     def _file_problems(self) -> Iterator[str]:
-        used = [target.file for target in self.targets.built().values()] + ([self.tokenizer.file] if self.tokenizer else [])
+        used = [target.file for target in self.targets.built().values()] + [adapter.file for adapter in self.adapters]
+        used += [self.tokenizer.file] if self.tokenizer else []
         yield from (f"`{name}` is used but has no entry in files" for name in used if name not in self.files)
         if MANIFEST in self.files:
             yield f"{MANIFEST} cannot record itself"
@@ -110,6 +127,11 @@ class Manifest(Strict):
     @cached_property
     def _inputs(self) -> dict[str, Input]:
         return {tensor.name: tensor for tensor in self.inputs}
+
+    @cached_property
+    def supplied(self) -> frozenset[str]:
+        """The inputs that a caller need not give: states and adapters."""
+        return frozenset((*(state.past for state in self.states), *(tensor.name for tensor in self.inputs if tensor.is_adapter)))
 
     def files_of(self, target: str) -> tuple[str, ...]:
         """The files that a target may read: all but the other targets' own and the engines kept for other machines."""

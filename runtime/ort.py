@@ -44,10 +44,10 @@ class OrtBackend(Backend):
             raise InputError(f"ONNX Runtime cannot run these inputs: {error}") from error
         return dict(zip(self._outputs, values, strict=True))
 
-    def carrier(self) -> Carrier:
+    def carrier(self, beside: Mapping[str, Array]) -> Carrier:
         if not self._on_cpu:
-            return ArrayCarrier(self.run, self._manifest)
-        return OrtCarrier(self._session, self._manifest, self._rooms, self._errors)
+            return ArrayCarrier(self.run, self._manifest, beside)
+        return OrtCarrier(self._session, self._manifest, self._rooms, self._errors, beside)
 
     @property
     def _on_cpu(self) -> bool:

@@ -23,7 +23,9 @@ _CPU = ("cpu", 0)
 class OrtCarrier(Carrier):
     """One binding of a session on the CPU. A state with room is one buffer, past and present; the others take turns between two."""
 
-    def __init__(self, session: Any, manifest: Manifest, rooms: Rooms, errors: tuple[type[Exception], ...]) -> None:
+    def __init__(
+        self, session: Any, manifest: Manifest, rooms: Rooms, errors: tuple[type[Exception], ...], beside: Mapping[str, Array]
+    ) -> None:
         self._session, self._manifest, self._rooms, self._errors = session, manifest, rooms, errors
         self._binding = session.io_binding()
         self._past: dict[str, Array] = {}
@@ -32,6 +34,9 @@ class OrtCarrier(Carrier):
         self._bound: dict[str, Array] = {}  # what the binding points to, which must outlive it
         carried = {state.present for state in manifest.states}
         self._outputs = {spec.name: spec for spec in manifest.outputs if spec.name not in carried}
+        for name, array in beside.items():  # the same in every call
+            self._bind(self._binding.bind_input, name, array)
+        self._beside = beside
         self._presents = {spec.name: spec for spec in manifest.outputs if spec.name in carried}
 
     def run(self, feeds: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:

@@ -55,6 +55,19 @@ class Input(Tensor):
 
     below: Positive | None = None
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is fed by the adapter that is chosen, if the caller does not."""
+        return self.name.startswith(carried.ADAPTER)
+
+
+class Adapter(Strict):
+    """Matrices for every input that is an adapter's, in the order of these inputs, one after the other in a file."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    file: FileName
+    rank: Positive
+
 
 class State(Strict):
     """A tensor that is carried from call to call: the input `past` is what the call before left in the output `present`.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, final
+from typing import Any, Literal, Self, TypedDict, Unpack, final
 
+from lamina.runtime.adapters import Adapters, Choice
 from lamina.runtime.backend import Backend, Options
 from lamina.runtime.dtypes import Array
 from lamina.runtime.errors import BundleError
@@ -23,6 +24,12 @@ _TARGETS = {
     "tensorrt": ("tensorrt",),
     "torch": ("torch",),
 }
+
+
+class PerCall(TypedDict, total=False):
+    """What a call or a stream may have of its own, where the session's is not meant."""
+
+    adapter: Choice
 
 
 @final
@@ -52,6 +59,8 @@ class Session:
             raise BundleError(f"{self.folder} was compiled without weights, so it can be looked at but not run; compile it with weights")
         if verify:  # before any library parses the files
             check_hashes(self.folder, self.manifest.files, self.manifest.files_of(self.target))
+        self._adapters = Adapters(self.folder, self.manifest)
+        self._adapter: Choice = None
         self._backend: Backend | None = _open(self, Options(providers, provider_options, threads))
 
     @property
@@ -71,19 +80,27 @@ class Session:
         """
         return self.run(inputs)
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
-        """As the call, for names that are not Python's."""
+    def set_adapter(self, adapter: Choice) -> None:
+        """Let calls and streams that begin from here on use an adapter: its name, weights by name to mix several, or None for none.
+
+        Nothing is built again: the adapter's matrices are inputs. InputError for a name that the bundle has not.
+        """
+        self._adapters.feeds(adapter)
+        self._adapter = adapter
+
+    def run(self, inputs: Mapping[str, Any], **options: Unpack[PerCall]) -> dict[str, Array]:
+        """As the call, for names that are not Python's, and with an `adapter` of its own."""
         if self._backend is None:
             raise ValueError("the session is closed")
-        return self._backend.run(checked(self.manifest, inputs))
+        return self._backend.run(checked(self.manifest, inputs, self._adapters.feeds(options.get("adapter", self._adapter))))
 
-    def stream(self) -> Stream:
-        """Calls that carry the model's states from one to the next. BundleError if it has none."""
+    def stream(self, **options: Unpack[PerCall]) -> Stream:
+        """Calls that carry the model's states from one to the next, with an `adapter` of their own. BundleError if it has no states."""
         if not self.manifest.states:
             raise BundleError(f"{self.folder} holds a model without states: every call stands by itself")
         if self._backend is None:
             raise ValueError("the session is closed")
-        return Stream(self.manifest, self._backend.carrier())
+        return Stream(self.manifest, self._backend.carrier(self._adapters.feeds(options.get("adapter", self._adapter))))
 
     def close(self) -> None:
         """Give the memory back. Calls fail from here on."""

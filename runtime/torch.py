@@ -43,8 +43,8 @@ class TorchBackend(Backend):
             )
         return {name: _array(torch, value) for name, value in zip(self._outputs, listed, strict=True)}
 
-    def carrier(self) -> Carrier:
-        return ArrayCarrier(self.run, self._manifest)
+    def carrier(self, beside: Mapping[str, Array]) -> Carrier:
+        return ArrayCarrier(self.run, self._manifest, beside)
 
     def close(self) -> None:
         del self._module

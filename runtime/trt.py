@@ -36,8 +36,8 @@ class TensorRTBackend(Backend):
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         return self._runner.run(feeds)
 
-    def carrier(self) -> Carrier:
-        return ArrayCarrier(self.run, self._manifest)
+    def carrier(self, beside: Mapping[str, Array]) -> Carrier:
+        return ArrayCarrier(self.run, self._manifest, beside)
 
     def close(self) -> None:
         self._runner.close()

@@ -16,6 +16,9 @@ Variant = Annotated[str | None, typer.Option(help="Which of the spec's variants.
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a config value: --set depth=4 (repeatable).", metavar="KEY=VALUE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Backend = Annotated[Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"], typer.Option(help="What runs the bundle.")]
+Adapter = Annotated[
+    list[str] | None, typer.Option(help="An adapter of the bundle: its name, or NAME=WEIGHT to mix several (repeatable).", metavar="NAME")
+]
 At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 Zoo = Path(__file__).resolve().parent.parent / "specs"
@@ -69,3 +72,17 @@ def sizes(text: str | None, option: str = "--at") -> dict[str, int]:
         if not value.isdecimal():
             raise typer.BadParameter(f"`{key}={value}`: a size is a whole number", param_hint=option)
     return {k: int(v) for k, v in found.items()}
+
+
+def adapter(given: list[str]) -> str | dict[str, float] | None:
+    """What a session's `set_adapter` takes. Raises a usage error."""
+    if len(given) == 1 and "=" not in given[0]:
+        return given[0]
+    found = {}
+    for item in given:
+        name, equals, weight = item.rpartition("=")
+        try:
+            found[name if equals else weight] = float(weight) if equals else 1.0
+        except ValueError as error:
+            raise typer.BadParameter(f"`{item}` is not NAME=WEIGHT", param_hint="--adapter") from error
+    return found or None

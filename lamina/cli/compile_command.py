@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -32,6 +33,10 @@ def command(
             "What a checkpoint holds in blocks stays so."
         ),
     ] = "float32",
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(help="A folder that PEFT saved, or NAME=FOLDER: a LoRA adapter that sessions may choose (repeatable)."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
     compute_capability: Annotated[
         list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")
@@ -52,6 +57,20 @@ def command(
     if precision != "float32" and "onnxruntime" not in targets:
         raise typer.BadParameter(f"{precision} is a precision of the target onnxruntime; add it to --target", param_hint="--precision")
     with progress() as stage:
-        compile(read(spec, variant, set_), out, targets, weights, seed, compute_capability or (), cast("Precision", precision), stage)
+        capabilities, adapters = compute_capability or (), _named(adapter or ())
+        compile(read(spec, variant, set_), out, targets, weights, seed, capabilities, cast("Precision", precision), adapters, stage)
     files = sorted(p for p in out.rglob("*") if p.is_file())
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")
+
+
+def _named(adapters: Sequence[str]) -> dict[str, Path]:
+    """Folders by name: the one that is given, else the folder's own."""
+    found: dict[str, Path] = {}
+    for text in adapters:
+        name, given, folder = text.partition("=")
+        path = Path(folder if given else text)
+        name = name if given else path.resolve().name
+        if name in found:
+            raise typer.BadParameter(f"two adapters are named `{name}`; write NAME=FOLDER", param_hint="--adapter")
+        found[name] = path
+    return found

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lamina.cli._options import Backend, Bundle, Json
+from lamina.cli._options import Adapter, Backend, Bundle, Json
+from lamina.cli._options import adapter as chosen
 
 if TYPE_CHECKING:
     from lamina.runtime import Generated, Session
@@ -36,6 +37,7 @@ def command(
     encoder: Annotated[Path | None, typer.Option(help="The bundle that reads the prompts, of a decoder that attends to them.")] = None,
     start: Annotated[list[int] | None, typer.Option(help="A token to start from, unless the encoder's bundle says (repeatable).")] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Prompts are messages to the model, by the bundle's chat template.")] = False,
+    adapter: Adapter = None,
     backend: Backend = "auto",
     threads: Annotated[int | None, typer.Option(help="Threads of the backend.", min=1)] = None,
     json: Json = False,
@@ -56,6 +58,7 @@ def command(
 
     with ExitStack() as opened:
         session = opened.enter_context(Session(bundle, backend=backend, threads=threads))
+        session.set_adapter(chosen(adapter or []))
         source = None if encoder is None else opened.enter_context(Session(encoder, backend=backend, threads=threads))
         pieces = generate_stream(session, _messages(source or session, prompts) if chat else prompts, source, **options)
         found = whole(pieces if json else _shown(pieces, len(prompts) * (num_return or 1) > 1))

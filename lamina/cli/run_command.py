@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli._options import Backend, Bundle
+from lamina.cli._options import Adapter, Backend, Bundle
+from lamina.cli._options import adapter as chosen
 
 
 def command(
@@ -25,6 +26,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the outputs: .npz, .npy or .json. Without it they are printed as JSON.")
     ] = None,
+    adapter: Adapter = None,
     backend: Backend = "auto",
 ) -> None:
     """Run a bundle on files, literals or text."""
@@ -42,6 +44,7 @@ def command(
     if text:
         given["text"] = text
     with Session(bundle, backend=backend) as session:
+        session.set_adapter(chosen(adapter or []))
         outputs = run(session, {k: v[0] if len(v) == 1 else v for k, v in given.items()})
     if output is not None:
         save_outputs(outputs, output)

@@ -9,9 +9,8 @@ from lamina.schema.dims import INTEGERS
 
 
 def fed(manifest: Manifest) -> dict[str, Input]:
-    """The inputs that a caller feeds, by name: all but the states."""
-    states = {state.past for state in manifest.states}
-    return {spec.name: spec for spec in manifest.inputs if spec.name not in states}
+    """The inputs that a caller feeds, by name: all but states and adapters."""
+    return {spec.name: spec for spec in manifest.inputs if spec.name not in manifest.supplied}
 
 
 def token_inputs(manifest: Manifest, among: Mapping[str, Input]) -> tuple[Input | None, Input | None]:

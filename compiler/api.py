@@ -11,6 +11,7 @@ from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.spec import ModelSpec
 
 if TYPE_CHECKING:
+    from lamina.compiler.compile import Given
     from lamina.compiler.targets.torch import LaminaModule
 
 
@@ -28,11 +29,11 @@ def check(path: str | Path, variant: str | None = None, **config: Any) -> tuple[
     return ()
 
 
-def to_torch(spec: ModelSpec, weights: str | Path | None = None, seed: int = 0) -> LaminaModule:
+def to_torch(spec: ModelSpec, weights: Given = None, seed: int = 0) -> LaminaModule:
     """The model as a trainable `torch.nn.Module`, in train mode, its parameters under their paths in the spec.
 
-    `weights` is a checkpoint, or None for the seeded weights that `compile` writes for the same seed; "none" leaves the parameters
-    on the `meta` device. Raises SpecError, and MissingDependency where PyTorch is not installed.
+    `weights` is a checkpoint, several of which each holds some, or None for the seeded weights that `compile` writes for the same seed;
+    "none" leaves the parameters on the `meta` device. Raises SpecError, and MissingDependency where PyTorch is not installed.
     """
     from lamina.compiler.compile import weight_source
     from lamina.compiler.lower import lower

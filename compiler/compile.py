@@ -37,6 +37,7 @@ ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt":
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "weights.bin"
 Progress = Callable[[str], None]
+Given = str | Path | Sequence[str | Path] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def compile(  # the word that users expect
     spec: ModelSpec,
     out: str | Path,
     targets: Sequence[str] = ("onnx", "onnxruntime"),
-    weights: str | Path | None = None,
+    weights: Given = None,
     seed: int = 0,
     compute_capabilities: Sequence[str] = (),
     precision: Precision = "float32",
@@ -61,10 +62,10 @@ def compile(  # the word that users expect
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
-    `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), "none" for a model without numbers, or None for
-    seeded random weights. `precision` is that of the weights of linear layers in the target onnxruntime, but for those that the spec's
-    own `precision` names. `adapters` are folders of PEFT's kind by name: low-rank products beside linear layers, which become inputs that
-    a session feeds. Raises SpecError, MissingDependency, BundleInUse and OSError.
+    `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), several of which each holds some, "none" for a model
+    without numbers, or None for seeded random weights. `precision` is that of the weights of linear layers in the target onnxruntime,
+    but for those that the spec's own `precision` names. `adapters` are folders of PEFT's kind by name: low-rank products beside linear
+    layers, which become inputs that a session feeds. Raises SpecError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
@@ -89,12 +90,12 @@ def compile(  # the word that users expect
     return Path(out)
 
 
-def weight_source(spec: ModelSpec, model: Elaborated, weights: str | Path | None, seed: int, graph: Graph | None = None) -> WeightSource:
+def weight_source(spec: ModelSpec, model: Elaborated, weights: Given, seed: int, graph: Graph | None = None) -> WeightSource:
     """The weights that an argument names, of a graph of the model's, if not of the one that is exported.
 
     Raises SpecError when a checkpoint does not fit.
     """
-    if weights is None:
+    if weights is None or weights == []:
         from lamina.compiler.weights.seeded import Seeded
 
         return WeightSource(Seeded(seed), f"seed:{seed}")
@@ -102,9 +103,9 @@ def weight_source(spec: ModelSpec, model: Elaborated, weights: str | Path | None
         return WeightSource(None, "none")
     from lamina.compiler.weights.checkpoint import Checkpoint
 
-    path = Path(weights)
-    checkpoint = Checkpoint(path, model.weights, (graph or model.graph).parameters(), model.demands, spec.sources)
-    return WeightSource(checkpoint, path.name, path)
+    path, *beside = map(Path, [weights] if isinstance(weights, str | Path) else weights)
+    checkpoint = Checkpoint(path, model.weights, (graph or model.graph).parameters(), model.demands, spec.sources, beside)
+    return WeightSource(checkpoint, " + ".join(p.name for p in (path, *beside)), path)
 
 
 def _need_weights(spec: ModelSpec, source: WeightSource, targets: Sequence[str]) -> None:

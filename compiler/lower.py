@@ -17,6 +17,7 @@ from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
 from lamina.compiler.passes.merge_linears import merge_linears
 from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
+from lamina.compiler.passes.merge_products import merge_products
 from lamina.compiler.passes.preallocate_caches import preallocate_caches
 from lamina.compiler.passes.separate_loops import separate_loops
 
@@ -37,4 +38,5 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
         operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(absorb_transposes(operators))))))
     if target == "tensorrt":
         operators = separate_loops(operators)
-    return canonical_names(deduplicate(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))
+    operators = fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))
+    return canonical_names(deduplicate(fold(merge_products(operators))))

@@ -15,20 +15,29 @@ _CHOICES = ("variants", "small", "published")  # what chose the config, and figu
 
 
 def resolved_files(spec: ModelSpec) -> dict[str, str]:
-    """`spec.yaml` and `blocks/*.yaml`: compiled again, they give the same model without the library or the variant's name.
+    """`spec.yaml`, what it goes on from, and `blocks/*.yaml`: compiled again, they give the same model without the library or a variant.
 
     Sections that do not change keep their text, comments included.
     """
     overrides = {o.name: o.value for o in (*spec.variants.get(spec.variant or "", ()), *spec.overrides)}
-    files: dict[str, str] = {}
-    changed = {"use": _imports(spec.file, spec, files, "blocks/"), **dict.fromkeys(_CHOICES, "")}
-    text = spec.sources[str(spec.path)]
-    root = _tree(text)
+    names = ["spec", *(f"base{n}" for n in range(1, len(spec.files)))]
+    blocks: dict[str, str] = {}
+    found = {}
+    for name, below, file in zip(names, [*names[1:], None], spec.files, strict=True):
+        root = _tree(spec.sources[file.name])
+        changed = {"use": _imports(file, spec, blocks, "blocks/"), **dict.fromkeys(_CHOICES, ""), **_config(root, overrides)}
+        changed |= {"base": f"base: ./{below}.yaml\n"} if below else {}
+        found[f"{name}.yaml"] = _rewritten(spec.sources[file.name], root, changed)
+    return {**found, **blocks}
+
+
+def _config(root: Mapping, overrides: dict[str, Node]) -> dict[str, str]:
+    """The section with what was overridden, if anything was."""
     config = root.get("config")
-    if overrides and isinstance(config, Mapping):
-        lines = [f"  {k.text}: {_overridden(v, overrides[k.text]) if k.text in overrides else _flow(v)}" for k, v in config]
-        changed["config"] = "\n".join(["config:", *lines, ""])
-    return {"spec.yaml": _rewritten(text, root, changed), **files}
+    if not overrides or not isinstance(config, Mapping):
+        return {}
+    lines = [f"  {k.text}: {_overridden(v, overrides[k.text]) if k.text in overrides else _flow(v)}" for k, v in config]
+    return {"config": "\n".join(["config:", *lines, ""])}
 
 
 def _rewritten(text: str, root: Mapping, changed: dict[str, str]) -> str:

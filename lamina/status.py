@@ -16,8 +16,8 @@ Checks = Mapping[str, str]
 
 
 def digest(spec: ModelSpec) -> str:
-    """The sha256 of everything the model may be made of: its file, and of the files that it imports the blocks that are named in it."""
-    own = spec.sources[str(spec.path)]
+    """The sha256 of everything the model may be made of: its file, its base's, and of what these import the blocks that are named in it."""
+    own = "\n".join(spec.sources[file.name] for file in spec.files)
     return hashlib.sha256(json.dumps([own, *sorted(_used(own, _blocks(spec)))]).encode()).hexdigest()
 
 

@@ -9,7 +9,7 @@ from lamina.schema.reading import Reading
 from lamina.schema.tree import Mapping, Scalar
 from lamina.schema.yaml_text import parse, read_text
 
-RESERVED = ("adapt", "transform", "search", "train", "decode", "taps")
+RESERVED = ("transform", "search", "train", "decode", "taps")
 _FOUNDATIONS = ("use", "config", "inputs", "dims", "state", "modules", "blocks", "body", "args")  # without one, names look undefined
 _TEMPLATES = {
     "lamina": "`lamina: 1`, the version of the language",
@@ -30,7 +30,7 @@ def read_root(
         reading.usable = False
         return None
     check_keys(reading, root, known, what)
-    _check_required(reading, root, required, [key.text for key, _ in root if key.text not in known])
+    check_required(reading, root, required, [key.text for key, _ in root if key.text not in known])
     _check_version(reading, root)
     return root
 
@@ -60,7 +60,7 @@ def _mapping(reading: Reading, path: Path, name: str) -> Mapping | None:
     return root if isinstance(root, Mapping) else None
 
 
-def _check_required(reading: Reading, node: Mapping, required: tuple[str, ...], unknown: list[str]) -> None:
+def check_required(reading: Reading, node: Mapping, required: tuple[str, ...], unknown: list[str]) -> None:
     """What is missing, but for a key that stands there misspelt: that has been said."""
     for key in required:
         if key not in node.keys and not did_you_mean(key, unknown):

@@ -181,6 +181,13 @@ class TensorDecl(Located):
     train: bool = False
 
 
+class Adaptation(Located):
+    """Steps that stand around the steps whose paths match one of some patterns: they have `x`, what goes in, and the original as `step`."""
+
+    patterns: tuple[str, ...]
+    flow: Flow
+
+
 class WeightPrecision(Located):
     """What the weights of linear layers whose paths match a pattern are kept in, where a target keeps them in blocks."""
 
@@ -193,6 +200,7 @@ class ModelSpec(Strict):
 
     path: Path
     file: File
+    files: tuple[File, ...]  # what `file` is made of: the spec's own, then that of its base, and so on
     model: str
     summary: str = ""
     paper: Paper | None = None
@@ -204,6 +212,7 @@ class ModelSpec(Strict):
     dims: MappingType[str, DimDecl] = {}
     state: tuple[TensorDecl, ...] = ()
     modules: Modules | None = None
+    adapt: tuple[Adaptation, ...] = ()
     body: Flow
     outputs: tuple[TensorDecl, ...]
     weights: WeightRules | None = None
@@ -216,5 +225,5 @@ class ModelSpec(Strict):
     unreadable: frozenset[str] = frozenset()  # declared names whose declarations are wrong, when diagnostics are all that is wanted
 
 
-for _model in (Residual, Branches, Repeat, For, If, Scan, Iterate, Map, Flow, Block, File, ModelSpec):
+for _model in (Residual, Branches, Repeat, For, If, Scan, Iterate, Map, Flow, Block, File, Adaptation, ModelSpec):
     _model.model_rebuild()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from lamina.compiler.elaborate.adapted import adapted
 from lamina.compiler.elaborate.body import run_body
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.convert import convert
@@ -11,7 +13,7 @@ from lamina.compiler.elaborate.defaults import default
 from lamina.compiler.elaborate.inputs import Ahead, Inputs
 from lamina.compiler.elaborate.modules import declare_modules
 from lamina.compiler.elaborate.resolve import resolve, tolerant
-from lamina.compiler.elaborate.scope import HERE
+from lamina.compiler.elaborate.scope import HERE, Scope
 from lamina.compiler.elaborate.slots import fill, known_names
 from lamina.compiler.elaborate.state import enter_states, leave_states
 from lamina.compiler.elaborate.values import UNKNOWN, BlockCallee, FlowCallee, Frame, Given, Poisoned, Request
@@ -25,9 +27,13 @@ def call_flow(context: Context, callee: FlowCallee, request: Request) -> Any:
     """Run steps that were given as an argument, in the frame that they were written in."""
     if len(request.inputs) != 1 or request.arguments or request.named:
         raise Fault("argument", "steps given as an argument take one input and no arguments", request.span)
-    frame = callee.frame.inner(tolerant(context, request.inputs[0]))
-    with context.within(context.scope.enter(request.label or HERE)):
-        return run_body(context, callee.flow, frame)
+
+    def run(x: Any, inner: Scope) -> Any:
+        with context.within(inner):
+            return run_body(context, callee.flow, callee.frame.inner(x))
+
+    x = tolerant(context, request.inputs[0])
+    return adapted(context, context.scope.enter(request.label or HERE), x, run)
 
 
 def call_block(context: Context, callee: BlockCallee, request: Request) -> Any:
@@ -35,16 +41,26 @@ def call_block(context: Context, callee: BlockCallee, request: Request) -> Any:
     block = callee.block
     frame = _frame(context, callee, request)
     context.called.add(block.name)
+    first = next(iter(block.inputs), None)
+
+    def run(x: Any, inner: Scope) -> Any:
+        values = {**frame.values, first: x} if first else dict(frame.values)
+        return _run(context, block, replace(frame, values=values, modules=dict(frame.modules)), inner)
+
     context.callers.append((block.name, request.span))
     try:
-        with context.within(context.scope.enter(request.label or HERE)):
-            carried = enter_states(context, block.state, frame)
-            declare_modules(context, block.modules, frame)
-            result = run_body(context, block.body, frame)
-            leave_states(context, carried, frame)
-            return result
+        return adapted(context, context.scope.enter(request.label or HERE), frame.values.get(first) if first else None, run)
     finally:
         context.callers.pop()
+
+
+def _run(context: Context, block: Block, frame: Frame, scope: Scope) -> Any:
+    with context.within(scope):
+        carried = enter_states(context, block.state, frame)
+        declare_modules(context, block.modules, frame)
+        result = run_body(context, block.body, frame)
+        leave_states(context, carried, frame)
+        return result
 
 
 def _frame(context: Context, callee: BlockCallee, request: Request) -> Frame:

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from lamina.compiler.elaborate.adapted import call_original
 from lamina.compiler.elaborate.block_calls import call_block, call_flow
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.op_calls import call_op
 from lamina.compiler.elaborate.resolve import resolve
 from lamina.compiler.elaborate.scope import HERE, Label, Scope
-from lamina.compiler.elaborate.values import BlockCallee, Callee, Given, Module, OpCallee, Partial, Request
+from lamina.compiler.elaborate.values import BlockCallee, Callee, Given, Module, OpCallee, Original, Partial, Request
 from lamina.compiler.elaborate.wants import Want
 from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault, Span
@@ -26,6 +27,8 @@ def call(context: Context, callee: Callee, request: Request) -> Any:
         return call(context, callee.callee, _completed(callee, request))
     if isinstance(callee, Module):
         return _module(context, callee, request)
+    if isinstance(callee, Original):
+        return call_original(context, callee, request)
     request = _labelled(context, callee, request)
     if isinstance(callee, OpCallee):
         return call_op(context, callee.op, request)

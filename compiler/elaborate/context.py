@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from lamina.compiler.elaborate.adaptations import Adaptations
 from lamina.compiler.elaborate.budget import Budget
 from lamina.compiler.elaborate.emit import Emitter
 from lamina.compiler.elaborate.scope import Scope
@@ -42,6 +43,7 @@ class Context(ABC):
         self.state_names = Scope()  # only counts: a path that is carried twice is numbered
         self.states: list[Left] = []  # of the calls that have ended
         self.growth: dict[str, Size] = {}  # what a call makes of a dim that its states grow along
+        self.adapt = Adaptations(spec.adapt)
         self.in_place: dict[int, s.Flow] = {}  # steps written as arguments, by the identity of their tree
 
     @abstractmethod

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lamina.compiler.elaborate import calls, steps
+from lamina.compiler.elaborate.adapted import adapted_body
 from lamina.compiler.elaborate.checkpoints import demands, weight_rules
 from lamina.compiler.elaborate.config import read_config
 from lamina.compiler.elaborate.context import Context
@@ -82,7 +83,7 @@ def _model(context: Context) -> Elaborated | None:
     outputs = [context.guard(lambda d=d: output_value(context, d, frame, names, alone and not d.train), d.span) for d in declared]  # type: ignore[misc]
     run_uncalled(context)
     if not context.collector.diagnostics:
-        context.collector.diagnostics += unused_names(spec)
+        context.collector.diagnostics += [*unused_names(spec), *context.adapt.unused()]
     if context.collector.diagnostics:
         return None
     named = [(decl.train, renamed(context, v, decl.name, decl.span)) for v, decl in zip(outputs, declared, strict=True) if v is not None]
@@ -117,7 +118,7 @@ def _inputs(context: Context, frame: Frame) -> list[Value]:
 
 def _body(context: Context, frame: Frame, carried: Sequence[Carried]) -> None:
     declare_modules(context, context.spec.modules, frame)
-    context.run(context.spec.body, frame)
+    adapted_body(context, frame, lambda: context.run(context.spec.body, frame))
     leave_states(context, carried, frame)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lamina.compiler.elaborate.adapted import adapted
 from lamina.compiler.elaborate.bodies import around, set_blocks
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.inputs import Ahead
@@ -34,7 +35,12 @@ def call_op(context: Context, op: type[Op], request: Request) -> Any:
     bound = bound_op(op, slots, supplied, misspelt, request.span, ahead)
     if misspelt or any(v is UNKNOWN for v in (*inputs, *supplied.values())):
         raise Poisoned
-    return _apply(context, bound, inputs, supplied, scope, request.span)
+    first, others = inputs[:1], inputs[1:]
+
+    def run(x: Any, inner: Scope) -> Any:
+        return _apply(context, bound, [x, *others] if first else others, supplied, inner, request.span)
+
+    return adapted(context, scope, first[0] if first else None, run)
 
 
 def _apply(context: Context, op: Op, inputs: Sequence[Any], supplied: Mapping[str, Any], scope: Scope, span: Span) -> Any:

@@ -19,7 +19,7 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 def unused_names(spec: ModelSpec) -> list[Diagnostic]:
     """A diagnostic for each config entry and dim whose name occurs in no expression, those of other variants among them."""
     declared = (spec.inputs, spec.outputs, spec.state, spec.dims, spec.preprocess, spec.weights, *(e.type for e in spec.config))
-    parts = (spec.file.blocks, spec.modules, spec.body, spec.variants, spec.small, *declared)
+    parts = (spec.file.blocks, spec.modules, spec.adapt, spec.body, spec.variants, spec.small, *declared)
     used = {word for part in parts for text in _texts(part) for word in _WORD.findall(text)}
     found = [
         Diagnostic("unused-config", f"the config entry `{e.name}` is never used", e.span, "remove it, or use it in the body")

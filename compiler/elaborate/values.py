@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,5 +135,13 @@ class Module:
     span: Span
 
 
-Callee = OpCallee | BlockCallee | FlowCallee | Partial | Module
-CALLEES = (OpCallee, BlockCallee, FlowCallee, Partial, Module)
+@dataclass(slots=True)
+class Original:
+    """What stands under an adaptation, as it was called: to be called with another first input, perhaps several times."""
+
+    run: Callable[[Any], Any]
+    name: str = "step"
+
+
+Callee = OpCallee | BlockCallee | FlowCallee | Partial | Module | Original
+CALLEES = (OpCallee, BlockCallee, FlowCallee, Partial, Module, Original)

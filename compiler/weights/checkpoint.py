@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
@@ -26,7 +26,8 @@ _CANDIDATES = 500  # names among which a near one is sought
 
 @final
 class Checkpoint:
-    """The weights in a file or folder (safetensors, its sharded form, GGUF, or PyTorch's), renamed by the spec's rules.
+    """The weights in a file or folder (safetensors, its sharded form, GGUF, or PyTorch's), and in others beside it, renamed by the
+    spec's rules.
 
     Raises SpecError when the files are damaged, when their metadata contradict `demands`, or with every missing, unexpected and
     mis-shaped weight; MissingDependency for a PyTorch file without PyTorch. Reads headers only: numbers are read when a tensor is asked
@@ -40,10 +41,11 @@ class Checkpoint:
         parameters: Iterable[Parameter],
         demands: Demands = Demands(),  # noqa: B008  # frozen
         sources: Mapping[str, str] | None = None,
+        beside: Sequence[Path] = (),
     ) -> None:
         binding = _Binding(path, rules or WeightRules(), {p.name: p for p in parameters}, collector=Collector(sources=dict(sources or {})))
         try:
-            tensors = read_tensors(path)
+            tensors = _united([path, *beside])
             check_metadata(weights_file(path), demands, binding.collector)
         except Fault as fault:
             raise SpecError([fault.at(Span(str(path), 1, 1))]) from fault
@@ -53,6 +55,19 @@ class Checkpoint:
     def get(self, parameter: Parameter) -> Tensor:
         """The parameter's tensor, in its dtype. KeyError for one that was not bound."""
         return self._tensors[parameter.name]
+
+
+def _united(paths: Sequence[Path]) -> dict[str, Tensor]:
+    """The tensors of all files. Raises Fault where two have one key."""
+    found: dict[str, Tensor] = {}
+    for path in paths:
+        tensors = read_tensors(path)
+        if twice := sorted(found.keys() & tensors.keys()):
+            raise Fault(
+                "weights", f"`{twice[0]}` is in `{path.name}` and in a checkpoint before it", Span(str(path), 1, 1), "give one of them"
+            )
+        found |= tensors
+    return found
 
 
 @dataclass(slots=True)

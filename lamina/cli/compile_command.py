@@ -24,7 +24,10 @@ def command(
     variant: Variant = None,
     set_: Set = None,
     weights: Annotated[
-        str | None, typer.Option(help="A checkpoint: a .safetensors, .gguf or PyTorch file, or a folder; or `none`.")
+        list[str] | None,
+        typer.Option(
+            help="A checkpoint: a .safetensors, .gguf or PyTorch file, or a folder (repeatable, where each holds some); or `none`."
+        ),
     ] = None,
     precision: Annotated[
         str,
@@ -56,9 +59,10 @@ def command(
         raise typer.BadParameter(f"`{precision}` is not a precision; they are {', '.join(PRECISIONS)}", param_hint="--precision")
     if precision != "float32" and "onnxruntime" not in targets:
         raise typer.BadParameter(f"{precision} is a precision of the target onnxruntime; add it to --target", param_hint="--precision")
+    given = "none" if weights == ["none"] else weights
     with progress() as stage:
         capabilities, adapters = compute_capability or (), _named(adapter or ())
-        compile(read(spec, variant, set_), out, targets, weights, seed, capabilities, cast("Precision", precision), adapters, stage)
+        compile(read(spec, variant, set_), out, targets, given, seed, capabilities, cast("Precision", precision), adapters, stage)
     files = sorted(p for p in out.rglob("*") if p.is_file())
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")
 

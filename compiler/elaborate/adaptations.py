@@ -1,0 +1,43 @@
+"""Which steps are adapted: the rules of `adapt:`, by patterns of paths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, final
+
+from lamina.schema.diagnostics import Diagnostic
+from lamina.schema.patterns import Pattern
+from lamina.schema.spec import Adaptation
+
+if TYPE_CHECKING:
+    from lamina.compiler.elaborate.values import Frame
+
+WHOLE = "model"  # the pattern of the whole body
+
+
+@final
+class Adaptations:
+    """The rules, the adaptations that are being run, and which rules have found a step."""
+
+    def __init__(self, rules: Sequence[Adaptation]) -> None:
+        self._rules = [(Pattern.parse(text), rule) for rule in rules for text in rule.patterns]
+        self.around: list[Frame] = []  # of the adaptations inside which steps are run, the innermost last
+        self._used: set[str] = set()
+
+    def find(self, path: str) -> tuple[Adaptation, dict[str, Any]] | None:
+        """The first rule whose pattern matches a path, and what its wildcards stand for: numbers where they are numbers."""
+        if not path:
+            return None
+        for pattern, rule in self._rules:
+            captures = pattern.captures(path)
+            if captures is not None:
+                self._used.add(pattern.text)
+                named = {name: text for name, text in captures.items() if name.isidentifier()}
+                return rule, {name: int(text) if text.isdecimal() else text for name, text in named.items()}
+        return None
+
+    def unused(self) -> list[Diagnostic]:
+        """A diagnostic for each rule that matches no step."""
+        missed = [(pattern.text, rule) for pattern, rule in self._rules if pattern.text not in self._used]
+        hint = "a pattern is of a step's whole path, as `lamina show` prints it; `{i}` stands for a part of it, `*` for anything"
+        return [Diagnostic("adapt", f"`{text}` matches the path of no step", rule.span, hint) for text, rule in missed]

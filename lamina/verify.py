@@ -15,9 +15,11 @@ from lamina.compiler.reference import Reference, reference
 from lamina.runtime import Session
 from lamina.runtime.feeds import checked, first_sizes
 from lamina.runtime.manifest import Manifest, OnnxTarget, Range, read_manifest
+from lamina.runtime.rooms import Rooms
 from lamina.runtime.samples import sample_inputs
 from lamina.schema.diagnostics import Span
 from lamina.schema.read import read_spec
+from lamina.work import Work, applies_blocks, work_of
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
@@ -55,15 +57,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every comparison, what the reference was, and the targets that could not run here (with the reason)."""
+    """Every comparison, what the reference was, the targets that could not run here (with the reason), and how much experts worked."""
 
     reference: str
     comparisons: tuple[Comparison, ...]
     skipped: Mapping[str, str]
+    work: tuple[Work, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return bool(self.comparisons) and all(c.passed for c in self.comparisons)
+        return bool(self.comparisons) and all(c.passed for c in self.comparisons) and all(w.passed for w in self.work)
 
 
 def verify(bundle: Path | str, weights: Path | str | None = None, progress: Callable[[str], None] = lambda stage: None) -> Report:
@@ -86,6 +89,7 @@ def verify(bundle: Path | str, weights: Path | str | None = None, progress: Call
         inputs = sample_inputs(manifest, point)
         expected.append((point, inputs, judge.outputs(inputs)))
     comparisons: list[Comparison] = []
+    work: list[Work] = []
     skipped: dict[str, str] = {}
     for target, built in manifest.targets.built().items():
         progress(f"verify {target}")
@@ -97,7 +101,10 @@ def verify(bundle: Path | str, weights: Path | str | None = None, progress: Call
                 comparisons += _compare_rounded(folder, manifest, target, judge, rounded)
         except _Skipped as reason:
             skipped[target] = str(reason)
-    return Report(judge.name, tuple(comparisons), skipped)
+        if isinstance(built, OnnxTarget) and applies_blocks(model):
+            point, inputs, _ = expected[-1]
+            work += work_of(folder / built.file, target, Rooms(manifest, built.preallocated).with_room(inputs), point, model)
+    return Report(judge.name, tuple(comparisons), skipped, tuple(work))
 
 
 def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int]]:

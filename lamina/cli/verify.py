@@ -38,6 +38,7 @@ def command(
 
 
 def _text(report: object) -> str:
+    from lamina.compiler.summary import human
     from lamina.verify import Report
 
     assert isinstance(report, Report)
@@ -49,5 +50,11 @@ def _text(report: object) -> str:
         if c.divergence is not None:
             d = c.divergence
             lines.append(f"     first divergence: {d.span}: {d.op} at {d.path}, error {d.error:.1e}")
+    for target in dict.fromkeys(w.target for w in report.work):
+        parts = [w for w in report.work if w.target == target]
+        done, due = sum(w.done for w in parts), sum(w.due for w in parts)
+        passed = all(w.passed for w in parts)
+        lines.append(f"{'ok  ' if passed else 'FAIL'} {target:<12} experts: {human(done)} multiply-adds, {human(due)} asked for")
+        lines += [f"     {w.span}: {w.path} does {w.done / max(w.due, 1):.1f} times its work" for w in parts if not w.passed]
     lines += [f"skipped {target}: {reason}" for target, reason in report.skipped.items()]
     return "\n".join(lines)

@@ -137,8 +137,10 @@ def _parts(g: Builder, x: Value, groups: int) -> tuple[Value, Value]:
 
 
 def _grouped(g: Builder, x: Value, groups: int) -> Value:
-    """[..., K] as [..., groups, K / groups]."""
-    return g("Reshape", x, g.ints(*[0] * (x.rank - 1), groups, -1))
+    """[..., K] as [..., groups, K / groups]. There may be no rows, of which no size could be told."""
+    columns = x.shape[-1]
+    assert isinstance(columns, int)
+    return g("Reshape", x, g.ints(*[0] * (x.rank - 1), groups, columns // groups))
 
 
 def rows(g: Builder, ids: Value, weight: Blocked) -> Value:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
+from lamina.compiler.body import Body
 from lamina.compiler.graph import Graph, Node, Parameter, Value
+from lamina.compiler.op import block_arguments
 from lamina.schema.diagnostics import Collector, did_you_mean
 from lamina.schema.dims import Precision
 from lamina.schema.spec import WeightPrecision
@@ -16,9 +19,29 @@ def linear_weights(graph: Graph) -> Iterator[tuple[Node, Value, Parameter]]:
     named = {id(node.outputs[0]): node.inputs[0] for node in graph.all_nodes() if node.op is not None and node.op.name == "parameter"}
     for node in graph.all_nodes():
         weight = _weight(node)
-        matrix = None if weight is None else named.get(id(weight), weight)
-        if weight is not None and isinstance(matrix, Parameter) and _fits(matrix):
-            yield node, weight, matrix
+        pairs = [(node, weight)] if weight is not None else _in_blocks(node)
+        for owner, value in pairs:
+            matrix = named.get(id(value), value)
+            if isinstance(matrix, Parameter) and _fits(matrix):
+                yield owner, value, matrix
+
+
+def _in_blocks(node: Node) -> Iterator[tuple[Node, Value]]:
+    """Linear layers of the blocks that an op applies, with the weights that each application has."""
+    names: Any = node.attributes.get("weights", ())
+    values = dict(zip(names, node.inputs[len(node.inputs) - len(names) :], strict=True))
+    for key in block_arguments(type(node.op)) if node.op is not None else ():
+        body: Body = getattr(node.op, key)
+        places = dict(zip(map(id, body.graph.inputs[len(body.given) :]), body.weights, strict=False))
+        for inner in body.graph.all_nodes():
+            place = places.get(id(_weight(inner)))
+            yield from ((inner, v) for name, v in values.items() if place is not None and v is not None and _is_of(name, place))
+
+
+def _is_of(name: str, place: str) -> bool:
+    """Whether a weight of an op is that of a block, of some application: `3.up.weight` is of `up.weight`."""
+    number, _, rest = name.partition(".")
+    return rest == place and number.isdecimal()
 
 
 def _weight(node: Node) -> Value | None:

@@ -15,10 +15,12 @@ import numpy as np
 from lamina.compiler.cost import macs_of
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.op import block_arguments
+from lamina.runtime.native import library
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import value_of
 
 Array = np.ndarray[Any, Any]
+_PRODUCTS = ("MatMul", "Gemm", "BlockMatMul")
 _SLACK = 1.1  # of the work that is due: weighting what experts make is a product too
 
 
@@ -59,11 +61,13 @@ def _products(file: Path, inputs: Mapping[str, Array]) -> Iterator[tuple[str, in
     import onnxruntime
 
     proto = onnx.load(file, load_external_data=False)
-    nodes = {node.name: node for node in proto.graph.node if node.op_type in ("MatMul", "Gemm")}
+    nodes = {node.name: node for node in proto.graph.node if node.op_type in _PRODUCTS}
     fixed = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}  # a profile leaves these inputs out
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_profiling = True
+    if (kernels := library()) is not None:
+        options.register_custom_ops_library(str(kernels))
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])

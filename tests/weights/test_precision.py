@@ -226,3 +226,25 @@ def test_numbers_that_no_float16_scale_reaches(tmp_path: Path) -> None:
     save_file({"fc.weight": weight, "fc.bias": np.zeros(96, np.float32)}, tmp_path / "w.safetensors")
     with pytest.raises(SpecError, match=r"`fc\.weight` holds numbers beyond 65504"):
         lamina.compile(lamina.load(tmp_path / "m.yaml"), tmp_path / "b", ["onnxruntime"], tmp_path / "w.safetensors", precision="int4")
+
+
+EXPERTS = """\
+lamina: 1
+model: experts
+use: [ffn]
+inputs: {x: "float32[T, 64]"}
+dims: {T: {min: 1, opt: 16, max: 64}}
+body:
+  - weight, choice = top_k(softmax(linear(x, 4, name='router'), dim=-1), 2)
+  - moe(x, weight, choice, mlp(hidden=96), 4, name='experts')
+outputs: {y: "float32[T, 64]"}
+precision: {"experts.*": int4, "*": float32}
+"""
+
+
+def test_experts_have_blocks(tmp_path: Path, kernels: str) -> None:
+    """Those that no token chooses are handed no rows."""
+    (tmp_path / "experts.yaml").write_text(EXPERTS)
+    folder = lamina.compile(lamina.load(tmp_path / "experts.yaml"), tmp_path / "bundle", ["onnxruntime"])
+    assert kinds_of(folder).count("BlockMatMul") == 8
+    assert verify(folder).passed

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 
-from lamina.runtime import shapes
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BundleError, InputError
 from lamina.runtime.manifest import Adapter, Input, Manifest
@@ -26,11 +26,11 @@ class Adapters:
 
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder, self._manifest = folder, manifest
-        self._inputs = [spec for spec in manifest.inputs if spec.is_adapter]
+        self._matrices = [_Matrix.of(spec) for spec in manifest.inputs if spec.is_adapter]
         self._known = {adapter.name: adapter for adapter in manifest.adapters}
         self._read: dict[str, dict[str, Array]] = {}
         self._mixed: OrderedDict[tuple[tuple[str, float], ...], dict[str, Array]] = OrderedDict()
-        self._none = {spec.name: np.zeros(_shape(spec, 1), numpy_dtype(spec.dtype)) for spec in self._inputs}
+        self._none = {matrix.name: np.zeros(matrix.shape(1), matrix.dtype) for matrix in self._matrices}
 
     def feeds(self, choice: Choice) -> Mapping[str, Array]:
         """Arrays by input; the same ones for the same choice. InputError for a name that the bundle has not."""
@@ -57,8 +57,8 @@ class Adapters:
         if total not in self._manifest.dims[RANK]:
             raise InputError(f"these adapters have rank {total} together, and it must be {self._manifest.dims[RANK]}")
         return {
-            spec.name: np.concatenate([_weighted(spec, arrays[spec.name], weight) for arrays, weight in found], spec.shape.index(RANK))
-            for spec in self._inputs
+            matrix.name: np.concatenate([matrix.weighted(arrays[matrix.name], weight) for arrays, weight in found], int(not matrix.second))
+            for matrix in self._matrices
         }
 
     def _one(self, name: str) -> dict[str, Array]:
@@ -74,24 +74,38 @@ class Adapters:
         """The arrays stand one after the other, in the order of the inputs. BundleError where the file does not hold just these."""
         data = np.memmap(self._folder / adapter.file, np.uint8, "r").view(np.ndarray)  # read when it is first used
         found, start = {}, 0
-        for spec in self._inputs:
-            shape, dtype = _shape(spec, adapter.rank), numpy_dtype(spec.dtype)
-            size = int(np.prod(shape)) * dtype.itemsize
-            if start + size > data.size:
+        for matrix in self._matrices:
+            end = start + adapter.rank * matrix.row
+            if end > data.size:
                 break
-            found[spec.name] = data[start : start + size].view(dtype).reshape(shape)
-            start += size
-        if len(found) != len(self._inputs) or start != data.size:
-            raise BundleError(
-                f"{adapter.file} has {data.size} bytes, which are not the matrices of rank {adapter.rank} that the manifest declares"
-            )
+            found[matrix.name] = data[start:end].view(matrix.dtype).reshape(matrix.shape(adapter.rank))
+            start = end
+        if len(found) != len(self._matrices) or start != data.size:
+            what = f"the matrices of rank {adapter.rank} that the manifest declares"
+            raise BundleError(f"{adapter.file} has {data.size} bytes, which are not {what}")
         return found
 
 
-def _shape(spec: Input, rank: int) -> tuple[int, ...]:
-    return tuple(shapes.evaluate(size, {RANK: rank}) for size in spec.shape)
+@final
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    """An input: the first matrix of a pair, [size, rank], or the second, [rank, size]; `row` is what one rank takes of it, in bytes."""
 
+    name: str
+    dtype: np.dtype[Any]
+    size: int
+    row: int
+    second: bool
 
-def _weighted(spec: Input, array: Array, weight: float) -> Array:
-    """The second matrix of a pair, whose rows count the rank, times the adapter's weight."""
-    return array if weight == 1 or spec.shape[0] != RANK else (array * weight).astype(array.dtype, copy=False)
+    @staticmethod
+    def of(spec: Input) -> _Matrix:
+        (size,) = (size for size in spec.shape if isinstance(size, int))
+        dtype = numpy_dtype(spec.dtype)
+        return _Matrix(spec.name, dtype, size, size * dtype.itemsize, spec.shape[0] == RANK)
+
+    def shape(self, rank: int) -> tuple[int, int]:
+        return (rank, self.size) if self.second else (self.size, rank)
+
+    def weighted(self, array: Array, weight: float) -> Array:
+        """Times the adapter's weight: once in a pair, in the second."""
+        return (array * weight).astype(array.dtype, copy=False) if self.second and weight != 1 else array

@@ -36,7 +36,7 @@ MLP = "moe(x, weight, choice, mlp(hidden=64, bias=False), experts)"
 KINDS = {  # blocks whose operators have forms for many tiles at once, and one that has not
     "mlp": MLP,
     "biased": "moe(x, weight, choice, mlp(hidden=48, act=silu), experts)",
-    "norms": "moe: {weight: weight, choice: choice, expert: [layer_norm, linear: 24, rms_norm, softmax: {dim: 1}, linear: 32], count: experts}",
+    "norms": "moe: {weight: weight, choice: choice, expert: [layer_norm, linear: 24, rms_norm, softmax: {dim: 1}, linear: 32], count: 5}",
     "one_by_one": "moe: {weight: weight, choice: choice, expert: [{linear: 32}, cumsum: {dim: 1}], count: experts}",
     "nobody": "moe(x, weight, where(choice == 3, -1, choice), mlp(hidden=48), experts)",
 }

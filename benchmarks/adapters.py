@@ -82,9 +82,8 @@ def _report(bundle: Path, plain: Path, merged: Path, threads: int, rounds: int) 
     with Session(bundle, threads=threads) as session:
         first = [milliseconds(lambda n=n: session.set_adapter(f"a{n}")) for n in range(COUNT)]  # type: ignore[misc]
         again = [milliseconds(lambda n=n: session.set_adapter(f"a{n}")) for _ in range(9) for n in range(COUNT)]  # type: ignore[misc]
-        print(
-            f"the first switch to each takes at most {max(first):.2f} ms; later ones {statistics.median(again):.4f}, at most {max(again):.4f} ms"
-        )
+        print(f"the first switch to each takes at most {max(first):.2f} ms,", end=" ")
+        print(f"later ones {statistics.median(again):.4f}, at most {max(again):.4f} ms")
         mixture = {"a0": 0.5, "a1": 0.25}
         print(f"a mixture of two: {milliseconds(lambda: session.set_adapter(mixture)):.1f} ms, then", end=" ")
         print(f"{milliseconds(lambda: session.set_adapter(mixture)):.4f} ms")

@@ -15,6 +15,7 @@ from fill import fill
 import lamina
 from lamina.compiler.elaborate import elaborate
 from lamina.runtime import Session
+from lamina.schema.dims import Dim, value_of
 from lamina.schema.spec import ModelSpec
 
 Array = np.ndarray[Any, Any]
@@ -40,6 +41,19 @@ def session(model: Any, spec: ModelSpec, folder: Path) -> Session:
 
 def tokens(rows: int, length: int, vocabulary: int) -> Array:
     return np.random.default_rng(0).integers(0, vocabulary, (rows, length))
+
+
+def in_training(spec: ModelSpec, ids: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
+    """PyTorch's module in train mode, and what it gives where no tokens came before."""
+    module = lamina.to_torch(spec).train()
+    at = {"N": ids.shape[0], "T": ids.shape[1], "P": 0}
+    past = {
+        v.name: [value_of(s, at) if isinstance(s, Dim) else s for s in v.shape]
+        for v in elaborate(spec).graph.inputs
+        if v.name.startswith("past.")
+    }
+    found = module(input_ids=ids, attention_mask=torch.ones_like(ids), **{name: torch.zeros(shape) for name, shape in past.items()})
+    return module, found
 
 
 def worst(model: Any, ours: Session, ids: Array, padding: Array) -> float:

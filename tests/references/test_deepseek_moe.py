@@ -1,0 +1,46 @@
+"""DeepSeekMoE's figures that `published:` has no place for, and what it adds to the loss."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import torch
+from causal_lm import in_training
+
+import lamina
+from lamina.compiler.elaborate import elaborate
+from lamina.compiler.summary import summarize
+
+SPEC = Path(__file__).parents[2] / "specs" / "language" / "deepseek_moe.yaml"
+
+
+@pytest.mark.parametrize(
+    ("variant", "published"),
+    [("2b", "0.3"), pytest.param("16b", "2.8", marks=pytest.mark.sweep), pytest.param("145b", "22.2", marks=pytest.mark.sweep)],
+)
+def test_activated_parameters(variant: str, published: str) -> None:
+    """Those of all but the experts that a token did not choose."""
+    model = elaborate(lamina.load(SPEC, variant=variant))
+    c = model.config
+    idle = (c["layers"] - c["dense"]) * (c["experts"] - c["chosen"]) * 3 * c["dim"] * c["hidden"]
+    activated = (summarize(model, {name: dim.min for name, dim in model.dims.items()}).parameters - idle) / 1e9
+    assert str(Decimal(activated).quantize(Decimal(published))) == published
+
+
+def test_work_of_a_step_of_training() -> None:
+    """4.3T operations for 2048 tokens: forward, and twice as much backward, two for each multiply-add."""
+    model = elaborate(lamina.load(SPEC, variant="2b", every=True))
+    macs = summarize(model, {"N": 1, "P": 0, "T": 2048}).macs
+    assert macs is not None
+    assert round(6 * macs / 1e12, 1) == 4.3
+
+
+@pytest.mark.parametrize("config", [{}, {"dense": 0, "expert_factor": 0.5}, {"device_factor": 2.0, "devices": 4}])
+def test_where_all_experts_are_chosen_the_choice_is_even(config: dict[str, float]) -> None:
+    """Then each loss is its factor, of each layer with experts; `test_routing.py` has the formula for other choices."""
+    spec = lamina.load(SPEC, small=True, chosen=8, **config)
+    _, found = in_training(spec, torch.arange(22).reshape(2, 11))
+    c = elaborate(spec).config
+    assert found["balance"].item() == pytest.approx((2 - c["dense"]) * (c["expert_factor"] + c["device_factor"]), rel=1e-5)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from fill import fill
 
 import lamina
 from lamina.compiler.elaborate import elaborate
+from lamina.compiler.weights.tensor import fixed_shape
 from lamina.runtime import Session
 from lamina.schema.dims import Dim, value_of
 from lamina.schema.spec import ModelSpec
@@ -43,9 +47,9 @@ def tokens(rows: int, length: int, vocabulary: int) -> Array:
     return np.random.default_rng(0).integers(0, vocabulary, (rows, length))
 
 
-def in_training(spec: ModelSpec, ids: torch.Tensor) -> tuple[Any, dict[str, torch.Tensor]]:
+def in_training(spec: ModelSpec, ids: torch.Tensor, weights: Path | None = None) -> tuple[Any, dict[str, torch.Tensor]]:
     """PyTorch's module in train mode, and what it gives where no tokens came before."""
-    module = lamina.to_torch(spec).train()
+    module = lamina.to_torch(spec, weights=weights).train()
     at = {"N": ids.shape[0], "T": ids.shape[1], "P": 0}
     past = {
         v.name: [value_of(s, at) if isinstance(s, Dim) else s for s in v.shape]
@@ -54,6 +58,14 @@ def in_training(spec: ModelSpec, ids: torch.Tensor) -> tuple[Any, dict[str, torc
     }
     found = module(input_ids=ids, attention_mask=torch.ones_like(ids), **{name: torch.zeros(shape) for name, shape in past.items()})
     return module, found
+
+
+def activated(path: Path, variant: str, like: str) -> str:
+    """How many billions of parameters a token meets, those of the experts that it did not choose left out, rounded like a figure."""
+    model = elaborate(lamina.load(path, variant=variant))
+    numbers = [(re.search(r"\.experts\.(\d+)\.", p.name), math.prod(fixed_shape(p))) for p in model.graph.parameters() if p.trainable]
+    met = sum(size for found, size in numbers if not found or int(found[1]) < model.config["chosen"])
+    return str((Decimal(met) / 10**9).quantize(Decimal(like)))
 
 
 def worst(model: Any, ours: Session, ids: Array, padding: Array) -> float:

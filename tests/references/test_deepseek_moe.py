@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from pathlib import Path
 
+import gguf_decoders
+import numpy as np
 import pytest
 import torch
-from causal_lm import in_training
+from cases import references
+from causal_lm import activated, in_training
+from safetensors.torch import save_file
 
 import lamina
 from lamina.compiler.elaborate import elaborate
@@ -21,12 +24,25 @@ SPEC = Path(__file__).parents[2] / "specs" / "language" / "deepseek_moe.yaml"
     [("2b", "0.3"), pytest.param("16b", "2.8", marks=pytest.mark.sweep), pytest.param("145b", "22.2", marks=pytest.mark.sweep)],
 )
 def test_activated_parameters(variant: str, published: str) -> None:
-    """Those of all but the experts that a token did not choose."""
-    model = elaborate(lamina.load(SPEC, variant=variant))
-    c = model.config
-    idle = (c["layers"] - c["dense"]) * (c["experts"] - c["chosen"]) * 3 * c["dim"] * c["hidden"]
-    activated = (summarize(model, {name: dim.min for name, dim in model.dims.items()}).parameters - idle) / 1e9
-    assert str(Decimal(activated).quantize(Decimal(published))) == published
+    assert activated(SPEC, variant, published) == published
+
+
+def test_gguf(tmp_path: Path) -> None:
+    """Experts stacked, and queries and keys in pairs: the weights that the numbered ones give."""
+    case = next(case for case in references() if str(case) == "deepseek_moe-16b")
+    spec = lamina.load(SPEC, small=True)
+    state = {key: torch.from_numpy(np.ascontiguousarray(array)) for key, array in case.checkpoint().items()}
+    save_file(state, tmp_path / "numbered.safetensors")
+    first = [key for key in state if ".experts.0." in key]
+    stacks = {
+        key.replace("experts.0", "experts"): torch.stack([state[key.replace("experts.0", f"experts.{n}")] for n in range(8)])
+        for key in first
+    }
+    alone = {key: tensor for key, tensor in state.items() if ".experts." not in key}
+    gguf_decoders.write(tmp_path / "m.gguf", "deepseek", {**alone, **stacks}, elaborate(spec).config)
+    want, got = (lamina.to_torch(spec, weights=tmp_path / name).state_dict() for name in ("numbered.safetensors", "m.gguf"))
+    assert got.keys() == want.keys()
+    assert all(torch.equal(got[key], want[key]) for key in want)
 
 
 def test_work_of_a_step_of_training() -> None:

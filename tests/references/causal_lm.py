@@ -60,10 +60,12 @@ def in_training(spec: ModelSpec, ids: torch.Tensor, weights: Path | None = None)
     return module, found
 
 
-def activated(path: Path, variant: str, like: str) -> str:
-    """How many billions of parameters a token meets, those of the experts that it did not choose left out, rounded like a figure."""
+def activated(path: Path, variant: str, like: str, table: bool = True) -> str:
+    """How many billions of parameters a token meets, those of the experts that it did not choose left out, rounded like a figure.
+    Some count the embedding's table, of which it meets a row."""
     model = elaborate(lamina.load(path, variant=variant))
-    numbers = [(re.search(r"\.experts\.(\d+)\.", p.name), math.prod(fixed_shape(p))) for p in model.graph.parameters() if p.trainable]
+    counted = [p for p in model.graph.parameters() if p.trainable and (table or not p.name.startswith("embed"))]
+    numbers = [(re.search(r"\.experts\.(\d+)\.", p.name), math.prod(fixed_shape(p))) for p in counted]
     met = sum(size for found, size in numbers if not found or int(found[1]) < model.config["chosen"])
     return str((Decimal(met) / 10**9).quantize(Decimal(like)))
 

@@ -47,9 +47,9 @@ def tokens(rows: int, length: int, vocabulary: int) -> Array:
     return np.random.default_rng(0).integers(0, vocabulary, (rows, length))
 
 
-def in_training(spec: ModelSpec, ids: torch.Tensor, weights: Path | None = None) -> tuple[Any, dict[str, torch.Tensor]]:
-    """PyTorch's module in train mode, and what it gives where no tokens came before."""
-    module = lamina.to_torch(spec, weights=weights).train()
+def in_training(spec: ModelSpec, ids: torch.Tensor, weights: Path | None = None, module: Any = None) -> tuple[Any, dict[str, torch.Tensor]]:
+    """PyTorch's module in train mode, or one that was made of the spec before, and what it gives where no tokens came before."""
+    module = (module or lamina.to_torch(spec, weights=weights)).train()
     at = {"N": ids.shape[0], "T": ids.shape[1], "P": 0}
     past = {
         v.name: [value_of(s, at) if isinstance(s, Dim) else s for s in v.shape]
@@ -60,14 +60,15 @@ def in_training(spec: ModelSpec, ids: torch.Tensor, weights: Path | None = None)
     return module, found
 
 
-def activated(path: Path, variant: str, like: str, table: bool = True) -> str:
-    """How many billions of parameters a token meets, those of the experts that it did not choose left out, rounded like a figure.
+def activated(path: Path, variant: str, like: str, table: bool = True, met: int | None = None) -> str:
+    """How many billions of parameters a token meets that chose as many experts as the config says, or `met`, rounded like a figure.
     Some count the embedding's table, of which it meets a row."""
     model = elaborate(lamina.load(path, variant=variant))
+    met = model.config["chosen"] if met is None else met
     counted = [p for p in model.graph.parameters() if p.trainable and (table or not p.name.startswith("embed"))]
     numbers = [(re.search(r"\.experts\.(\d+)\.", p.name), math.prod(fixed_shape(p))) for p in counted]
-    met = sum(size for found, size in numbers if not found or int(found[1]) < model.config["chosen"])
-    return str((Decimal(met) / 10**9).quantize(Decimal(like)))
+    total = sum(size for found, size in numbers if not found or int(found[1]) < met)
+    return str((Decimal(total) / 10**9).quantize(Decimal(like)))
 
 
 def worst(model: Any, ours: Session, ids: Array, padding: Array) -> float:

@@ -215,3 +215,25 @@ def test_losses(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["loads"], loads)
     np.testing.assert_allclose(got["balance"], EXPERTS * (loads / 100 * scores.numpy().mean(0)).sum(), rtol=1e-5)
     np.testing.assert_allclose(got["z"], torch.logsumexp(torch.from_numpy(logits), -1).square().mean().item(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("groups", [6, 3, 1])
+def test_balance_of_each_sequence(groups: int, tmp_path: Path) -> None:
+    """Equations 12 to 17 of arXiv 2401.06066, with both factors 1, for sequences of as many tokens."""
+    steps = [
+        "probabilities = reshape(softmax(logits, dim=-1), [2, -1, 6])",
+        "weight, choice = top_k(probabilities, 2)",
+        f"balance = sequence_balance(probabilities, choice, count=6, groups={groups})",
+        "y = x",
+    ]
+    made = spec(tmp_path, steps, {"y": "float32[T, 8]", "balance": "float32[]"}).path
+    made.write_text(made.read_text().replace("T: {min: 1,", "T: {min: 2, multiple_of: 2,"))
+    x, logits = drawn(40)
+    got = run(session(lamina.load(made), tmp_path), x, logits)["balance"]
+    want = []
+    for scores in torch.from_numpy(logits).softmax(-1).reshape(2, 20, 6):
+        chosen = torch.zeros(20, 6).scatter(1, scores.topk(2).indices, 1)
+        f, p = 6 / (2 * 20) * chosen.sum(0), scores.mean(0)
+        members = torch.arange(6).reshape(groups, -1)
+        want.append(sum(f[m].mean() * p[m].sum() for m in members))
+    np.testing.assert_allclose(got, np.mean(want), rtol=1e-5)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from fill import fill
 
 import lamina
 from lamina.compiler.elaborate import elaborate
+from lamina.compiler.weights.tensor import fixed_shape
 from lamina.runtime import Session
+from lamina.schema.dims import Dim, value_of
 from lamina.schema.spec import ModelSpec
 
 Array = np.ndarray[Any, Any]
@@ -40,6 +45,30 @@ def session(model: Any, spec: ModelSpec, folder: Path) -> Session:
 
 def tokens(rows: int, length: int, vocabulary: int) -> Array:
     return np.random.default_rng(0).integers(0, vocabulary, (rows, length))
+
+
+def in_training(spec: ModelSpec, ids: torch.Tensor, weights: Path | None = None, module: Any = None) -> tuple[Any, dict[str, torch.Tensor]]:
+    """PyTorch's module in train mode, or one that was made of the spec before, and what it gives where no tokens came before."""
+    module = (module or lamina.to_torch(spec, weights=weights)).train()
+    at = {"N": ids.shape[0], "T": ids.shape[1], "P": 0}
+    past = {
+        v.name: [value_of(s, at) if isinstance(s, Dim) else s for s in v.shape]
+        for v in elaborate(spec).graph.inputs
+        if v.name.startswith("past.")
+    }
+    found = module(input_ids=ids, attention_mask=torch.ones_like(ids), **{name: torch.zeros(shape) for name, shape in past.items()})
+    return module, found
+
+
+def activated(path: Path, variant: str, like: str, table: bool = True, met: int | None = None) -> str:
+    """How many billions of parameters a token meets that chose as many experts as the config says, or `met`, rounded like a figure.
+    Some count the embedding's table, of which it meets a row."""
+    model = elaborate(lamina.load(path, variant=variant))
+    met = model.config["chosen"] if met is None else met
+    counted = [p for p in model.graph.parameters() if p.trainable and (table or not p.name.startswith("embed"))]
+    numbers = [(re.search(r"\.experts\.(\d+)\.", p.name), math.prod(fixed_shape(p))) for p in counted]
+    total = sum(size for found, size in numbers if not found or int(found[1]) < met)
+    return str((Decimal(total) / 10**9).quantize(Decimal(like)))
 
 
 def worst(model: Any, ours: Session, ids: Array, padding: Array) -> float:

@@ -14,7 +14,7 @@ SPEC = Path(__file__).parents[2] / "specs" / "language" / "p_mod.yaml"
 
 
 def test_keys_and_multiply_adds_are_about_as_published() -> None:
-    """53.8% of the keys and values and 55.6% of the operations; with how much text is not said, and the vision tower is among the latter."""
+    """53.8% of keys and values, and 55.6% of operations, the vision tower's perhaps among them; with how much text is not said."""
     config = elaborate(lamina.load(SPEC, "llava-next-7b")).config
     taken = np.array(config["taken"]) / config["vision"]
     assert abs(taken.mean() - 0.538) < 2e-3

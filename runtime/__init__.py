@@ -9,14 +9,22 @@ from lamina.runtime.session import Session
 
 if TYPE_CHECKING:
     from lamina.runtime.generation.generate import Generated, generate, generate_stream
+    from lamina.runtime.sampling.sample import sample, sample_stream
 
-__all__ = ["BackendMissing", "BundleError", "Generated", "InputError", "Session", "generate", "generate_stream"]
+__all__ = ["BackendMissing", "BundleError", "Generated", "InputError", "Session", "generate", "generate_stream", "sample", "sample_stream"]
+_HOMES = {
+    "Generated": "lamina.runtime.generation.generate",
+    "generate": "lamina.runtime.generation.generate",
+    "generate_stream": "lamina.runtime.generation.generate",
+    "sample": "lamina.runtime.sampling.sample",
+    "sample_stream": "lamina.runtime.sampling.sample",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import on first use: most bundles are of models that generate nothing."""
-    if name not in ("Generated", "generate", "generate_stream"):
-        raise AttributeError(f"module 'lamina.runtime' has no attribute {name!r}")
-    from lamina.runtime.generation import generate
+    import importlib
 
-    return getattr(generate, name)
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lamina.runtime' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

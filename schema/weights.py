@@ -100,10 +100,15 @@ class Changes(Strict):
 
 
 class Rule(Changes):
-    """What becomes of a key's tensor: changed, then given to one path, to each of several that share it, or split among several."""
+    """What becomes of a key's tensor: changed, then given to one path, to each of several that share it, or split among several.
+
+    `unstack: n` takes the tensor apart along its first dim before, into as many as the model has paths: all else is said of each of
+    them, and `{n}` in a path is its number, from 0.
+    """
 
     to: OneOrMore | None = None
     split: Split | None = None
+    unstack: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -152,16 +157,31 @@ class WeightRules(Strict):
     def _known_wildcards(self) -> Self:
         for section, rules in (("rename", self.rename), ("join", self.join)):
             for pattern, rule in rules.items():
-                _check_wildcards(section, pattern, rule.paths)
+                own = _number(section, pattern, rule) if isinstance(rule, Rule) else frozenset()
+                _check_wildcards(section, pattern, rule.paths, own)
         return self
 
 
-def _check_wildcards(section: str, pattern: str, paths: tuple[str, ...]) -> None:
-    known = Pattern.parse(pattern).wildcards
+def _check_wildcards(section: str, pattern: str, paths: tuple[str, ...], own: frozenset[str]) -> None:
+    known = Pattern.parse(pattern).wildcards | own
     for path in paths:
         if unknown := [w for w in wildcards(path) if w not in known]:
-            message = f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have"
-            raise PydanticCustomError("lamina", "{message}", {"message": message, "loc": (section, pattern)})
+            raise _fault(section, pattern, f"`{path}` uses {_named(unknown[0])}, which `{pattern}` does not have")
+
+
+def _number(section: str, pattern: str, rule: Rule) -> frozenset[str]:
+    """What the parts of an unstacked tensor are numbered by: every path must say it, or two parts would have one."""
+    if rule.unstack is None:
+        return frozenset()
+    if rule.unstack in Pattern.parse(pattern).wildcards:
+        raise _fault(section, pattern, f"`unstack: {rule.unstack}` numbers the parts, but `{{{rule.unstack}}}` is in `{pattern}` already")
+    if without := [path for path in rule.paths if rule.unstack not in wildcards(path)]:
+        raise _fault(section, pattern, f"`{without[0]}` must say where the number of a part stands: `{{{rule.unstack}}}`")
+    return frozenset({rule.unstack})
+
+
+def _fault(section: str, pattern: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("lamina", "{message}", {"message": message, "loc": (section, pattern)})
 
 
 def _named(wildcard: str) -> str:

@@ -102,6 +102,17 @@ def test_a_checkpoint_hands_out_blocks_after_its_rules(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found.numpy(), expected)
 
 
+def test_experts_of_a_stack_keep_their_blocks(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", {"ffn": (RAW.reshape(3, 4, -1), "Q4_1")})
+    rules = WeightRules.model_validate({"rename": {"ffn": {"unstack": "n", "to": "experts.{n}"}}})
+    parameters = [Parameter(f"experts.{n}", TensorType("float32", (4, 64))) for n in range(3)]
+    checkpoint = Checkpoint(path, rules, parameters)
+    for parameter, expected in zip(parameters, NUMBERS.reshape(3, 4, 64), strict=True):
+        found = checkpoint.get(parameter)
+        assert isinstance(found, BlockQuantized)
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
 @pytest.mark.parametrize(("kind", "bits"), [("Q4_0", 4), ("Q4_1", 4), ("Q8_0", 8)])
 def test_blocks_repack_into_matmul_nbits(kind: str, bits: int, tmp_path: Path) -> None:
     """ONNX Runtime's product of the same codes and scales is that of the numbers: what `blocks` gives is enough to repack them."""

@@ -80,6 +80,11 @@ def test_matching_is_fast_whatever_the_text(pattern: str) -> None:
         ({"rename": {"a": {"to": "b", "transpose": [1.5]}}}, "valid integer"),
         ({"rename": {"a": {"split": {"dim": 0, "into": ["c"]}}}}, "at least 2 items"),
         ({"rename": {"a": {"to": "b", "map": "sqrt"}}}, "'log' or 'exp'"),
+        ({"rename": {"a": {"to": "b", "unstack": "n"}}}, "`b` must say where the number of a part stands: `{n}`"),
+        ({"rename": {"a.{n}": {"to": "b.{n}", "unstack": "n"}}}, "numbers the parts, but `{n}` is in `a.{n}` already"),
+        ({"rename": {"a": {"to": "b.{m}", "unstack": "n"}}}, "must say where"),
+        ({"rename": {"a": {"to": "b.{n}.{m}", "unstack": "n"}}}, "uses `{m}`, which `a` does not have"),
+        ({"rename": {"a": {"to": "b.{n}", "unstack": "{n}"}}}, "should match pattern"),
         ({"rename": {"a": {"to": "b", "scale": math.inf}}}, "finite number"),
         ({"rename": {"a": {"to": "b", "steps": [{"map": "exp", "scale": 2}]}}}, "a step says one of"),
         ({"join": {"b": {"dim": 0, "of": ["a"]}}}, "at least 2 items"),
@@ -163,6 +168,52 @@ def test_weights_that_share_a_tensor(tmp_path: Path) -> None:
     both = {"rename": {"own": "head.w", **rules["rename"]}}
     with pytest.raises(SpecError, match=r"`own` and `wte.w` both become `head.w`"):
         checkpoint(tmp_path, {"wte.w": table, "own": torch.ones(4, 3)}, both, parameters(embed__w=(4, 3), head__w=(4, 3)))
+
+
+def test_stacked_weights_come_apart(tmp_path: Path) -> None:
+    """Of each part: two paths that share it, a split, and steps."""
+    rules = {
+        "rename": {
+            "h.{i}.down": {"unstack": "n", "to": ["{i}.{n}.down", "{i}.{n}.also"], "transpose": [1, 0]},
+            "h.{i}.gate_up": {"unstack": "n", "split": {"dim": 0, "into": ["{i}.{n}.gate", "{i}.{n}.up"]}},
+            "h.{i}.bias": {"unstack": "n", "to": "{i}.{n+1}.bias"},
+        }
+    }
+    down, gate_up, bias = torch.randn(3, 4, 5), torch.randn(3, 6, 5), torch.randn(2)
+    shapes = {f"7.{n}.{kind}": shape for n in range(3) for kind, shape in {"down": (5, 4), "gate": (2, 5), "up": (4, 5)}.items()}
+    wanted = [Parameter(name, TensorType("float32", shape)) for name, shape in {**shapes, "7.1.bias": (), "7.2.bias": ()}.items()]
+    got = checkpoint(tmp_path, {"h.7.down": down, "h.7.gate_up": gate_up, "h.7.bias": bias}, rules, wanted)
+    for n in range(3):
+        np.testing.assert_array_equal(got[f"7.{n}.down"], down[n].T.numpy(), strict=True)
+        np.testing.assert_array_equal(got[f"7.{n}.gate"], gate_up[n, :2].numpy(), strict=True)
+        np.testing.assert_array_equal(got[f"7.{n}.up"], gate_up[n, 2:].numpy(), strict=True)
+    assert [got[f"7.{n}.bias"] for n in (1, 2)] == bias.tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "model", "message"),
+    [
+        ((3, 2), 2, "it holds 3 along its first dim, but the model has 2: `e.0` to `e.1`"),
+        ((1, 2), 2, "it holds 1 along its first dim, but the model has 2: `e.0` to `e.1`"),
+        ((3, 2), 1, "it holds 3 along its first dim, but the model has 1: `e.0` alone"),
+        ((), 2, "it is one number, which cannot be unstacked"),
+    ],
+)
+def test_a_stack_of_another_height(shape: tuple[int, ...], model: int, message: str, tmp_path: Path) -> None:
+    rules = {"rename": {"stack": {"unstack": "n", "to": "e.{n}"}}}
+    wanted = [Parameter(f"e.{n}", TensorType("float32", (2,))) for n in range(model)]
+    with pytest.raises(SpecError, match=f"the rule `stack` does not fit `stack`: {message}") as caught:
+        checkpoint(tmp_path, {"stack": torch.ones(shape)}, rules, wanted)
+    assert len(caught.value.diagnostics) == 1
+
+
+def test_a_stack_that_the_model_lacks(tmp_path: Path) -> None:
+    """It gives way to the next rule, and is reported where there is none."""
+    stack = {"unstack": "n", "to": "e.{n}"}
+    got = checkpoint(tmp_path, {"stack": torch.ones(3, 2)}, {"rename": {"stack": stack, "*": "whole"}}, parameters(whole=(3, 2)))
+    assert got.keys() == {"whole"}
+    with pytest.raises(SpecError, match="1 weight that the model lacks"):
+        checkpoint(tmp_path, {"stack": torch.ones(1, 2)}, {"rename": {"stack": stack}}, [])
 
 
 def test_steps_in_any_order(tmp_path: Path) -> None:

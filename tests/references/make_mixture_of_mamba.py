@@ -80,7 +80,7 @@ if __name__ == "__main__":
     mixer = authors_mixer(parser.parse_args().source)
     scales = [Scale("*dt_proj*.bias", -1, 1), Scale("*.A_log", 0.5, 1)]  # memories of a few steps
     # their file drops the bias of a dt_proj that is shared, so that case is transformers' (test_mixture_of_mamba.py)
-    cases: dict[str, tuple[int, tuple[str, ...]]] = {size: (2, PARTS) for size in ("37m", "94m", "443m", "880m", "1.5b")}
+    cases: dict[str, tuple[int, tuple[str, ...]]] = dict.fromkeys(("37m", "94m", "443m", "880m", "1.5b"), (2, PARTS))
     cases |= {"37m_speech": (3, PARTS), "37m_dt": (2, ("dt",)), "37m_not_in_out": (2, ("x", "dt"))}
     for name, (modalities, parts) in cases.items():
         shapes = [(1, 40), (2, 17)] if parts == PARTS else [(2, 9)]

@@ -14,6 +14,8 @@ from lamina.schema.read import read_spec
 FOLDER = Path(__file__).parent
 COMPILED = (
     "01_multigrid",
+    "02_shared_experts",
+    "03_recurrent_router",
     "05_fixed_point",
     "07_neural_operator",
     "08_graph_attention",

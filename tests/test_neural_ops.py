@@ -137,6 +137,21 @@ def test_drop_path_drops_whole_samples() -> None:
     assert torch.equal(module.eval()(torch.ones(3, 4, 8)), torch.ones(3, 4, 8))
 
 
+@pytest.mark.parametrize(("kind", "spread", "most"), [("normal", 1.0, 10.0), ("uniform", 3**-0.5, 1.0)])
+def test_noise_is_added_in_train_mode_alone(kind: str, spread: float, most: float) -> None:
+    op = bench.bind(bench.op_class("noise"), {"kind": kind})
+    x = Value("x", bench.tensor_type("float32[b, 8]"))
+    g = _builder({"b": (x, 0)})
+    module = LaminaModule(Graph("noise", (x,), (op.added(g, x),), tuple(g.nodes)))  # type: ignore[attr-defined]
+    torch.manual_seed(0)
+    given = torch.full((4000, 8), 5.0)
+    added = module.train()(given) - given
+    assert abs(float(added.mean())) < 0.02
+    assert abs(float(added.std()) - spread) < 0.02
+    assert float(added.abs().max()) <= most
+    assert torch.equal(module.eval()(given), given)
+
+
 def test_rotary_embedding_takes_angles_of_another_law() -> None:
     op = bench.bind(bench.op_class("rotary_embedding"), {})
     x, table = Value("x", bench.tensor_type("float32[b, 2, t, 8]")), bench.tensor_type("float32[t, 4]")

@@ -73,7 +73,7 @@ class Denoiser:
 
 def _roles(session: Session, given: Mapping[str, Any]) -> tuple[Input, Input]:
     """The noisy sample and the time."""
-    left = [spec for spec in session.inputs if spec.name not in given]
+    left = [spec for spec in session.inputs if spec.name not in given and spec.name not in session.manifest.supplied]
     times = [spec for spec in left if len(spec.shape) < 2]
     samples = [spec for spec in left if len(spec.shape) >= 2 and "float" in spec.dtype]
     if len(left) == 2 and len(times) == len(samples) == 1:

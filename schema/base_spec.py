@@ -37,9 +37,17 @@ def _beside(path: Path, text: str, node: Node) -> tuple[Path, str]:
 
 
 def joined(base: Mapping, own: Mapping) -> Mapping:
-    """The top level of both: what stands in both is the spec's own."""
+    """The top level of both: what stands in both is the spec's own. A variant of the base that is `null` is none of the spec's."""
     kept = [(key, value) for key, value in base if key.text not in _OWN or key.text == "lamina"]
-    return _united(Mapping(tuple(kept), own.span), own, deep=True)
+    both = _united(Mapping(tuple(kept), own.span), own, deep=True)
+    return Mapping(tuple((k, _without_nulls(v, base.get("variants")) if k.text == "variants" else v) for k, v in both), both.span)
+
+
+def _without_nulls(variants: Node, base: Node | None) -> Node:
+    if not isinstance(variants, Mapping) or not isinstance(base, Mapping):
+        return variants
+    kept = ((k, v) for k, v in variants if k.text not in base.keys or not (isinstance(v, Scalar) and v.plain and v.value is None))
+    return Mapping(tuple(kept), variants.span, variants.flow)
 
 
 def _united(first: Mapping, second: Mapping, *, deep: bool) -> Mapping:

@@ -106,6 +106,7 @@ def test_the_base_comes_with_its_variants_sizes_and_config(tmp_path: Path) -> No
     own = adapted(tmp_path, f"{LORA}config: {{layers: 3}}\nvariants: {{narrow: {{width: 4}}}}\n", variant="narrow")
     assert elaborate(own).config == {"width": 4, "layers": 3, "shrunk": 6}
     assert set(own.variants) == {"wide", "narrow"}
+    assert set(adapted(tmp_path, f"{LORA}variants: {{wide: null, narrow: {{width: 4}}}}\n").variants) == {"narrow"}
 
 
 def test_a_bundle_holds_what_its_spec_goes_on_from(tmp_path: Path) -> None:
@@ -212,6 +213,19 @@ adapt:
         *(f"layers.{i}.mlp.adapter.low_rank.{m}.weight" for i in (0, 1) for m in "ab"),
     }  # fmt: skip
     np.testing.assert_allclose(run(spec), run(base(tmp_path)), atol=1e-6)
+
+
+def test_an_output_may_be_of_the_rule_for_the_whole(tmp_path: Path) -> None:
+    text = """\
+adapt:
+  model: ["taps = []", step, "taps = stack(taps, dim=0)", x]
+  "layers.{i}.mlp": [step, "taps = taps + [mean(x)]", x]
+outputs: {taps: {type: "float32[layers]", train: true}}
+"""
+    module = lamina.to_torch(adapted(tmp_path, text))
+    found = module.train()(torch.from_numpy(INPUT))
+    assert found["taps"].shape == (2,)
+    torch.testing.assert_close(found["y"], torch.from_numpy(run(base(tmp_path))))
 
 
 WRONG = {

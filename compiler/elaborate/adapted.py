@@ -37,7 +37,7 @@ def adapted_body(context: Context, frame: Frame, run: Callable[[], None]) -> Non
             run()
         return frame.values.get("x")
 
-    frame.values["x"] = _around(context, *found, Scope(), frame.values.get("x"), again)
+    frame.values["x"] = _around(context, *found, Scope(), frame.values.get("x"), again, left=frame)
     return None
 
 
@@ -48,8 +48,11 @@ def call_original(context: Context, original: Original, request: Request) -> Any
     return original.run(resolve(context, request.inputs[0], ANYTHING))
 
 
-def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Scope, x: Any, run: Run) -> Any:
-    """Run the rule's steps. They see the names of the adaptation around them, and what they assign to those stays assigned."""
+def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Scope, x: Any, run: Run, left: Frame | None = None) -> Any:
+    """Run the rule's steps. They see the names of the adaptation around them, and what they assign to those stays assigned.
+
+    What they assign is left in the frame `left`, too: outputs may be what the rule for the whole model assigns.
+    """
     outer = context.adapt.around[-1] if context.adapt.around else None
     frame = Frame(context.spec.file, dict(outer.values) if outer else {}, globals=context.globals)
     calls = 0
@@ -67,6 +70,8 @@ def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Sc
     frame.values.update(own, x=x)
     with context.within(Scope(scope.join(_OWN), scope.shared)):
         result = run_body(context, rule.flow, frame)
+    if left is not None:
+        left.values.update({name: value for name, value in frame.values.items() if name not in own})
     if outer is not None:
         outer.values.update({name: frame.values[name] for name in outer.values if name not in own and name != "x"})
     return result

@@ -88,8 +88,9 @@ def test_a_trained_adapter_is_its_formula(tmp_path: Path) -> None:
     torch.testing.assert_close(module(x), plain(x), atol=1e-4, rtol=1e-4)
 
 
-def test_a_static_adapter_costs_nothing_when_it_runs(tmp_path: Path) -> None:
-    plain, lora = base(tmp_path), adapted(tmp_path, LORA)
+@pytest.mark.parametrize("dropout", ["", ", dropout=0.1"])
+def test_a_static_adapter_costs_nothing_when_it_runs(dropout: str, tmp_path: Path) -> None:
+    plain, lora = base(tmp_path), adapted(tmp_path, LORA.replace("rank=3", f"rank=3{dropout}"))
     for spec, name in ((plain, "plain"), (lora, "lora")):
         lamina.compile(spec, tmp_path / name, ["onnx", "onnxruntime"])
     for file in ("model.onnx", "model.ort.onnx"):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.compiler.op import Example, Op, need_float
+from lamina.compiler.op import Example, Op, fast_path, need_float
 from lamina.schema.dims import TensorType
 
 
@@ -30,3 +30,8 @@ class Dropout(Op):
 
     def define(self, g: Builder, x: Value) -> Value:
         return g("Dropout", x, g.constant(self.p, "float32"))
+
+    @fast_path("onnx", "onnxruntime", "tensorrt")
+    def kept(self, g: Builder, x: Value) -> Value:
+        """These never train, so that what stands behind it may be merged with what stands before."""
+        return g("Identity", x)

@@ -110,9 +110,10 @@ def main() -> None:
             {"start": Draw((n, 2)), "context": Draw((n, 9), low=-2, high=2), "times": Draw((k,), low=0, high=0.5)} for n, k in sizes
         )
         count = sum(int(np.prod(shape)) for key, shape in checkpoint.shapes.items() if key != "gate")
+        sweep, config = variant == "coda", {"steps": 4}
         case = Reference(
-            SPEC, variant, REFERENCE, variant, True, {"steps": 4}, variant == "coda", 1e-4, count, None, {}, checkpoint.shapes, points, SCALES
-        )
+            SPEC, variant, REFERENCE, variant, True, config, sweep, 1e-4, count, None, {}, checkpoint.shapes, points, SCALES
+        )  # fmt: skip
         outputs = []
         for tensors in case.inputs():
             chosen = [int(network.gating_function(jnp.asarray(c)).argmax()) for c in tensors["context"]]

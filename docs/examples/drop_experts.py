@@ -1,8 +1,8 @@
 """Drop experts of a checkpoint: python drop_experts.py CHECKPOINT.safetensors KEPT.json SMALLER.safetensors
 
-KEPT has, for each router's path (what stands before `.experts.` in its experts' keys), the numbers of the experts that stay, in order, such as
-those with most tokens of some texts: {"model.encoder.layers.1.ffn": [0, 5]}. They are numbered anew, and of the router only their rows
-stay, so that a token goes to the likeliest of them. The spec of the smaller model is the same with as many experts.
+KEPT has, for each router's path (what stands before `.experts.` in its experts' keys), the numbers of the experts that stay, in order,
+such as those with most tokens of some texts: {"model.encoder.layers.1.ffn": [0, 5]}. They are numbered anew, and of the router only their
+rows stay, so that a token goes to the likeliest of them. The spec of the smaller model is the same with as many experts.
 """
 
 from __future__ import annotations

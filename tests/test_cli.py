@@ -31,7 +31,7 @@ from lamina.schema.yaml_text import parse
 
 ROOT = Path(__file__).parent.parent
 ZOO = sorted(p for p in (ROOT / "specs").glob("*/*.yaml") if p.parent.name != "blocks")
-COMMANDS = ("bench", "check", "compile", "doctor", "generate", "list", "run", "schema", "show", "verify")
+COMMANDS = ("bench", "check", "compile", "doctor", "generate", "list", "run", "sample", "schema", "show", "verify")
 SPEC = """\
 lamina: 1
 model: classifier
@@ -584,3 +584,34 @@ def test_the_schema_completes_every_op(schema: Any, name: str) -> None:
         assert ("default" in named[key]) == (not field.is_required())
     offered = [option.get("const") for option in schema["$defs"]["names"]["anyOf"]]
     assert name in offered
+
+
+# --- sample ---
+
+
+def test_sample_writes_what_python_samples(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "denoiser.yaml").write_text(
+        'lamina: 1\nmodel: denoiser\ninputs: {x: "float32[N, 3]", time: "float32[N]", label: "float32[N]"}\n'
+        'dims: {N: {min: 1, opt: 2, max: 4}}\nbody: ["tanh(x + label[:, None])"]\noutputs: {noise: "float32[N, 3]"}\n'
+    )
+    lamina.compile(lamina.load(tmp_path / "denoiser.yaml"), tmp_path / "bundle", targets=["onnx"])
+    given = ["--input", "label=[1.0,2.0]", "--without", "label=0.0", "--guidance", "2", "--steps", "3", "--seed", "4"]
+    done = cli("sample", str(tmp_path / "bundle"), *given, "-o", str(tmp_path / "samples.npy"))
+    assert (done.code, done.out) == (0, "")
+    assert re.fullmatch(r"2 samples by 3 steps in \d+\.\d\d s\n", done.err)
+    want = lamina.sample(tmp_path / "bundle", {"label": [1.0, 2.0]}, {"label": 0.0}, guidance=2.0, steps=3, seed=4)
+    np.testing.assert_array_equal(np.load(tmp_path / "samples.npy"), want)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--steps", "0"], "`steps` is 0"),
+        (["--input", "y=1"], "`y` is not an input"),
+        (["--noise", "nothing.npy"], "nothing.npy cannot be read as an array"),
+    ],
+)
+def test_sample_says_what_will_not_do(cli: Any, bundle: Path, options: list[str], message: str) -> None:
+    done = cli("sample", str(bundle), *options, "-o", "samples.npy")
+    assert done.code == 1
+    assert message in done.err

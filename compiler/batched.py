@@ -41,6 +41,14 @@ def batched(g: Builder, graph: Graph, values: Mapping[int, Value]) -> tuple[Valu
 
     None where an operator has no such form.
     """
+    try:
+        outputs = _outputs(g, graph, values)
+    except _Unknown:
+        return None
+    return tuple(k.value for k in outputs) if all(k.differs for k in outputs) else None
+
+
+def _outputs(g: Builder, graph: Graph, values: Mapping[int, Value]) -> list[_Known]:
     known: dict[int, _Known] = {}
     for node in graph.nodes:
         given = [None if v is None else _of(v, known, values) for v in node.inputs]
@@ -48,15 +56,10 @@ def batched(g: Builder, graph: Graph, values: Mapping[int, Value]) -> tuple[Valu
             g.nodes.append(node)
             continue
         rule = _RULES.get(node.op_type) if node.domain == STANDARD and not node.bodies else None
-        try:
-            made = [] if rule is None else rule(g, node, given)
-        except _Unknown:
-            made = []
-        if not made:
-            return None
-        known.update({id(output): found for output, found in zip(node.outputs, made, strict=True)})
-    outputs = [_of(v, known, values) for v in graph.outputs]
-    return tuple(k.value for k in outputs) if all(k.differs for k in outputs) else None
+        if rule is None:
+            raise _Unknown
+        known.update({id(output): found for output, found in zip(node.outputs, rule(g, node, given), strict=True)})
+    return [_of(v, known, values) for v in graph.outputs]
 
 
 def _of(value: Value, known: Mapping[int, _Known], values: Mapping[int, Value]) -> _Known:
@@ -220,3 +223,4 @@ _RULES: Mapping[str, Rule] = {
     "Reshape": _reshaped,
     "Slice": _sliced,
 }
+BATCHED = frozenset(_RULES)  # none of them minds an example without elements

@@ -10,7 +10,7 @@ from typing import Any, Literal, overload
 import numpy as np
 
 from lamina.compiler.body import EACH, Body
-from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Graph, Node, Origin, Value, copied
+from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Copy, Graph, Node, Origin, Value, copied
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType, bounds
 
@@ -22,13 +22,21 @@ Dims = dict[str, tuple[Value, int]]
 class Builder:
     """Collects the nodes of a definition. `dims` tells where each named dim can be read: a value and its axis.
 
-    `lowered` gives the operators of a graph of ops, in which dims are read where it is told.
+    `lowered` gives the operators of a graph of ops, in which dims are read where it is told; `looped`: what is written stands in a loop.
     """
 
     def __init__(
-        self, origin: Origin, prefix: str, dims: Dims, fresh: Callable[[str], str], lowered: Callable[[Graph, Dims], Graph] | None = None
+        self,
+        origin: Origin,
+        prefix: str,
+        dims: Dims,
+        fresh: Callable[[str], str],
+        lowered: Callable[[Graph, Dims], Graph] | None = None,
+        *,
+        looped: bool = False,
     ) -> None:
-        self.origin, self.prefix, self.dims, self._fresh, self._lowered = origin, prefix, dims, fresh, lowered
+        self.origin, self.prefix, self.dims, self.looped = origin, prefix, dims, looped
+        self._fresh, self._lowered = fresh, lowered
         self.nodes: list[Node] = []
 
     @overload
@@ -93,6 +101,10 @@ class Builder:
         """What `step(g, *carried)` gives where a bool scalar is true, else what is carried."""
         return self.loop(self("Cast", condition, to=ONNX_DTYPE["int64"]), step, carried)
 
+    def apart(self) -> Builder:
+        """Another builder of the same definition, whose nodes are not added: to see what they would be."""
+        return Builder(self.origin, self.prefix, self.dims, self._fresh, self._lowered, looped=self.looped)
+
     def apply(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place: str) -> tuple[Value, ...]:
         """What a block makes of these values with these weights, and with what it reads of its surroundings, by name.
 
@@ -102,23 +114,36 @@ class Builder:
         self.nodes += operators.nodes
         return operators.outputs
 
-    def operators(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place: str) -> Graph:
+    def operators(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place_of: str) -> Graph:
         """The same, not added yet."""
         assert self._lowered is not None
-        values = [self._typed(v, place.type) for v, place in zip(given, body.given, strict=True)]
+        retyped = self._own_dims(body)
+        values = [self._typed(v, retyped(place.type)) for v, place in zip(given, body.given, strict=True)]
+        dims = dict(self.dims)
+        for place, value in zip(body.given, values, strict=True):
+            for axis, size in enumerate(place.shape):
+                if isinstance(size, Dim) and len(size.symbols) == 1 and size == Dim.of(symbol := next(iter(size.symbols))):
+                    dims.setdefault(symbol.name, (value, axis))
         values += [weights[name] for name in (*body.weights, *body.around)]
         known = {id(inner): value for inner, value in zip(body.graph.inputs, values, strict=True)}
-        here = f"{self.origin.path}.{place}"
+        here = f"{self.origin.path}.{place_of}"
 
         def moved(origin: Origin) -> Origin:
             return replace(origin, path=origin.path.replace(f"{self.origin.path}.{EACH}", here, 1))
 
-        dims = dict(self.dims)
-        for value in values[: len(given)]:
-            for axis, size in enumerate(value.shape):
-                if isinstance(size, Dim) and len(size.symbols) == 1 and size == Dim.of(symbol := next(iter(size.symbols))):
-                    dims.setdefault(symbol.name, (value, axis))
-        return self._lowered(copied(body.graph, known, self._fresh, moved), dims)
+        return self._lowered(copied(body.graph, known, Copy(self._fresh, retyped, moved)), dims)
+
+    def _own_dims(self, body: Body) -> Callable[[TensorType | None], TensorType | None]:
+        """What types become in one application of a block: a runtime takes sizes of loops' bodies that have one name for equal."""
+        if not any(node.bodies for node in body.graph.all_nodes()):
+            return lambda type_: type_
+        symbols = {s.name: s for value in body.given for size in value.shape if isinstance(size, Dim) for s in size.symbols}
+        fresh = {name: Dim.of(replace(symbol, name=self._fresh(name))) for name, symbol in symbols.items()}
+
+        def retyped(type_: TensorType | None) -> TensorType | None:
+            return type_ and type_.with_shape(tuple(_with_dims(size, fresh) for size in type_.shape))
+
+        return retyped
 
     def _typed(self, value: Value, type_: TensorType | None) -> Value:
         """The value, known to be of a type."""
@@ -129,7 +154,7 @@ class Builder:
         return made
 
     def _body(self, name: str, step: Step, given: Sequence[TensorType], results: Sequence[TensorType]) -> Graph:
-        inner = Builder(self.origin, self.prefix, self.dims, self._fresh, self._lowered)
+        inner = Builder(self.origin, self.prefix, self.dims, self._fresh, self._lowered, looped=True)
         inputs = tuple(Value(self._fresh(f"{self.prefix}/{name}/given"), type_) for type_ in given)
         made = step(inner, *inputs)
         outputs = tuple(Value(self._fresh(f"{self.prefix}/{name}/result"), type_) for type_ in results)
@@ -235,6 +260,12 @@ def _function(name: str, origin: Origin, inputs: Sequence[Value | None], define:
     inner = Builder(origin, "", dims, lambda base: f"{base.strip('/')}_{next(numbers)}")
     results = define(inner, *(value and place for value, place in zip(inputs, places, strict=True)))
     return Graph(name, tuple(places), tuple(results), tuple(inner.nodes))
+
+
+def _with_dims(size: Size, dims: Mapping[str, Dim]) -> Size:
+    for name, dim in dims.items():
+        size = size.with_dim(name, dim) if isinstance(size, Dim) else size
+    return size
 
 
 def _within(type_: TensorType, names: dict[Size, Dim]) -> TensorType:

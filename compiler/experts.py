@@ -5,17 +5,17 @@ x: [T, D]; weight: [T, k]; choice: [T, k], integers. A choice that is not an exp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lamina.compiler.batched import batched
+from lamina.compiler.batched import BATCHED, batched
 from lamina.compiler.body import EACH, Body
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
-from lamina.schema.dims import Dim, Size, TensorType, product
+from lamina.schema.dims import Size, TensorType, product
 
-_MOST_ROWS = 64  # of a tile
+_TAKE_NOTHING = BATCHED | {"BlockMatMul"}  # operators that make nothing of nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,16 @@ class Experts:
         """What one of them makes of its rows."""
         own = {name: self.weights[f"{number}.{name}"] for name in self.body.weights}
         return g.apply(self.body, (rows,), {**own, **self.around}, str(number))[0]
+
+    def of_pieces(self, g: Builder, pieces: Sequence[Value]) -> list[Value]:
+        """What each makes of its rows, of which there may be none: where an operator may not take that, there is a row of zeros more."""
+        inner, (given,) = g.apart(), self.body.given
+        self(inner, 0, Value("rows", given.type))
+        if all(node.op_type in _TAKE_NOTHING and not node.bodies for node in inner.nodes):
+            return [self(g, number, piece) for number, piece in enumerate(pieces)]
+        row = g("Expand", g.constant(0, given.dtype), g.shape([1, given.shape[1]]))
+        made = [self(g, number, g("Concat", piece, row, axis=0)) for number, piece in enumerate(pieces)]
+        return [g("Slice", rows, g.ints(0), g.ints(-1), g.ints(0)) for rows in made]
 
     @property
     def around(self) -> dict[str, Value]:
@@ -92,7 +102,7 @@ def by_pieces(g: Builder, routed: Routed) -> Value:
     loads = g("ScatterElements", zeros, numbers, ones, axis=0, reduction="add")
     tokens = g("Div", order, g.size(routed.chosen))
     pieces = g("Split", g("Gather", routed.x, tokens), loads, outputs=routed.count + 1, axis=0)
-    made = [routed.experts(g, number, piece) for number, piece in enumerate(pieces[:-1])]
+    made = routed.experts.of_pieces(g, pieces[:-1])
     left = g("Concat", g("Shape", pieces[-1], end=1), g.ints(routed.width), axis=0)
     sorted_ = g("Concat", *made, g("Expand", g.constant(0, routed.dtype), left), axis=0)
     back = g("ScatterElements", g("Expand", g.constant(0, "int64"), rows), order, places, axis=0)
@@ -102,43 +112,38 @@ def by_pieces(g: Builder, routed: Routed) -> Value:
 def by_tiles(g: Builder, routed: Routed) -> Value:
     """[T, width]: no size depends on a choice. Tokens lie in tiles of as many rows each, of one expert, whose weights are gathered for it.
 
-    Of r choices and n experts there are at most (r + n * (rows - 1)) // rows tiles, and at most r. TensorRT has a layer of its own, MoE,
+    Of r choices and n experts there are at most (r + n * (rows - 1)) // rows tiles, and at most r. With r // 2n rows these are 3n tiles,
+    which bounds both the weights that are gathered and the rows that are zeros: half of r at most. TensorRT has a layer of its own, MoE,
     but TensorRT-RTX 1.7.1 builds it for none of the GPUs that it knows (7.5 to 12.1).
     """
     real, numbers = _numbers(g, routed)
-    choices, rows = product([routed.tokens, routed.chosen]), _rows_of_a_tile(routed)
     (size,) = routed.experts.body.given[0].shape[1:]
-    most = g("Min", g.size(choices), g.size((choices + routed.count * (rows - 1)) // rows))
-    slots = g("Mul", most, g.ints(rows))
+    choices = g.size(product([routed.tokens, routed.chosen]))
+    rows = g("Max", g("Div", choices, g.ints(2 * routed.count)), g.ints(1))
+    less = g("Sub", rows, g.ints(1))
+    most = g("Min", choices, g("Div", g("Add", choices, g("Mul", less, g.ints(routed.count))), rows))
+    slots = g("Mul", most, rows)
     experts = g.constant(list(range(routed.count)), "int64")
     hits = g("Cast", g("Equal", g("Unsqueeze", numbers, g.ints(1)), experts), to=ONNX_DTYPE["float32"])
     place = g("Sub", g("ReduceSum", g("Mul", _cumulated(g, hits), hits), g.ints(1), keepdims=0), g.constant(1, "float32"))
     loads = g("Cast", g("ReduceSum", hits, g.ints(0), keepdims=0), to=ONNX_DTYPE["int64"])
-    tiles = g("Div", g("Add", loads, g.ints(rows - 1)), g.ints(rows))
+    tiles = g("Div", g("Add", loads, less), rows)
     ends = g("Cast", _cumulated(g, g("Cast", tiles, to=ONNX_DTYPE["float32"])), to=ONNX_DTYPE["int64"])
-    starts = g("Mul", g("Concat", g("Sub", ends, tiles), g.ints(0), axis=0), g.ints(rows))
+    starts = g("Mul", g("Concat", g("Sub", ends, tiles), g.ints(0), axis=0), rows)
     inside = g("Add", g("Gather", starts, numbers), g("Cast", place, to=ONNX_DTYPE["int64"]))
     slot = g("Where", g("Reshape", real, g.ints(-1)), inside, slots)  # nobody's choices share one that is left out
-    source = g("ScatterElements", g("Expand", g.size(choices), g("Add", slots, g.ints(1))), slot, _upto(g, g.size(choices)), axis=0)
+    source = g("ScatterElements", g("Expand", choices, g("Add", slots, g.ints(1))), slot, _upto(g, choices), axis=0)
     source = g("Div", g("Slice", source, g.ints(0), slots, g.ints(0)), g.size(routed.chosen))
     tokens = g("Concat", routed.x, g("Expand", g.constant(0, routed.dtype), g.shape([1, size])), axis=0)
-    tiled = g("Reshape", g("Gather", tokens, source), g.shape([-1, rows, size]))
+    tiled = g("Reshape", g("Gather", tokens, source), g("Concat", g.ints(-1), rows, g.size(size), axis=0))
     passed = g("LessOrEqual", ends, g("Unsqueeze", _upto(g, most), g.ints(1)))
     whose = g("ReduceSum", g("Cast", passed, to=ONNX_DTYPE["int64"]), g.ints(1), keepdims=0)
-    made = _of_tiles(g, routed, rows, tiled, g("Min", whose, g.constant(routed.count - 1, "int64")))
+    made = _of_tiles(g, routed, tiled, g("Min", whose, g.constant(routed.count - 1, "int64")))
     flat = g("Reshape", made, g.ints(-1, routed.width))
     return _combined(g, routed, real, g("Gather", flat, g("Min", slot, g("Sub", slots, g.ints(1)))))
 
 
-def _rows_of_a_tile(routed: Routed) -> int:
-    """A power of two: at the usual sizes, tiles that are not full cost a quarter of the work again at most."""
-    choices = product([routed.tokens, routed.chosen])
-    usual = choices.evaluate({s.name: s.opt for s in choices.symbols}) if isinstance(choices, Dim) else choices
-    each = max(1, min(_MOST_ROWS, usual // (4 * routed.count)))
-    return int(1 << (each.bit_length() - 1))
-
-
-def _of_tiles(g: Builder, routed: Routed, rows: int, tiles: Value, whose: Value) -> Value:
+def _of_tiles(g: Builder, routed: Routed, tiles: Value, whose: Value) -> Value:
     """[tiles, rows, width]: all at once, or where the block has no such form one after the other."""
     body, experts = routed.experts.body, routed.experts
     stacks = {name: _stack(g, [experts.weights[f"{n}.{name}"] for n in range(routed.count)]) for name in body.weights}
@@ -155,9 +160,9 @@ def _of_tiles(g: Builder, routed: Routed, rows: int, tiles: Value, whose: Value)
         named = dict(zip(body.weights, weights, strict=True))
         return inner.apply(body, (piece,), {**named, **experts.around}, EACH)
 
-    piece = TensorType(routed.dtype, (rows, *given.shape[1:]))
-    over = [(tiles, piece), *((own[name], weight.type) for name, weight in body.weights.items())]
-    return g.scan(step, [], over, [TensorType(routed.dtype, (rows, routed.width))])[0]
+    assert given.type is not None
+    over = [(tiles, given.type), *((own[name], weight.type) for name, weight in body.weights.items())]
+    return g.scan(step, [], over, [TensorType(routed.dtype, (given.shape[0], routed.width))])[0]
 
 
 def _stack(g: Builder, weights: list[Value]) -> Value:

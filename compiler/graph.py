@@ -200,18 +200,27 @@ class Graph:
         return replace(self, nodes=tuple(node.with_bodies(change) for node in self.nodes))
 
 
-def copied(graph: Graph, known: Mapping[int, Value], fresh: Callable[[str], str], origin: Callable[[Origin], Origin]) -> Graph:
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """How a graph is copied: names of new values, what becomes of their types, and where its nodes come from."""
+
+    fresh: Callable[[str], str]
+    type: Callable[[TensorType | None], TensorType | None]
+    origin: Callable[[Origin], Origin]
+
+
+def copied(graph: Graph, known: Mapping[int, Value], copy: Copy) -> Graph:
     """The graph with `known` values, by identity, in the place of some, and new ones for all others that it makes; so in its bodies."""
     found = dict(known)
 
     def renamed(value: Value) -> Value:
-        return found.setdefault(id(value), Value(fresh(value.name), value.type))
+        return found.setdefault(id(value), Value(copy.fresh(value.name), copy.type(value.type)))
 
     inputs, nodes = tuple(renamed(v) for v in graph.inputs), []
     for node in graph.nodes:
         read = tuple(v and found.get(id(v), v) for v in node.inputs)
-        inner = node.with_bodies(lambda body: copied(body, found, fresh, origin))
-        nodes.append(replace(inner, inputs=read, outputs=tuple(renamed(v) for v in node.outputs), origin=origin(node.origin)))
+        inner = node.with_bodies(lambda body: copied(body, found, copy))
+        nodes.append(replace(inner, inputs=read, outputs=tuple(renamed(v) for v in node.outputs), origin=copy.origin(node.origin)))
     return replace(graph, inputs=inputs, outputs=tuple(found.get(id(v), v) for v in graph.outputs), nodes=tuple(nodes))
 
 

@@ -21,7 +21,7 @@ from lamina.schema.dims import value_of
 
 Array = np.ndarray[Any, Any]
 _PRODUCTS = ("MatMul", "Gemm", "BlockMatMul")
-_SLACK = 1.1  # of the work that is due: weighting what experts make is a product too
+_SLACK = 1.25  # of the work that is due: a block that applies blocks weights what they make
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def work_of(file: Path, target: str, inputs: Mapping[str, Array], point: Mapping
     paths = {node.origin.path: node for node in model.graph.nodes if node.op is not None and block_arguments(type(node.op))}
     done = dict.fromkeys(paths, 0)
     for path, macs in _products(file, inputs):
-        owner = next((p for p in paths if f"{path}.".startswith(f"{p}.")), None)
+        owner = next((p for p in paths if path.startswith(f"{p}.")), None)  # not what it does itself, to weight what its blocks make
         if owner is not None:
             done[owner] += macs
     return tuple(Work(target, p, node.origin.span, done[p], value_of(macs_of(node), point)) for p, node in paths.items())

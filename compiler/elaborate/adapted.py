@@ -48,9 +48,7 @@ def call_original(context: Context, original: Original, request: Request) -> Any
     return original.run(resolve(context, request.inputs[0], ANYTHING))
 
 
-def _around(
-    context: Context, rule: Adaptation, names: dict[str, Any], scope: Scope, x: Any, run: Run, left: Frame | None = None
-) -> Any:
+def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Scope, x: Any, run: Run, left: Frame | None = None) -> Any:
     """Run the rule's steps. They see the names of the adaptation around them, and what they assign to those stays assigned.
 
     What they assign is left in the frame `left`, too: outputs may be what the rule for the whole model assigns.

@@ -68,10 +68,16 @@ class Moe(Op):
     def define(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Value:
         return self._routed(g, everywhere, x, weight, choice, weights)
 
-    @fast_path("onnx", "onnxruntime", "torch")
+    @fast_path("onnx", "onnxruntime", "module")
     def by_pieces(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Value:
         """Each expert sees the tokens that chose it."""
         return self._routed(g, by_pieces, x, weight, choice, weights)
+
+    @fast_path("torch")
+    def exported(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Any:
+        """By pieces, but in loops, and where experts have loops: torch.export would have to know sizes there."""
+        loops = g.looped or any(node.bodies for node in self.expert.graph.all_nodes())
+        return NotImplemented if loops else self.by_pieces(g, x, weight, choice, **weights)
 
     @fast_path("tensorrt")
     def by_tiles(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Value:

@@ -34,6 +34,7 @@ class _Decomposition:
     dims: Dims
     counter: Iterator[int]
     alias: dict[int, Value] = field(default_factory=dict)
+    looped: bool = False  # whether it is a body
 
     def graph(self, graph: Graph) -> Graph:
         nodes = [made for node in graph.nodes for made in self._node(node)]
@@ -44,7 +45,7 @@ class _Decomposition:
     def _node(self, node: Node) -> list[Node]:
         if node.bodies:
             inputs = tuple(v and self.alias.get(id(v), v) for v in node.inputs)
-            return [replace(node.with_bodies(self.graph), inputs=inputs)]
+            return [replace(node.with_bodies(replace(self, looped=True).graph), inputs=inputs)]
         node = node.mapped(lambda v: self.alias.get(id(v), v))
         return self._lower(node, node.op) if node.op is not None and node.domain == LAMINA else [node]
 
@@ -55,7 +56,7 @@ class _Decomposition:
         weights = {str(k): v for k, v in zip(names, node.inputs[split:], strict=True)}
         for path in paths_for(type(op), self.target):
             form = op.name if path == "define" else f"{op.name}.{path}"
-            builder = Builder(replace(node.origin, form=form), node.origin.path, self.dims, self._fresh, self._inner)
+            builder = Builder(replace(node.origin, form=form), node.origin.path, self.dims, self._fresh, self._inner, looped=self.looped)
             result = getattr(op, path)(builder, *node.inputs[:split], **weights)
             if result is not NotImplemented:
                 made = [part if part.op is not None else replace(part, op=op) for part in builder.nodes]

@@ -65,7 +65,7 @@ def test_the_network_multiplies_what_is_chosen(experts: int, tokens: int, tmp_pa
     assert parser.parse(proto.SerializeToString())
     products = [layer for layer in map(network.get_layer, range(network.num_layers)) if layer.type == trt.LayerType.MATRIX_MULTIPLY]
     router, *experts_, combination = [_macs(layer) for layer in products]
-    assert router + sum(experts_) <= 1.25 * summarize(elaborate(spec)).macs
+    assert router + sum(experts_) <= 1.5 * summarize(elaborate(spec)).macs
     assert combination == tokens * 2 * 32
 
 

@@ -229,6 +229,19 @@ outputs: {taps: {type: "float32[layers]", train: true}}
     torch.testing.assert_close(found["y"], torch.from_numpy(run(base(tmp_path))))
 
 
+def test_rules_see_the_inputs_of_the_model(tmp_path: Path) -> None:
+    text = """\
+inputs: {scale: "float32[]"}
+adapt:
+  "layers.{i}.mlp": ["scale * step(x)"]
+"""
+    module = lamina.to_torch(adapted(tmp_path, text)).eval()
+    x = torch.from_numpy(INPUT)
+    with torch.no_grad():
+        torch.testing.assert_close(module(x, torch.tensor(1.0)), torch.from_numpy(run(base(tmp_path))), atol=1e-5, rtol=1e-5)
+        assert (module(x, torch.tensor(2.0)) - module(x, torch.tensor(1.0))).abs().max() > 1e-3
+
+
 WRONG = {
     "no_step": ('adapt: {"layer.{i}.mlp": [step]}\n', r"error\[adapt\]: `layer\.\{i\}\.mlp` matches the path of no step"),
     "pattern": ('adapt: {"layers.{i": [step]}\n', r"error\[pattern\]: .* has a brace"),

@@ -17,12 +17,13 @@ WHOLE = "model"  # the pattern of the whole body
 
 @final
 class Adaptations:
-    """The rules, the adaptations that are being run, and which rules have found a step."""
+    """The rules, the adaptations that are being run, which rules have found a step, and the values that the body begins with."""
 
     def __init__(self, rules: Sequence[Adaptation]) -> None:
         self._rules = [(Pattern.parse(text), rule) for rule in rules for text in rule.patterns]
         self.around: list[Frame] = []  # of the adaptations inside which steps are run, the innermost last
         self._used: set[str] = set()
+        self.inputs: dict[str, Any] = {}
 
     def find(self, path: str) -> tuple[Adaptation, dict[str, Any]] | None:
         """The first rule whose pattern matches a path, and what its wildcards stand for: numbers where they are numbers."""

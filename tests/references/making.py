@@ -38,6 +38,7 @@ def write(
     unused: Sequence[str] = (),
     inert: Sequence[str] = (),
     every: int = 1,
+    key: Callable[[str], str] = str,
 ) -> None:
     """Fill the model's checkpoint, run it in eval mode at each point and store the case.
 
@@ -46,10 +47,12 @@ def write(
     own: patterns of keys that keep the model's own values and are no part of the checkpoint (tables, indices).
     unused: of keys that the model holds and never reads. inert: of parameters without effect by the nature of the network.
     every: of images too large to be stored, the step between rows and columns; without a common factor with the network's strides.
+    key: what the published checkpoint calls a key of the model, where its own code renames them.
     """
     model = model.eval()
-    state = {k: tuple(v.shape) for k, v in model.state_dict().items() if not _any(k, own)}
-    filled = {k: torch.from_numpy(np.asarray(fill(k, shape, scales))).to(model.state_dict()[k].dtype) for k, shape in state.items()}
+    held = {k: v for k, v in model.state_dict().items() if not _any(k, own)}
+    state = {key(k): tuple(v.shape) for k, v in held.items()}
+    filled = {k: torch.from_numpy(np.asarray(fill(key(k), state[key(k)], scales))).to(v.dtype) for k, v in held.items()}
     missing = model.load_state_dict(filled, strict=False)
     assert not missing.unexpected_keys
     case = Reference(

@@ -122,6 +122,12 @@ def torch_module(case: Case) -> LaminaModule:
     return to_module(lower(model(case).graph, "torch"), Lively())
 
 
+def trained_module(case: Case) -> LaminaModule:
+    """In train mode, with the outputs that only training has."""
+    found = model(case)
+    return to_module(lower(found.trained, "module"), Lively(), frozenset(value.name for value in found.graph.outputs)).train()
+
+
 def outputs_of(module: Callable[..., Any], feeds: dict[str, Array], names: list[str]) -> dict[str, Array]:
     with torch.inference_mode():
         found = module(**{k: torch.from_numpy(v) for k, v in feeds.items()})

@@ -229,6 +229,16 @@ outputs: {taps: {type: "float32[layers]", train: true}}
     torch.testing.assert_close(found["y"], torch.from_numpy(run(base(tmp_path))))
 
 
+@pytest.mark.parametrize(("own", "path"), [("", "shared"), ("modules: {shared: {linear: 6}}, ", "adapter.shared")])
+def test_adaptations_share_modules(own: str, path: str, tmp_path: Path) -> None:
+    """Of the model, or of the rule for the whole."""
+    whole, modules = (f"  model: [{{{own[:-2]}}}, step]\n", "") if own else ("", "modules: {shared: {linear: 6}}\n")
+    text = f'{modules}adapt:\n{whole}  "layers.{{i}}.mlp": [step, "x + 0 * mean(shared(x))"]\n'
+    spec = adapted(tmp_path, text)
+    assert names(spec) - names(base(tmp_path)) == {f"{path}.weight", f"{path}.bias"}
+    np.testing.assert_allclose(run(spec), run(base(tmp_path)), atol=1e-6)
+
+
 WRONG = {
     "no_step": ('adapt: {"layer.{i}.mlp": [step]}\n', r"error\[adapt\]: `layer\.\{i\}\.mlp` matches the path of no step"),
     "pattern": ('adapt: {"layers.{i": [step]}\n', r"error\[pattern\]: .* has a brace"),

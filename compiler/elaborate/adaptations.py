@@ -10,18 +10,19 @@ from lamina.schema.patterns import Pattern
 from lamina.schema.spec import Adaptation
 
 if TYPE_CHECKING:
-    from lamina.compiler.elaborate.values import Frame
+    from lamina.compiler.elaborate.values import Frame, Module
 
 WHOLE = "model"  # the pattern of the whole body
 
 
 @final
 class Adaptations:
-    """The rules, the adaptations that are being run, and which rules have found a step."""
+    """The rules, the adaptations that are being run, the model's modules, and which rules have found a step."""
 
     def __init__(self, rules: Sequence[Adaptation]) -> None:
         self._rules = [(Pattern.parse(text), rule) for rule in rules for text in rule.patterns]
         self.around: list[Frame] = []  # of the adaptations inside which steps are run, the innermost last
+        self.modules: dict[str, Module] = {}
         self._used: set[str] = set()
 
     def find(self, path: str) -> tuple[Adaptation, dict[str, Any]] | None:

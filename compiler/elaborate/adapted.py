@@ -27,6 +27,7 @@ def adapted(context: Context, scope: Scope, x: Any, run: Run) -> Any:
 
 def adapted_body(context: Context, frame: Frame, run: Callable[[], None]) -> None:
     """The model's body, with the rule for the whole around it if there is one: `x` is what it begins with, and what it leaves."""
+    context.adapt.modules = frame.modules
     found = context.adapt.find(WHOLE)
     if found is None:
         return run()
@@ -49,12 +50,14 @@ def call_original(context: Context, original: Original, request: Request) -> Any
 
 
 def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Scope, x: Any, run: Run, left: Frame | None = None) -> Any:
-    """Run the rule's steps. They see the names of the adaptation around them, and what they assign to those stays assigned.
+    """Run the rule's steps. They see the names of the adaptation around them, and what they assign to those stays assigned; and its
+    modules, or the model's.
 
     What they assign is left in the frame `left`, too: outputs may be what the rule for the whole model assigns.
     """
     outer = context.adapt.around[-1] if context.adapt.around else None
-    frame = Frame(context.spec.file, dict(outer.values) if outer else {}, globals=context.globals)
+    modules = dict(outer.modules if outer else context.adapt.modules)
+    frame = Frame(context.spec.file, dict(outer.values) if outer else {}, modules=modules, globals=context.globals)
     calls = 0
 
     def original(given: Any) -> Any:

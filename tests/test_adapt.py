@@ -166,6 +166,12 @@ def test_wildcards_are_names(tmp_path: Path) -> None:
     assert [shapes[f"layers.{i}.mlp.up.adapter.lora.a.weight"] for i in (0, 1)] == [(2, 12), (3, 12)]
 
 
+def test_a_rule_is_not_around_its_own_steps(tmp_path: Path) -> None:
+    wide = adapted(tmp_path, 'use: [adapters]\nadapt: {"layers.*.mlp.*": "lora(x, step, rank=3)"}\n')
+    found = {name.split(".mlp.")[1] for name in names(wide) - names(base(tmp_path))}
+    assert found == {f"{part}.adapter.lora.{m}.weight" for part in ("up", "gelu", "down") for m in "ab"}
+
+
 def test_what_stands_inside_sees_what_stands_around(tmp_path: Path) -> None:
     """A router beside each network, whose choice the low-rank experts of its layers follow; and one list for the whole model."""
     text = """\
@@ -227,6 +233,20 @@ outputs: {taps: {type: "float32[layers]", train: true}}
     found = module.train()(torch.from_numpy(INPUT))
     assert found["taps"].shape == (2,)
     torch.testing.assert_close(found["y"], torch.from_numpy(run(base(tmp_path))))
+
+
+def test_steps_see_inputs_of_their_own_spec_through_the_rule_for_the_whole(tmp_path: Path) -> None:
+    text = """\
+inputs: {factor: "float32[N, 1, 1]"}
+adapt:
+  model: [step]
+  "layers.{i}.mlp": [step, x * factor]
+"""
+    module = lamina.to_torch(adapted(tmp_path, text.replace("model: [step]", "model: [factor = factor + 0, step]"))).eval()
+    x, plain = torch.from_numpy(INPUT), torch.from_numpy(run(base(tmp_path)))
+    with torch.no_grad():
+        torch.testing.assert_close(module(x, torch.ones(2, 1, 1)), plain)
+        assert (module(x, torch.zeros(2, 1, 1)) - plain).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(("own", "path"), [("", "shared"), ("modules: {shared: {linear: 6}}, ", "adapter.shared")])

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lamina.compiler.elaborate.values import Frame, Module
 
 WHOLE = "model"  # the pattern of the whole body
+OWN = "adapter"  # the part of a path that weights of an adaptation have before their own
 
 
 @final
@@ -26,11 +27,15 @@ class Adaptations:
         self._used: set[str] = set()
 
     def find(self, path: str) -> tuple[Adaptation, dict[str, Any]] | None:
-        """The first rule whose pattern matches a path, and what its wildcards stand for: numbers where they are numbers."""
+        """The first rule whose pattern matches a path, and what its wildcards stand for: numbers where they are numbers.
+
+        A `*` does not reach into what adaptations add, or a rule would be around its own steps.
+        """
         if not path:
             return None
+        added = OWN in path.split(".")
         for pattern, rule in self._rules:
-            captures = pattern.captures(path)
+            captures = None if added and OWN not in pattern.text.split(".") else pattern.captures(path)
             if captures is not None:
                 self._used.add(pattern.text)
                 named = {name: text for name, text in captures.items() if name.isidentifier()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lamina.compiler.elaborate.adaptations import WHOLE
+from lamina.compiler.elaborate.adaptations import OWN, WHOLE
 from lamina.compiler.elaborate.body import run_body
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.resolve import resolve
@@ -16,7 +16,6 @@ from lamina.schema.diagnostics import Fault
 from lamina.schema.spec import Adaptation
 
 Run = Callable[[Any, Scope], Any]  # what stands under an adaptation: of its first input, in a scope that names its weights
-_OWN = "adapter"  # the part of a path that weights of an adaptation have before their own
 
 
 def adapted(context: Context, scope: Scope, x: Any, run: Run) -> Any:
@@ -53,11 +52,12 @@ def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Sc
     """Run the rule's steps. They see the names of the adaptation around them, and what they assign to those stays assigned; and its
     modules, or the model's.
 
-    What they assign is left in the frame `left`, too: outputs may be what the rule for the whole model assigns.
+    The rule for the whole model sees the inputs, which are in the frame `left`, and leaves there what it assigns, for outputs.
     """
     outer = context.adapt.around[-1] if context.adapt.around else None
     modules = dict(outer.modules if outer else context.adapt.modules)
-    frame = Frame(context.spec.file, dict(outer.values) if outer else {}, modules=modules, globals=context.globals)
+    seen = outer or left
+    frame = Frame(context.spec.file, dict(seen.values) if seen else {}, modules=modules, globals=context.globals)
     calls = 0
 
     def original(given: Any) -> Any:
@@ -71,7 +71,7 @@ def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Sc
 
     own = {**names, "step": Original(original)}
     frame.values.update(own, x=x)
-    with context.within(Scope(scope.join(_OWN), scope.shared)):
+    with context.within(Scope(scope.join(OWN), scope.shared)):
         result = run_body(context, rule.flow, frame)
     if left is not None:
         left.values.update({name: value for name, value in frame.values.items() if name not in own})

@@ -166,6 +166,12 @@ def test_wildcards_are_names(tmp_path: Path) -> None:
     assert [shapes[f"layers.{i}.mlp.up.adapter.lora.a.weight"] for i in (0, 1)] == [(2, 12), (3, 12)]
 
 
+def test_a_rule_is_not_around_its_own_steps(tmp_path: Path) -> None:
+    wide = adapted(tmp_path, 'use: [adapters]\nadapt: {"layers.*.mlp.*": "lora(x, step, rank=3)"}\n')
+    found = {name.split(".mlp.")[1] for name in names(wide) - names(base(tmp_path))}
+    assert found == {f"{part}.adapter.lora.{m}.weight" for part in ("up", "gelu", "down") for m in "ab"}
+
+
 def test_what_stands_inside_sees_what_stands_around(tmp_path: Path) -> None:
     """A router beside each network, whose choice the low-rank experts of its layers follow; and one list for the whole model."""
     text = """\
@@ -240,6 +246,30 @@ adapt:
     with torch.no_grad():
         torch.testing.assert_close(module(x, torch.tensor(1.0)), torch.from_numpy(run(base(tmp_path))), atol=1e-5, rtol=1e-5)
         assert (module(x, torch.tensor(2.0)) - module(x, torch.tensor(1.0))).abs().max() > 1e-3
+
+
+def test_steps_see_inputs_of_their_own_spec_through_the_rule_for_the_whole(tmp_path: Path) -> None:
+    text = """\
+inputs: {factor: "float32[N, 1, 1]"}
+adapt:
+  model: [step]
+  "layers.{i}.mlp": [step, x * factor]
+"""
+    module = lamina.to_torch(adapted(tmp_path, text.replace("model: [step]", "model: [factor = factor + 0, step]"))).eval()
+    x, plain = torch.from_numpy(INPUT), torch.from_numpy(run(base(tmp_path)))
+    with torch.no_grad():
+        torch.testing.assert_close(module(x, torch.ones(2, 1, 1)), plain)
+        assert (module(x, torch.zeros(2, 1, 1)) - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(("own", "path"), [("", "shared"), ("modules: {shared: {linear: 6}}, ", "adapter.shared")])
+def test_adaptations_share_modules(own: str, path: str, tmp_path: Path) -> None:
+    """Of the model, or of the rule for the whole."""
+    whole, modules = (f"  model: [{{{own[:-2]}}}, step]\n", "") if own else ("", "modules: {shared: {linear: 6}}\n")
+    text = f'{modules}adapt:\n{whole}  "layers.{{i}}.mlp": [step, "x + 0 * mean(shared(x))"]\n'
+    spec = adapted(tmp_path, text)
+    assert names(spec) - names(base(tmp_path)) == {f"{path}.weight", f"{path}.bias"}
+    np.testing.assert_allclose(run(spec), run(base(tmp_path)), atol=1e-6)
 
 
 WRONG = {

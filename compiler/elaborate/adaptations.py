@@ -10,27 +10,33 @@ from lamina.schema.patterns import Pattern
 from lamina.schema.spec import Adaptation
 
 if TYPE_CHECKING:
-    from lamina.compiler.elaborate.values import Frame
+    from lamina.compiler.elaborate.values import Frame, Module
 
 WHOLE = "model"  # the pattern of the whole body
+OWN = "adapter"  # the part of a path that weights of an adaptation have before their own
 
 
 @final
 class Adaptations:
-    """The rules, the adaptations that are being run, which rules have found a step, and the values that the body begins with."""
+    """The rules, the adaptations that are being run, which rules have found a step, and what the body begins with: values and modules."""
 
     def __init__(self, rules: Sequence[Adaptation]) -> None:
         self._rules = [(Pattern.parse(text), rule) for rule in rules for text in rule.patterns]
         self.around: list[Frame] = []  # of the adaptations inside which steps are run, the innermost last
+        self.modules: dict[str, Module] = {}
         self._used: set[str] = set()
         self.inputs: dict[str, Any] = {}
 
     def find(self, path: str) -> tuple[Adaptation, dict[str, Any]] | None:
-        """The first rule whose pattern matches a path, and what its wildcards stand for: numbers where they are numbers."""
+        """The first rule whose pattern matches a path, and what its wildcards stand for: numbers where they are numbers.
+
+        A `*` does not reach into what adaptations add, or a rule would be around its own steps.
+        """
         if not path:
             return None
+        added = OWN in path.split(".")
         for pattern, rule in self._rules:
-            captures = pattern.captures(path)
+            captures = None if added and OWN not in pattern.text.split(".") else pattern.captures(path)
             if captures is not None:
                 self._used.add(pattern.text)
                 named = {name: text for name, text in captures.items() if name.isidentifier()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lamina.compiler.elaborate.adaptations import WHOLE
+from lamina.compiler.elaborate.adaptations import OWN, WHOLE
 from lamina.compiler.elaborate.body import run_body
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.resolve import resolve
@@ -16,7 +16,6 @@ from lamina.schema.diagnostics import Fault
 from lamina.schema.spec import Adaptation
 
 Run = Callable[[Any, Scope], Any]  # what stands under an adaptation: of its first input, in a scope that names its weights
-_OWN = "adapter"  # the part of a path that weights of an adaptation have before their own
 
 
 def adapted(context: Context, scope: Scope, x: Any, run: Run) -> Any:
@@ -28,6 +27,7 @@ def adapted(context: Context, scope: Scope, x: Any, run: Run) -> Any:
 def adapted_body(context: Context, frame: Frame, run: Callable[[], None]) -> None:
     """The model's body, with the rule for the whole around it if there is one: `x` is what it begins with, and what it leaves."""
     context.adapt.inputs = dict(frame.values)
+    context.adapt.modules = frame.modules
     found = context.adapt.find(WHOLE)
     if found is None:
         return run()
@@ -56,7 +56,9 @@ def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Sc
     What they assign is left in the frame `left`, too: outputs may be what the rule for the whole model assigns.
     """
     outer = context.adapt.around[-1] if context.adapt.around else None
-    frame = Frame(context.spec.file, dict(outer.values if outer else context.adapt.inputs), globals=context.globals)
+    modules = dict(outer.modules if outer else context.adapt.modules)
+    values = dict(outer.values if outer else context.adapt.inputs)
+    frame = Frame(context.spec.file, values, modules=modules, globals=context.globals)
     calls = 0
 
     def original(given: Any) -> Any:
@@ -70,7 +72,7 @@ def _around(context: Context, rule: Adaptation, names: dict[str, Any], scope: Sc
 
     own = {**names, "step": Original(original)}
     frame.values.update(own, x=x)
-    with context.within(Scope(scope.join(_OWN), scope.shared)):
+    with context.within(Scope(scope.join(OWN), scope.shared)):
         result = run_body(context, rule.flow, frame)
     if left is not None:
         left.values.update({name: value for name, value in frame.values.items() if name not in own})

@@ -33,10 +33,10 @@ def stateful(path: Path) -> Case:
 
 
 def declares_states(path: Path) -> bool:
-    """Whether the spec has states, or names a block of the library that has."""
+    """Whether the spec, or one that it goes on from, has states, or names a block of the library that has."""
     spec = lamina.load(path)
-    library = [block for file in spec.file.imports for block in file.blocks.values()]
-    words = set(re.findall(r"\w+", spec.sources[str(path)]))
+    library = [block for own in spec.files for file in own.imports for block in file.blocks.values()]
+    words = {word for own in spec.files for word in re.findall(r"\w+", spec.sources[own.name])}
     carried = [*spec.file.blocks.values(), *(block for block in library if block.name in words)]
     return bool(spec.state) or any(block.state for block in carried)
 
@@ -80,7 +80,7 @@ class Module:
         return outputs_of(self.module, checked(self.manifest, feeds), [spec.name for spec in self.manifest.outputs])
 
     def stream(self) -> Stream:
-        return Stream(self.manifest, ArrayCarrier(self.run, self.manifest))
+        return Stream(self.manifest, ArrayCarrier(self.run, self.manifest, {}))
 
 
 def sizes(case: Case) -> dict[str, int]:

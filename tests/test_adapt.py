@@ -88,9 +88,15 @@ def test_a_trained_adapter_is_its_formula(tmp_path: Path) -> None:
     torch.testing.assert_close(module(x), plain(x), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("dims", ["N, T, ", "N, "], ids=["rows", "matrix"])
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dropout", ["", ", dropout=0.1"])
-def test_a_static_adapter_costs_nothing_when_it_runs(dropout: str, tmp_path: Path) -> None:
-    plain, lora = base(tmp_path), adapted(tmp_path, LORA.replace("rank=3", f"rank=3{dropout}"))
+def test_a_static_adapter_costs_nothing_when_it_runs(
+    dropout: str, bias: bool, dims: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = BASE.replace("N, T, ", dims).replace("out: 2 * width", f"out: 2 * width, bias: {str(bias).lower()}")
+    monkeypatch.setitem(globals(), "BASE", text if "T" in dims else text.replace(", T: {min: 1, opt: 4, max: 64}", ""))
+    plain, lora = base(tmp_path), adapted(tmp_path, LORA.replace("rank=3", f"rank=3, alpha=5.0{dropout}"))
     for spec, name in ((plain, "plain"), (lora, "lora")):
         lamina.compile(spec, tmp_path / name, ["onnx", "onnxruntime"])
     for file in ("model.onnx", "model.ort.onnx"):

@@ -16,13 +16,17 @@ _FIXED = (Parameter, Constant, Derived)
 
 @dataclass(frozen=True, slots=True)
 class _Product:
-    """`x @ weight + bias`, as what a value is; `nodes` are those that make the weight, and `steps` how many products it takes."""
+    """`x @ weight + bias`, as what a value is; `nodes` are those that make the weight, and `steps` how many products it takes.
+
+    It is `flat` where x is a matrix, and a product of it a Gemm.
+    """
 
     x: Value
     weight: Value
     nodes: tuple[Node, ...] = ()
     steps: int = 1
     bias: Value | None = None
+    flat: bool = False
 
 
 def merge_products(graph: Graph) -> Graph:
@@ -48,6 +52,9 @@ def _merged(node: Node, makers: Mapping[int, Node], readers: Mapping[int, int]) 
         return [node]
     total, plain = (Value(f"{node.outputs[0].name}/{part}") for part in ("weight", "plain"))
     united = Node("Add", (first.weight, second.weight), (total,), node.origin)
+    if first.flat:
+        whole = Node("Gemm", (first.x, total, *biases), node.outputs, node.origin, op=node.op)
+        return [*first.nodes, *second.nodes, united, whole]
     product = Node("MatMul", (first.x, total), (plain,) if biases else node.outputs, node.origin, op=node.op)
     shifted = [Node("Add", (plain, biases[0]), node.outputs, node.origin, op=node.op)] if biases else []
     return [*first.nodes, *second.nodes, united, product, *shifted]
@@ -56,7 +63,11 @@ def _merged(node: Node, makers: Mapping[int, Node], readers: Mapping[int, int]) 
 def _product(value: Value, makers: Mapping[int, Node]) -> _Product | None:
     """What a value is, if it is a chain of products with fixed matrices, perhaps times a fixed number, or with a fixed vector added."""
     node = makers.get(id(value))
-    if node is None or node.domain != STANDARD or len(node.inputs) != 2:
+    if node is None or node.domain != STANDARD:
+        return None
+    if node.op_type == "Gemm":
+        return _gemm(node, makers)
+    if len(node.inputs) != 2:
         return None
     left, right = node.inputs
     assert left is not None
@@ -73,6 +84,20 @@ def _product(value: Value, makers: Mapping[int, Node]) -> _Product | None:
     return replace(inner, bias=fixed) if node.op_type == "Add" and fixed.type is not None and fixed.rank == 1 else None
 
 
+def _gemm(node: Node, makers: Mapping[int, Node]) -> _Product | None:
+    """Of a matrix, by the rows of another one."""
+    x, rows, *bias = node.inputs
+    if x is None or not isinstance(rows, _FIXED) or dict(node.attributes) != {"transB": 1}:
+        return None
+    weight = Value(f"{node.outputs[0].name}/transposed")
+    turned = Node("Transpose", (rows,), (weight,), node.origin, {"perm": (1, 0)})
+    inner = _product(x, makers)
+    if inner is None or inner.bias is not None:
+        return _Product(x, weight, (turned,), bias=bias[0] if bias else None, flat=True)
+    chain = replace(inner, nodes=(*inner.nodes, turned))
+    return replace(_joined(chain, "MatMul", weight, node, inner.steps + 1), bias=bias[0] if bias else None)
+
+
 def _joined(inner: _Product, op: str, right: Value, node: Node, steps: int) -> _Product:
     made = Value(f"{node.outputs[0].name}/{op}")
-    return _Product(inner.x, made, (*inner.nodes, Node(op, (inner.weight, right), (made,), node.origin)), steps)
+    return _Product(inner.x, made, (*inner.nodes, Node(op, (inner.weight, right), (made,), node.origin)), steps, flat=inner.flat)

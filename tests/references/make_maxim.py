@@ -11,7 +11,7 @@ import argparse
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import jax
 import numpy as np
 import torch
 from fill import Draw, Scale
+from flax_bridge import Call, place
 from making import Tensors, write
 
 DEPTH = 3
@@ -96,20 +97,6 @@ def layout(key: str, array: Any) -> Any:
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
 
 
-class Call(torch.autograd.Function):
-    """A JAX function of arrays, and the one of its gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, function: Callable[..., Any], backwards: Callable[..., Any], *tensors: torch.Tensor) -> Any:
-        ctx.backwards, ctx.arrays = backwards, [jax.numpy.asarray(t.detach().numpy()) for t in tensors]
-        return tuple(torch.from_numpy(np.array(array)) for array in function(*ctx.arrays))
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> Any:
-        found = ctx.backwards(ctx.arrays, tuple(jax.numpy.asarray(g.numpy()) for g in gradients))
-        return None, None, *(torch.from_numpy(np.array(array)) for array in found)
-
-
 class Bridged(torch.nn.Module):
     """A Flax model as a module of PyTorch: its weights are parameters at our paths."""
 
@@ -121,7 +108,7 @@ class Bridged(torch.nn.Module):
         for ours, key in self.keys.items():
             inverse = (lambda a: a.transpose(2, 3, 0, 1)) if "ConvTranspose" in key else (lambda a: a.transpose(3, 2, 0, 1))
             empty = np.empty(flat[key].shape, np.float32)
-            _place(self, ours, torch.from_numpy(np.zeros((inverse(empty) if empty.ndim == 4 else empty.T).shape, np.float32)))
+            place(self, ours, torch.from_numpy(np.zeros((inverse(empty) if empty.ndim == 4 else empty.T).shape, np.float32)))
 
         names = [name for name, _ in self.named_parameters()]
 
@@ -139,16 +126,6 @@ class Bridged(torch.nn.Module):
         found = list(Call.apply(self.function, self.backwards, image, *self.parameters()))
         scales = len(found) // self.model.num_stages
         return [found[i : i + scales] for i in range(0, len(found), scales)]
-
-
-def _place(module: torch.nn.Module, name: str, value: torch.Tensor) -> None:
-    *parents, last = name.split(".")
-    for part in parents:
-        if not hasattr(module, part):
-            module.add_module(part, torch.nn.Module())
-        module = getattr(module, part)
-    assert not hasattr(module, last), name
-    module.register_parameter(last, torch.nn.Parameter(value))
 
 
 def calm(model: torch.nn.Module) -> list[Scale]:

@@ -1,6 +1,7 @@
-"""Write what the authors' MomentumSMoE computes. Run by hand, given a checkout of github.com/rachtsy/MomentumSMoE:
+"""Write what the authors' MomentumSMoE computes. Run by hand, given three checkouts of github.com/rachtsy/MomentumSMoE: its last commit,
+48e6393, which had complex momentum, and 4f61704, which had robust momentum:
 
-pip install tqdm && python tests/references/make_momentum_smoe.py --source PATH
+pip install tqdm && python tests/references/make_momentum_smoe.py --source PATH --complex PATH --robust PATH
 
 Their experts need fastmoe's CUDA kernels: here stands what these compute, with the same weights, around the authors' own gate. The
 layers and their momentum are theirs (`models.py`).
@@ -61,6 +62,16 @@ class Experts(nn.Module):
         return made.view_as(x)
 
 
+class Telling(Experts):
+    """As that of the commit with robust momentum, which tells the choice, too."""
+
+    def __init__(self, layerth: int, **given: Any) -> None:
+        super().__init__(**given)
+
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), None
+
+
 class Gate(nn.Module):
     """As fastmoe's BaseGate."""
 
@@ -81,28 +92,47 @@ def run(model: nn.Module, inputs: Tensors) -> Tensors:
     return {"logprobs": model(ids, empty)[0]}
 
 
+def network(source: str, experts: type[Experts]) -> Any:
+    """Theirs, of a commit."""
+    stand_in("custom_transformer", FMoETransformerMLP=experts, FMoETransformerMLPOpt=experts)
+    for name in ("models", "custom_gates", "custom_functions"):
+        sys.modules.pop(name, None)
+    sys.path.insert(0, source)
+    found = importlib.import_module("models").TransformerSeq
+    sys.path.remove(source)
+    return found
+
+
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("--source", required=True)
+    for name in ("source", "complex", "robust"):
+        parser.add_argument(f"--{name}", required=True)
     for name in ("fmoe", "fmoe.gates"):
         stand_in(name)
     stand_in("fmoe.gates.base_gate", BaseGate=Gate)
-    stand_in("custom_transformer", FMoETransformerMLP=Experts, FMoETransformerMLPOpt=Experts)
-    sys.path.insert(0, parser.parse_args().source)
     warnings.simplefilter("ignore")  # they compare texts with `is`
-    network = importlib.import_module("models").TransformerSeq
+    sources = parser.parse_args()
+    of = {name: network(getattr(sources, name), Telling if name == "robust" else Experts) for name in ("source", "complex", "robust")}
     layouts = {
         "small_plain": ("sgsg", 1.0), "small": ("smsm", 0.8), "medium_plain": ("sgsg", 1.0), "medium": ("smsm", 1.0),
         "medium_adam": ("sasa", 1.0), "large": ("smsm", 0.8), "glam_medium_plain": ("sgsfsgsf", 0.8), "glam_medium": ("smsfsmsf", 0.8),
-        "glam_medium_adam": ("sasfsasf", 0.8),
+        "glam_medium_adam": ("sasfsasf", 0.8), "medium_negative": ("smsm", 1.0), "medium_complex": ("scscsc", 1.0),
+        "medium_robust": ("smsm", 1.0),
     }  # fmt: skip
+    own: dict[str, tuple[str, dict[str, float]]] = {
+        "medium_negative": ("source", {"mu": -0.2}),
+        "medium_complex": ("complex", {"beta1": 0.7, "beta2": 0.1, "nb_layers": 3}),  # the imaginary part is felt in the third
+        "medium_robust": ("robust", {"mu": 0.2, "gamma": 1.25, "layer_n": 0}),
+    }
     for name, (layout, rate) in layouts.items():
         base = "glam" if name.startswith("glam") else "transformer"
         letters = [sys.intern(letter) for letter in layout]
-        model = network(**SIZES, **GIVEN, architecture=letters, base_arch=base, gamma1=rate)
+        commit, step = own.get(name, ("source", {}))
+        model = of[commit](**{**SIZES, **GIVEN, "architecture": letters, "base_arch": base, "gamma1": rate, **step})
         points = [{"input_ids": Draw(shape, "int64", 0, 60)} for shape in [(1, 1), (2, 11), (3, 5)]]
         unused = [f"layers.{i}.norm{3 if layer.use_smoe else 2}.*" for i, layer in enumerate(model.layers)]
+        config = {"every": True, "eps": 1e-8} | ({"layers": 3} if step.get("nb_layers") else {})
         write(
             SPEC, name, model, points, run,
-            reference=REFERENCE, variant=name, small=True, config={"every": True, "eps": 1e-8}, scales=SCALES, unused=unused, inert=unused,
+            reference=REFERENCE, variant=name, small=True, config=config, scales=SCALES, unused=unused, inert=unused,
         )  # fmt: skip

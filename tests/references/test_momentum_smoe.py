@@ -52,3 +52,7 @@ def test_adam_steps_have_one_size() -> None:
     """Of one output, p / sqrt(v) is its sign times a constant."""
     module = small("medium_adam", layers=1, eps=1e-8)
     torch.testing.assert_close(scores(module, factor=1e3), scores(module, factor=1e4), atol=1e-3, rtol=0)
+
+
+def test_robust_momentum_without_memory_is_a_step_of_its_rate() -> None:
+    torch.testing.assert_close(scores(small(step="robust", mu=0.0, gamma=1.25)), scores(small(mu=0.0, gamma=1.25)))

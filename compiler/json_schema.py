@@ -39,8 +39,8 @@ def spec_schema() -> Json:
         "required": ["lamina"],
         "additionalProperties": False,
         "properties": sections,
-        "if": {"anyOf": [{"required": [key]} for key in _MODEL_SECTIONS]},
-        "then": {"required": _MODEL_SECTIONS},
+        "if": {"anyOf": [{"required": [key]} for key in (*_MODEL_SECTIONS, "base")]},
+        "then": {"anyOf": [{"required": _MODEL_SECTIONS}, {"required": ["model", "base"]}]},
         "else": {"required": ["blocks"]},
         "$defs": definitions,
     }
@@ -52,6 +52,7 @@ def _sections(definitions: Json) -> Json:
         "model": _TEXT | {"description": "The model's name."},
         "summary": _TEXT | {"description": "What the model is, in a sentence."},
         "paper": _model(Paper, definitions),
+        "base": _TEXT | {"description": "A spec that this one goes on from: a name of the zoo, or a path that starts with `./`."},
         "use": {"type": "array", "items": _TEXT, "description": "Block files: names of the library, or paths that start with `./`."},
         "config": _named(_CONFIG, "Named values with their defaults; `--set` and variants override them."),
         "variants": _named({"type": ["object", "null"], "additionalProperties": _CONFIG}, "Sets of overrides of the config, by name."),
@@ -62,6 +63,7 @@ def _sections(definitions: Json) -> Json:
         "state": _named(_state(), "Tensors that are carried from call to call."),
         "modules": _MODULES,
         "blocks": _named(_BLOCK, "Parts of the network, to be called like ops."),
+        "adapt": _named(_FLOW, "Steps around those whose paths match a pattern, which they call as `step`."),
         "body": _FLOW | {"description": "The steps, in order."},
         "outputs": _named(
             _port({"train": _TRAIN}), "The model's outputs: variables of the body, or its last value where there is one output."
@@ -107,7 +109,7 @@ def _model(model: type[Any], definitions: Json) -> Json:
 
 
 def _config() -> Json:
-    plain = {"type": ["number", "string", "boolean"]}
+    plain = {"type": ["number", "string", "boolean", "null"]}
     in_place = {"type": "object", "required": ["type", "default"], "properties": {"type": _TEXT, "default": _FLOW}}
     forms = [plain, {"type": "array", "items": _CONFIG}, {**in_place, "additionalProperties": False}]
     return {"anyOf": forms, "description": "A value, or a declaration such as `float = 4`."}

@@ -15,6 +15,7 @@ import lamina
 from lamina.compiler.support import check_target
 from lamina.schema.dims import Dim, value_of
 
+SHARE = 1e-4  # of the loss, by which a step lowers it
 FOUND = list(files())
 # Both files as they are written and as ONNX Runtime likes them best.
 SESSIONS = [(file, level) for file in FILES for level in (LEVELS[0], LEVELS[-1])]
@@ -83,11 +84,12 @@ def test_declared_output_sizes_hold(case: Case) -> None:
 
 
 def test_a_step_of_sgd_lowers_the_loss(case: Case) -> None:
-    """By the one hundredth that the gradient promises, or thereabouts. What only a choice follows from learns by the losses beside."""
+    """By the ten thousandth that the gradient promises, or thereabouts: so little that no token chooses another expert. What only a
+    choice follows from learns by the losses beside."""
     module = trained_module(case)
     if parameters := list(module.parameters()):
         before, after = _step(module, parameters, *expected(case)[1])
-        assert 0.985 < after / before < 0.995
+        assert 0.5 < (before - after) / (SHARE * before) < 1.5
 
 
 def _step(
@@ -101,7 +103,7 @@ def _step(
         torch.manual_seed(0)
         found = module(**tensors)
         found = found if isinstance(found, dict) else {next(iter(want)): found}
-        beside = [value.square().sum() for k, value in found.items() if k not in want and value.is_floating_point()]
+        beside = [value.square().sum() for k, value in found.items() if k not in want and value.requires_grad]
         return torch.stack([*((found[k] - target).square().sum() for k, target in targets.items()), *beside]).sum()
 
     before = loss()
@@ -109,7 +111,7 @@ def _step(
     gradients = [p.grad for p in parameters if p.grad is not None]
     assert len(gradients) == len(parameters)
     steepness = sum(g.square().sum().item() for g in gradients)
-    torch.optim.SGD(parameters, lr=0.01 * before.item() / steepness).step()
+    torch.optim.SGD(parameters, lr=SHARE * before.item() / steepness).step()
     return before.item(), loss().item()
 
 

@@ -125,7 +125,7 @@ def torch_module(case: Case) -> LaminaModule:
 def trained_module(case: Case) -> LaminaModule:
     """In train mode, with the outputs that only training has."""
     found = model(case)
-    return to_module(lower(found.trained, "module"), Lively(), frozenset(value.name for value in found.graph.outputs)).train()
+    return to_module(lower(found.trained, "torch"), Lively(), frozenset(value.name for value in found.graph.outputs)).train()
 
 
 def outputs_of(module: Callable[..., Any], feeds: dict[str, Array], names: list[str]) -> dict[str, Array]:

@@ -105,11 +105,12 @@ def exported(folder: Path, weights: Mapping[str, Array], x: Array, threads: int)
     return lambda: found.run(None, {name: x[None]})[0][0]
 
 
-def measured(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
-    """Milliseconds of each, round by round, after a warm-up in which all must agree."""
+def measured(runs: Mapping[str, Run], rounds: int, *, alike: bool = True) -> dict[str, list[float]]:
+    """Milliseconds of each, round by round, after a warm-up in which all must agree that compute the same."""
     first, *others = (run() for run in runs.values())
     for name, other in zip(list(runs)[1:], others, strict=True):
-        np.testing.assert_allclose(other, first, atol=2e-4 * np.abs(first).max(), rtol=0, err_msg=name)
+        if alike:
+            np.testing.assert_allclose(other, first, atol=2e-4 * np.abs(first).max(), rtol=0, err_msg=name)
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -150,27 +151,13 @@ def main() -> None:
             peers = {"com.microsoft.MoE": contrib(weights, x, options.threads), "PyTorch's loop": loop(weights, x)}
             shown(f"{tokens}, 32", measured({"ours": run, **peers}, options.rounds))
             counts = {f"{n} experts": ours(folder, x, options.threads, n)[0] for n in (8, 64)}
-            shown(f"{tokens}, 32", _alone({"ours": run, **counts}, options.rounds))
+            shown(f"{tokens}, 32", measured({"ours": run, **counts}, options.rounds, alike=False))
             one_sided = skewed(weights, tokens)
             skew = ours(folder, one_sided, options.threads, 32)[0]
-            shown(f"{tokens}, 32", _alone({"ours": run, "all to the same": skew}, options.rounds))
+            shown(f"{tokens}, 32", measured({"ours": run, "all to the same": skew}, options.rounds, alike=False))
             if tokens <= 256:
                 run, weights = ours(folder, x, options.threads, 32, gated=True)
                 shown(f"{tokens}, 32, SwiGLU", measured({"ours": run, "transformers": exported(folder, weights, x, options.threads)}, 5))
-
-
-def _alone(runs: Mapping[str, Run], rounds: int) -> dict[str, list[float]]:
-    """As `measured`, of runs that compute different things."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for run in runs.values():
-        run()
-    for _ in range(rounds):
-        for name, run in runs.items():
-            time.sleep(0.02)
-            start = time.perf_counter()
-            run()
-            times[name].append(1000 * (time.perf_counter() - start))
-    return times
 
 
 if __name__ == "__main__":

@@ -105,16 +105,16 @@ class Builder:
         """Another builder of the same definition, whose nodes are not added: to see what they would be."""
         return Builder(self.origin, self.prefix, self.dims, self._fresh, self._lowered, looped=self.looped)
 
-    def apply(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place: str) -> tuple[Value, ...]:
+    def apply(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], number: str) -> tuple[Value, ...]:
         """What a block makes of these values with these weights, and with what it reads of its surroundings, by name.
 
-        `place` is what paths have for the number of the application.
+        `number` is what stands in paths for which application it is.
         """
-        operators = self.operators(body, given, weights, place)
+        operators = self.operators(body, given, weights, number)
         self.nodes += operators.nodes
         return operators.outputs
 
-    def operators(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], place_of: str) -> Graph:
+    def operators(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], number: str) -> Graph:
         """The same, not added yet."""
         assert self._lowered is not None
         retyped = self._own_dims(body)
@@ -126,7 +126,7 @@ class Builder:
                     dims.setdefault(symbol.name, (value, axis))
         values += [weights[name] for name in (*body.weights, *body.around)]
         known = {id(inner): value for inner, value in zip(body.graph.inputs, values, strict=True)}
-        here = f"{self.origin.path}.{place_of}"
+        here = f"{self.origin.path}.{number}"
 
         def moved(origin: Origin) -> Origin:
             return replace(origin, path=origin.path.replace(f"{self.origin.path}.{EACH}", here, 1))

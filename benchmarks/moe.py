@@ -3,7 +3,7 @@
     python -m benchmarks.moe [--threads 2] [--rounds 15]
 
 Tokens of 256, experts 256 -> 512 -> 256, four chosen of 8, 32 or 64. Outputs must agree. Peers take turns, so that a busy moment hits all;
-a ratio is the median over rounds of a peer's time against ours in the same round.
+a ratio is the median over rounds of a peer's time against ours in the same round. transformers' export takes 14 GB at 2048 tokens.
 """
 
 from __future__ import annotations
@@ -155,9 +155,8 @@ def main() -> None:
             one_sided = skewed(weights, tokens)
             skew = ours(folder, one_sided, options.threads, 32)[0]
             shown(f"{tokens}, 32", measured({"ours": run, "all to the same": skew}, options.rounds, alike=False))
-            if tokens <= 256:
-                run, weights = ours(folder, x, options.threads, 32, gated=True)
-                shown(f"{tokens}, 32, SwiGLU", measured({"ours": run, "transformers": exported(folder, weights, x, options.threads)}, 5))
+            run, weights = ours(folder, x, options.threads, 32, gated=True)
+            shown(f"{tokens}, 32, SwiGLU", measured({"ours": run, "transformers": exported(folder, weights, x, options.threads)}, 3))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, final
 
 import numpy as np
@@ -30,6 +31,7 @@ class Adapters:
         self._known = {adapter.name: adapter for adapter in manifest.adapters}
         self._read: dict[str, dict[str, Array]] = {}
         self._mixed: OrderedDict[tuple[tuple[str, float], ...], dict[str, Array]] = OrderedDict()
+        self._mixing = Lock()
         self._none = {matrix.name: np.zeros(matrix.shape(1), matrix.dtype) for matrix in self._matrices}
 
     def feeds(self, choice: Choice) -> Mapping[str, Array]:
@@ -41,12 +43,13 @@ class Adapters:
         parts = tuple(sorted((name, float(weight)) for name, weight in choice.items()))
         if not all(np.isfinite(weight) for _, weight in parts):
             raise InputError(f"an adapter's weight must be a finite number, but they are {dict(parts)}")
-        if parts not in self._mixed:
-            self._mixed[parts] = self._mixture(parts)
-            if len(self._mixed) > _KEPT:
-                self._mixed.popitem(last=False)
-        self._mixed.move_to_end(parts)
-        return self._mixed[parts]
+        with self._mixing:  # calls of several threads may each have a mixture of their own
+            if parts not in self._mixed:
+                self._mixed[parts] = self._mixture(parts)
+                if len(self._mixed) > _KEPT:
+                    self._mixed.popitem(last=False)
+            self._mixed.move_to_end(parts)
+            return self._mixed[parts]
 
     def _mixture(self, parts: tuple[tuple[str, float], ...]) -> dict[str, Array]:
         """Side by side, so that ranks add up; each adapter's second matrix times its weight."""

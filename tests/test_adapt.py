@@ -309,3 +309,9 @@ def test_a_base_is_a_spec_of_the_zoo_or_beside(case: str, tmp_path: Path) -> Non
     (tmp_path / "adapted.yaml").write_text(f"lamina: 1\nmodel: adapted\n{line}\n")
     with pytest.raises(SpecError, match=message):
         lamina.load(tmp_path / "adapted.yaml")
+
+
+def test_a_wildcard_does_not_stand_for_the_whole_model(tmp_path: Path) -> None:
+    """`{part}` is the head alone: twice what it gives is twice the output."""
+    spec = adapted(tmp_path, 'adapt: {"{part}": ["2 * step(x)"]}\n')
+    np.testing.assert_allclose(run(spec), 2 * run(base(tmp_path)), rtol=1e-6)

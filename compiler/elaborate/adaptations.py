@@ -32,16 +32,20 @@ class Adaptations:
 
         A `*` does not reach into what adaptations add, or a rule would be around its own steps.
         """
-        if not path:
-            return None
         added = OWN in path.split(".")
         for pattern, rule in self._rules:
-            captures = None if added and OWN not in pattern.text.split(".") else pattern.captures(path)
+            apart = pattern.text == WHOLE or (added and OWN not in pattern.text.split("."))
+            captures = pattern.captures(path) if path and not apart else None
             if captures is not None:
                 self._used.add(pattern.text)
                 named = {name: text for name, text in captures.items() if name.isidentifier()}
                 return rule, {name: int(text) if text.isdecimal() else text for name, text in named.items()}
         return None
+
+    def whole(self) -> Adaptation | None:
+        """The rule for the whole body: no wildcard stands for that."""
+        self._used.add(WHOLE)
+        return next((rule for pattern, rule in self._rules if pattern.text == WHOLE), None)
 
     def unused(self) -> list[Diagnostic]:
         """A diagnostic for each rule that matches no step."""

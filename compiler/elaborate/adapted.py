@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lamina.compiler.elaborate.adaptations import OWN, WHOLE
+from lamina.compiler.elaborate.adaptations import OWN
 from lamina.compiler.elaborate.body import run_body
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.resolve import resolve
@@ -28,8 +28,8 @@ def adapted_body(context: Context, frame: Frame, run: Callable[[], None]) -> Non
     """The model's body, with the rule for the whole around it if there is one: `x` is what it begins with, and what it leaves."""
     context.adapt.inputs = dict(frame.values)
     context.adapt.modules = frame.modules
-    found = context.adapt.find(WHOLE)
-    if found is None:
+    rule = context.adapt.whole()
+    if rule is None:
         return run()
 
     def again(x: Any, inner: Scope) -> Any:
@@ -38,7 +38,7 @@ def adapted_body(context: Context, frame: Frame, run: Callable[[], None]) -> Non
             run()
         return frame.values.get("x")
 
-    frame.values["x"] = _around(context, *found, Scope(), frame.values.get("x"), again, left=frame)
+    frame.values["x"] = _around(context, rule, {}, Scope(), frame.values.get("x"), again, left=frame)
     return None
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lamina.compiler.body import BlockArg
@@ -14,6 +14,7 @@ from lamina.compiler.op import Example, Op, OpError, Positive, Types, Weight, fa
 from lamina.schema.dims import Dim, Size, Symbol, TensorType
 from lamina.schema.dims import product as product_of
 
+Form = Callable[[Builder, Routed], Value]
 _ROWS = "rows'"  # of the tokens that an expert sees: no name that a file could give
 
 
@@ -84,7 +85,7 @@ class Moe(Op):
         """No size depends on the choice."""
         return self._routed(g, by_tiles, x, weight, choice, weights)
 
-    def _routed(self, g: Builder, form: Any, x: Value, weight: Value, choice: Value, weights: Mapping[str, Value]) -> Value:
+    def _routed(self, g: Builder, form: Form, x: Value, weight: Value, choice: Value, weights: Mapping[str, Value]) -> Value:
         """A form on flat tokens."""
         size, chosen, width = x.shape[-1], choice.shape[-1], self.expert.graph.outputs[0].shape[-1]
         tokens = product_of(x.shape[:-1])
@@ -92,7 +93,7 @@ class Moe(Op):
         flat = (x, weight, wide)
         if x.rank > 2:
             flat = (_flat(g, x, tokens, size), _flat(g, weight, tokens, chosen), _flat(g, wide, tokens, chosen))
-        y: Value = form(g, Routed(*flat, tokens, chosen, x.dtype, Experts(self.expert, self.count, weights)))
+        y = form(g, Routed(*flat, tokens, chosen, x.dtype, Experts(self.expert, self.count, weights)))
         return y if x.rank == 2 else g.reshape(y, [*x.shape[:-1], width])
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:

@@ -1,4 +1,5 @@
-"""A layer of sparse experts in ONNX Runtime, against com.microsoft.MoE, PyTorch's loop over experts and transformers' export.
+"""A layer of sparse experts in ONNX Runtime, against com.microsoft.MoE, PyTorch's loop over experts and transformers' export; and ours in
+PyTorch against that loop.
 
     python -m benchmarks.moe [--threads 2] [--rounds 15]
 
@@ -22,6 +23,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import lamina
+from lamina.runtime.native import library
 
 SPEC = Path(__file__).parent / "specs" / "moe.yaml"
 DIM, HIDDEN, CHOSEN = 256, 512, 4
@@ -32,6 +34,8 @@ Run = Callable[[], Array]
 def session(model: str | bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
+    if (kernels := library()) is not None:
+        options.register_custom_ops_library(str(kernels))
     return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -42,6 +46,17 @@ def ours(folder: Path, x: Array, threads: int, experts: int, *, gated: bool = Fa
     made = session(str(bundle / "model.ort.onnx"), threads)
     weights = {name: value.detach().numpy() for name, value in lamina.to_torch(spec).state_dict().items()}
     return lambda: made.run(None, {"x": x})[0], weights
+
+
+def module(x: Array, experts: int) -> Run:
+    """Our PyTorch module."""
+    made, tokens = lamina.to_torch(lamina.load(SPEC, experts=experts)), torch.from_numpy(x)
+
+    @torch.inference_mode()
+    def run() -> Array:
+        return np.asarray(made(tokens))
+
+    return run
 
 
 def stacked(weights: Mapping[str, Array], part: str) -> Array:
@@ -150,6 +165,7 @@ def main() -> None:
             run, weights = ours(folder, x, options.threads, 32)
             peers = {"com.microsoft.MoE": contrib(weights, x, options.threads), "PyTorch's loop": loop(weights, x)}
             shown(f"{tokens}, 32", measured({"ours": run, **peers}, options.rounds))
+            shown(f"{tokens}, 32, in PyTorch", measured({"ours": module(x, 32), "PyTorch's loop": peers["PyTorch's loop"]}, options.rounds))
             counts = {f"{n} experts": ours(folder, x, options.threads, n)[0] for n in (8, 64)}
             shown(f"{tokens}, 32", measured({"ours": run, **counts}, options.rounds, alike=False))
             one_sided = skewed(weights, tokens)

@@ -21,6 +21,8 @@ _ELEMENTWISE = (
 _AXIS = "Softmax LogSoftmax LayerNormalization RMSNormalization Concat Split Gather"
 _REDUCING = "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare ReduceL2"
 
+ELEMENTWISE = tuple(_ELEMENTWISE.split())
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def _numbers(k: _Known | None) -> tuple[int, ...]:
 
 
 _RULES: Mapping[str, Rule] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), _elementwise),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
     **dict.fromkeys(_AXIS.split(), _along),
     **dict.fromkeys(_REDUCING.split(), _reduced),
     **dict.fromkeys(("Unsqueeze", "Squeeze"), _unsqueezed),

@@ -105,6 +105,12 @@ class Builder:
         """Another builder of the same definition, whose nodes are not added: to see what they would be."""
         return Builder(self.origin, self.prefix, self.dims, self._fresh, self._lowered, looped=self.looped)
 
+    def at(self, origin: Origin) -> Builder:
+        """The same builder, for nodes of another origin."""
+        found = self.apart()
+        found.origin, found.nodes = origin, self.nodes
+        return found
+
     def apply(self, body: Body, given: Sequence[Value], weights: Mapping[str, Value], number: str) -> tuple[Value, ...]:
         """What a block makes of these values with these weights, and with what it reads of its surroundings, by name.
 

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lamina.compiler.batched import BATCHED, batched
+from lamina.compiler.blocked import Blocked, Joined
 from lamina.compiler.body import EACH, Body
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.grouped import Groups, grouped
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import Size, TensorType, product
 
@@ -88,7 +90,50 @@ def everywhere(g: Builder, routed: Routed) -> Value:
 
 
 def by_pieces(g: Builder, routed: Routed) -> Value:
-    """[T, width]: tokens sorted by their expert, so that each expert sees one piece, of those that chose it alone.
+    """[T, width]: tokens sorted by their expert, so that each expert sees one piece, of those that chose it alone."""
+    real, found = _sorted(g, routed)
+    pieces = g("Split", found.rows, found.loads, outputs=routed.count + 1, axis=0)
+    made = routed.experts.of_pieces(g, pieces[:-1])
+    left = g("Concat", g("Shape", pieces[-1], end=1), g.ints(routed.width), axis=0)
+    sorted_ = g("Concat", *made, g("Expand", g.constant(0, routed.dtype), left), axis=0)
+    return _combined(g, routed, real, g("Gather", sorted_, found.back))
+
+
+def by_groups(g: Builder, routed: Routed) -> Value | None:
+    """[T, width]: sorted, but not split: our own kernel multiplies the rows of all experts. None where the block has no such form."""
+    body, experts = routed.experts.body, routed.experts
+    if routed.dtype != "float32" or any(isinstance(w, Blocked | Joined) for w in experts.weights.values()):
+        return None
+    real, found = _sorted(g, routed)
+    (given,) = body.given
+    places = {name: Value(f"{g.prefix}/{name}", weight.type) for name, weight in body.weights.items()}
+    place = Value(f"{g.prefix}/rows", given.type)
+    graph = g.operators(body, (place,), {**places, **experts.around}, EACH)
+    own = {id(v): tuple(experts.weights[f"{n}.{name}"] for n in range(routed.count)) for name, v in places.items()}
+    loads = g("Slice", found.loads, g.ints(0), g.ints(routed.count), g.ints(0))
+    numbers = g("Min", g("Gather", found.numbers, found.order), g.constant(routed.count - 1, "int64"))
+    made = grouped(g, graph, Groups(found.rows, loads, numbers, routed.count), place, own)
+    if made is None:
+        return None
+    rows = g("Gather", made, found.back)
+    if not any(node.op_type == "GroupedMatMul" and made in node.outputs for node in g.nodes):  # which makes zeros of nobody's rows
+        rows = g("Where", g("Reshape", real, g.ints(-1, 1)), rows, g.constant(0, routed.dtype))
+    return _combined(g, routed, real, rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """A row for each choice, in the order of experts and then of tokens; whose each choice is; where rows come from and go back to."""
+
+    rows: Value
+    numbers: Value
+    loads: Value
+    order: Value
+    back: Value
+
+
+def _sorted(g: Builder, routed: Routed) -> tuple[Value, _Sorted]:
+    """Which choices are of an expert; and rows sorted by numbers, where nobody's come last.
 
     A sort by number * rows + place is stable, and its indices are what takes rows there and back.
     """
@@ -101,12 +146,8 @@ def by_pieces(g: Builder, routed: Routed) -> Value:
     ones = g("Expand", g.constant(1, "int64"), rows)
     loads = g("ScatterElements", zeros, numbers, ones, axis=0, reduction="add")
     tokens = g("Div", order, g.size(routed.chosen))
-    pieces = g("Split", g("Gather", routed.x, tokens), loads, outputs=routed.count + 1, axis=0)
-    made = routed.experts.of_pieces(g, pieces[:-1])
-    left = g("Concat", g("Shape", pieces[-1], end=1), g.ints(routed.width), axis=0)
-    sorted_ = g("Concat", *made, g("Expand", g.constant(0, routed.dtype), left), axis=0)
     back = g("ScatterElements", g("Expand", g.constant(0, "int64"), rows), order, places, axis=0)
-    return _combined(g, routed, real, g("Gather", sorted_, back))
+    return real, _Sorted(g("Gather", routed.x, tokens), numbers, loads, order, back)
 
 
 def by_tiles(g: Builder, routed: Routed) -> Value:

@@ -20,7 +20,7 @@ from lamina.schema.diagnostics import Span
 from lamina.schema.dims import value_of
 
 Array = np.ndarray[Any, Any]
-_PRODUCTS = ("MatMul", "Gemm", "BlockMatMul")
+_PRODUCTS = ("MatMul", "Gemm", "BlockMatMul", "GroupedMatMul")
 _SLACK = 1.25  # of the work that is due: a block that applies blocks weights what they make
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 import lamina
@@ -22,6 +23,18 @@ body:
   - y = moe(x, w, c, expert, 4, name='experts')
 """
 KINDS = {
+    "vectors_and_numbers_of_its_own": """
+blocks:
+  expert:
+    body:
+      - layer_norm
+      - gate, up = split(linear(x, 40), [20, 20], dim=-1)
+      - y = silu(gate * parameter([], init='normal(1)', name='scale')) * (up + parameter([20], init='normal(1)', name='shift'))
+      - rms_norm(linear(y, 16)) * exp(parameter([16], init='normal(0.3)', name='gain'))
+body:
+  - w, c = top_k(softmax(linear(x, 4, name='router'), dim=-1), 2)
+  - y = moe(x, w, where(w > 0.3, c, -1), expert(), 4, name='experts')
+""",
     "steps": """
 body:
   - w, c = top_k(softmax(linear(x, 4, name='router'), dim=-1), 2)
@@ -120,6 +133,18 @@ def bundle(kind: str, folder: Path, *targets: str) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_block_is_an_expert(kind: str, tmp_path: Path) -> None:
     report = verify(bundle(kind, tmp_path, "onnx", "onnxruntime"))
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("instructions", ["", "avx2", "none"])
+@pytest.mark.parametrize("kind", ["steps", "what_stands_around", "vectors_and_numbers_of_its_own"])
+def test_rows_of_all_experts_are_multiplied_at_once(kind: str, instructions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By our own kernel, and where it is missing by what defines it."""
+    monkeypatch.setenv("LAMINA_INSTRUCTIONS", instructions)
+    made = bundle(kind, tmp_path, "onnxruntime")
+    operators = [node.op_type for node in onnx.load(made / "model.ort.onnx", load_external_data=False).graph.node]
+    assert "GroupedMatMul" in operators
+    report = verify(made)
     assert report.passed, report
 
 

@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lamina.compiler.body import BlockArg
 from lamina.compiler.builder import Builder
 from lamina.compiler.cost import macs_of_graph
 from lamina.compiler.elementwise import need_dtype
-from lamina.compiler.experts import Experts, Routed, by_pieces, by_tiles, everywhere
+from lamina.compiler.experts import Experts, Routed, by_groups, by_pieces, by_tiles, everywhere
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, Positive, Types, Weight, fast_path, need_fixed, need_float
 from lamina.schema.dims import Dim, Size, Symbol, TensorType
 from lamina.schema.dims import product as product_of
 
-Form = Callable[[Builder, Routed], Value]
 _ROWS = "rows'"  # of the tokens that an expert sees: no name that a file could give
 
 
@@ -67,12 +66,18 @@ class Moe(Op):
         return x.with_shape((*x.shape[:-1], need_fixed(made[0].shape[1], "what an expert makes")))
 
     def define(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Value:
-        return self._routed(g, everywhere, x, weight, choice, weights)
+        return self._shaped(g, x, everywhere(g, self._routed(g, x, weight, choice, weights)))
+
+    @fast_path("onnxruntime")
+    def by_groups(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Any:
+        """Our own kernel, where the experts' operators have a form by rows."""
+        y = by_groups(g, self._routed(g, x, weight, choice, weights))
+        return NotImplemented if y is None else self._shaped(g, x, y)
 
     @fast_path("onnx", "onnxruntime", "module")
     def by_pieces(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Value:
         """Each expert sees the tokens that chose it."""
-        return self._routed(g, by_pieces, x, weight, choice, weights)
+        return self._shaped(g, x, by_pieces(g, self._routed(g, x, weight, choice, weights)))
 
     @fast_path("torch")
     def exported(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Any:
@@ -83,18 +88,21 @@ class Moe(Op):
     @fast_path("tensorrt")
     def by_tiles(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Value:
         """No size depends on the choice."""
-        return self._routed(g, by_tiles, x, weight, choice, weights)
+        return self._shaped(g, x, by_tiles(g, self._routed(g, x, weight, choice, weights)))
 
-    def _routed(self, g: Builder, form: Form, x: Value, weight: Value, choice: Value, weights: Mapping[str, Value]) -> Value:
-        """A form on flat tokens."""
-        size, chosen, width = x.shape[-1], choice.shape[-1], self.expert.graph.outputs[0].shape[-1]
+    def _routed(self, g: Builder, x: Value, weight: Value, choice: Value, weights: Mapping[str, Value]) -> Routed:
+        """Flat tokens."""
+        size, chosen = x.shape[-1], choice.shape[-1]
         tokens = product_of(x.shape[:-1])
         wide = choice if choice.dtype == "int64" else g("Cast", choice, to=ONNX_DTYPE["int64"])
         flat = (x, weight, wide)
         if x.rank > 2:
             flat = (_flat(g, x, tokens, size), _flat(g, weight, tokens, chosen), _flat(g, wide, tokens, chosen))
-        y = form(g, Routed(*flat, tokens, chosen, x.dtype, Experts(self.expert, self.count, weights)))
-        return y if x.rank == 2 else g.reshape(y, [*x.shape[:-1], width])
+        return Routed(*flat, tokens, chosen, x.dtype, Experts(self.expert, self.count, weights))
+
+    def _shaped(self, g: Builder, x: Value, y: Value) -> Value:
+        """What flat tokens became, in the shape of the tokens."""
+        return y if x.rank == 2 else g.reshape(y, [*x.shape[:-1], self.expert.graph.outputs[0].shape[-1]])
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         """Of the tokens' choices, as if all were some expert's."""

@@ -5,7 +5,7 @@
 enum Instructions { NONE, AVX2, AVX512_VNNI };
 enum { MAX_RANK = 8 };
 
-extern const OrtCustomOp BLOCK_MATMUL, LINEAR_ATTENTION;
+extern const OrtCustomOp BLOCK_MATMUL, GROUPED_MATMUL, LINEAR_ATTENTION;
 
 // What this processor has, and no more than LAMINA_INSTRUCTIONS says (none, avx2).
 enum Instructions instructions(void);

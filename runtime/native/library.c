@@ -22,6 +22,7 @@ __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOp
   OrtCustomOpDomain* domain = NULL;
   OrtStatus* failed = CreateCustomOpDomain("lamina.native", &domain);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &BLOCK_MATMUL);
+  if (failed == NULL) failed = CustomOpDomain_Add(domain, &GROUPED_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &LINEAR_ATTENTION);
   return failed != NULL ? failed : AddCustomOpDomain(options, domain);
 }

@@ -17,7 +17,7 @@ typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 enum { ORT_VERSION = 17 };  // that of the interface: 1.17 was the first release with all of this
 enum { ORT_FAIL = 1, ORT_INVALID_ARGUMENT = 2 };
 enum { ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT32 = 6, ORT_INT64 = 7, ORT_FLOAT16 = 10 };
-enum { ORT_REQUIRED = 0, ORT_OPTIONAL = 1 };
+enum { ORT_REQUIRED = 0, ORT_OPTIONAL = 1, ORT_VARIADIC = 2 };
 
 typedef struct OrtApiBase {
   const OrtApi* (*GetApi)(uint32_t version);
@@ -65,6 +65,7 @@ typedef OrtStatus* Status;
   F(65, Status, GetTensorTypeAndShape, const OrtValue* value, OrtTensorTypeAndShapeInfo** info)                                         \
   F(85, Status, KernelInfoGetAttribute_float, const OrtKernelInfo* info, const char* name, float* value)                                \
   F(86, Status, KernelInfoGetAttribute_int64, const OrtKernelInfo* info, const char* name, int64_t* value)                              \
+  F(88, Status, KernelContext_GetInputCount, const OrtKernelContext* context, size_t* count)                                            \
   F(90, Status, KernelContext_GetInput, const OrtKernelContext* context, size_t index, const OrtValue** value)                          \
   F(91, Status, KernelContext_GetOutput, OrtKernelContext* context, size_t index, const int64_t* dims, size_t n, OrtValue** value)      \
   F(99, void, ReleaseTensorTypeAndShapeInfo, OrtTensorTypeAndShapeInfo* info)                                                           \

@@ -209,3 +209,49 @@ def test_inputs_that_do_not_fit_together_are_refused() -> None:
             attend(**{**fit, name: fit[name][:, :1]})
     with pytest.raises(REFUSED, match="must have rank 4"):
         attend(**{**fit, "q": q[0]})
+
+
+# --- GroupedMatMul ---
+
+
+def panels(weight: Array) -> Array:
+    """A matrix as it is stored."""
+    depth, width = weight.shape
+    wide = np.pad(weight, ((0, 0), (0, -width % 32)))
+    return np.ascontiguousarray(wide.reshape(depth, -1, 32).transpose(1, 0, 2))
+
+
+def grouped(x: Array, loads: list[int], weights: list[Array]) -> Array:
+    fixed = {f"w{i}": panels(w) for i, w in enumerate(weights)}
+    return run("GroupedMatMul", {"x": x, "loads": np.array(loads)}, fixed, N=weights[0].shape[1])[0]
+
+
+@pytest.mark.parametrize("loads", [[1, 0, 5], [12, 13, 7], [250, 3, 481], [0, 0, 0], [0, 0, 26]])
+@pytest.mark.parametrize(("depth", "width"), [(1, 1), (8, 31), (19, 32), (512, 300), (1030, 65)])
+def test_each_group_has_its_matrix(depth: int, width: int, loads: list[int]) -> None:
+    rng = np.random.default_rng(depth)
+    x = rng.standard_normal((sum(loads) + 2, depth)).astype(np.float32)
+    weights = [rng.standard_normal((depth, width)).astype(np.float32) for _ in loads]
+    groups = np.split(x[:-2].astype(np.float64), np.cumsum(loads)[:-1])
+    expected = np.concatenate([rows @ w for rows, w in zip(groups, weights, strict=True)] + [np.zeros((2, width))])
+    np.testing.assert_allclose(grouped(x, loads, weights), expected, atol=1e-5 * depth**0.5, rtol=0)
+
+
+def test_what_is_not_a_number_stays_in_its_row_of_a_group() -> None:
+    x = np.ones((20, 40), np.float32)
+    x[3, 5], x[11, 0] = np.nan, np.inf
+    y = grouped(x, [9, 11], [np.ones((40, 33), np.float32)] * 2)
+    assert np.isnan(y[3]).all()
+    assert np.isinf(y[11]).all()
+    assert (np.delete(y, [3, 11], axis=0) == 40).all()
+
+
+@pytest.mark.parametrize("loads", [[-1, 3], [3, 2], [2**62, 2**62], [4], [1, 1, 1]])
+def test_loads_that_are_not_of_the_rows_are_refused(loads: list[int]) -> None:
+    with pytest.raises(REFUSED, match="load"):
+        grouped(np.ones((4, 8), np.float32), loads, [np.ones((8, 8), np.float32)] * 2)
+
+
+def test_weights_of_another_size_are_refused() -> None:
+    with pytest.raises(REFUSED, match="size"):
+        grouped(np.ones((4, 8), np.float32), [2, 2], [np.ones((8, 8), np.float32), np.ones((9, 8), np.float32)])

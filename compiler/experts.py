@@ -13,7 +13,7 @@ from lamina.compiler.blocked import Blocked, Joined
 from lamina.compiler.body import EACH, Body
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.compiler.grouped import Groups, grouped
+from lamina.compiler.grouped import Groups, Multiply, grouped
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import Size, TensorType, product
 
@@ -99,10 +99,10 @@ def by_pieces(g: Builder, routed: Routed) -> Value:
     return _combined(g, routed, real, g("Gather", sorted_, found.back))
 
 
-def by_groups(g: Builder, routed: Routed) -> Value | None:
-    """[T, width]: sorted, but not split: our own kernel multiplies the rows of all experts. None where the block has no such form."""
+def by_groups(g: Builder, routed: Routed, multiply: Multiply) -> Value | None:
+    """[T, width]: sorted, but not split, as rows of all experts are multiplied at once. None where the block has no such form."""
     body, experts = routed.experts.body, routed.experts
-    if routed.dtype != "float32" or any(isinstance(w, Blocked | Joined) for w in experts.weights.values()):
+    if any(isinstance(w, Blocked | Joined) for w in experts.weights.values()):
         return None
     real, found = _sorted(g, routed)
     (given,) = body.given
@@ -112,11 +112,11 @@ def by_groups(g: Builder, routed: Routed) -> Value | None:
     own = {id(v): tuple(experts.weights[f"{n}.{name}"] for n in range(routed.count)) for name, v in places.items()}
     loads = g("Slice", found.loads, g.ints(0), g.ints(routed.count), g.ints(0))
     numbers = g("Min", g("Gather", found.numbers, found.order), g.constant(routed.count - 1, "int64"))
-    made = grouped(g, graph, Groups(found.rows, loads, numbers, routed.count), place, own)
+    made = grouped(g, graph, Groups(found.rows, loads, numbers, routed.count, multiply), place, own)
     if made is None:
         return None
     rows = g("Gather", made, found.back)
-    if not any(node.op_type == "GroupedMatMul" and made in node.outputs for node in g.nodes):  # which makes zeros of nobody's rows
+    if not any(node.op_type in ("GroupedMatMul", "grouped_matmul") and made in node.outputs for node in g.nodes):  # zeros of nobody's rows
         rows = g("Where", g("Reshape", real, g.ints(-1, 1)), rows, g.constant(0, routed.dtype))
     return _combined(g, routed, real, rows)
 

@@ -11,9 +11,19 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.graph import STANDARD, Constant, Graph, Node, Parameter, Value
 
 _PANEL = 32  # columns that the kernel reads together
-_KEEPING = (*ELEMENTWISE, "Softmax", "LogSoftmax", "LayerNormalization", "RMSNormalization", "Split", "Slice")  # the rank of what they read
 
 Own = tuple[Value, ...]  # what differs from expert to expert: of each its own
+Multiply = Callable[[Builder, Value, Value, Own, "Matrix"], Value]  # rows, loads and matrices to products
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """What is known of experts' matrices: they are [outputs, inputs] where `transposed`, else [inputs, outputs]."""
+
+    inputs: int
+    outputs: int
+    transposed: bool
 
 
 @final
@@ -25,6 +35,7 @@ class Groups:
     loads: Value
     numbers: Value
     count: int
+    multiply: Multiply
 
 
 class _Unknown(Exception):
@@ -37,7 +48,7 @@ def grouped(g: Builder, graph: Graph, groups: Groups, given: Value, own: Mapping
     None where an operator has no such form.
     """
     try:
-        return _Grouping(g, groups, dict(own), {id(given): 2}, {id(given): groups.rows}).output(graph)
+        return _Grouping(g, groups, dict(own), {id(given): groups.rows}).output(graph)
     except _Unknown:
         return None
 
@@ -48,7 +59,6 @@ class _Grouping:
     g: Builder
     groups: Groups
     own: dict[int, Own]
-    ranks: dict[int, int]
     made: dict[int, Value]  # in the place of a value of the graph's
 
     def output(self, graph: Graph) -> Value:
@@ -63,10 +73,8 @@ class _Grouping:
         read = [v for v in node.inputs if v is not None]
         if not any(id(v) in self.own for v in node.reads()):
             self.g.nodes.append(node.mapped(self._of))
-            if node.op_type in _KEEPING and self._known(read):
-                self.ranks.update((id(v), max(map(self._rank, read))) for v in node.outputs)
             return
-        if node.domain != STANDARD or node.bodies or len(node.outputs) != 1:
+        if node.domain not in (STANDARD, "torch") or node.bodies or len(node.outputs) != 1:
             raise _Unknown
         (output,) = node.outputs
         to = replace(self, g=self.g.at(node.origin))
@@ -76,7 +84,7 @@ class _Grouping:
         rule = _RULES.get(node.op_type)
         if rule is None:
             raise _Unknown
-        self.made[id(output)], self.ranks[id(output)] = rule(to, node), 2
+        self.made[id(output)] = rule(to, node)
 
     def _of_expert(self, node: Node, number: int) -> Value:
         """What one expert's own values make."""
@@ -86,19 +94,9 @@ class _Grouping:
     def _of(self, value: Value) -> Value:
         return self.made.get(id(value), value)
 
-    def _known(self, values: Sequence[Value]) -> bool:
-        return all(id(v) in self.ranks or v.type is not None for v in values)
-
-    def _rank(self, value: Value) -> int:
-        if id(value) in self.ranks:
-            return self.ranks[id(value)]
-        if value.type is None:
-            raise _Unknown
-        return value.rank
-
     def rows(self, value: Value | None) -> Value:
         """A value that is [R, N]."""
-        if value is None or id(value) in self.own or self._rank(value) != 2:
+        if value is None or id(value) in self.own or value.type is None or value.rank != 2:
             raise _Unknown
         return self._of(value)
 
@@ -120,12 +118,30 @@ class _Grouping:
         inputs, outputs = reversed(weight.shape) if transposed else weight.shape
         assert isinstance(inputs, int)
         assert isinstance(outputs, int)
-        panels = [_panels(self.g, v, inputs, outputs, transposed=transposed) for v in self.own[id(weight)]]
+        matrix = Matrix(inputs, outputs, transposed)
+        return self.groups.multiply(self.g, rows, self.groups.loads, self.own[id(weight)], matrix)
 
-        def define(g: Builder, rows: Value, loads: Value, *weights: Value) -> Sequence[Value]:
-            return [_by_pieces(g, rows, loads, weights, inputs, outputs)]
 
-        return self.g.native("GroupedMatMul", (rows, self.groups.loads, *panels), define, N=outputs)[0]
+def by_kernel(g: Builder, rows: Value, loads: Value, weights: Own, matrix: Matrix) -> Value:
+    """Our own kernel's product, and what defines it: one for each group, and zeros for the rows after them."""
+    inputs, outputs = matrix.inputs, matrix.outputs
+
+    def define(inner: Builder, rows: Value, loads: Value, *panels: Value) -> Sequence[Value]:
+        left = inner("Sub", inner("Shape", rows, end=1), inner("ReduceSum", loads, inner.ints(0), keepdims=1))
+        pieces = inner("Split", rows, inner("Concat", loads, left, axis=0), outputs=len(panels) + 1, axis=0)
+        wide = [inner("Reshape", inner.transpose(panel, 1, 0, 2), inner.ints(inputs, -1)) for panel in panels]
+        whole = [inner("Slice", w, inner.ints(0), inner.ints(outputs), inner.ints(1)) for w in wide]
+        zeros = inner("Expand", inner.constant(0, "float32"), inner("Concat", left, inner.ints(outputs), axis=0))
+        return [inner("Concat", *(inner("MatMul", *pair) for pair in zip(pieces, whole, strict=False)), zeros, axis=0)]
+
+    panels = [_panels(g, weight, matrix) for weight in weights]
+    return g.native("GroupedMatMul", (rows, loads, *panels), define, N=outputs)[0]
+
+
+def by_loop(g: Builder, rows: Value, loads: Value, weights: Own, matrix: Matrix) -> Value:
+    """A product for each group, in PyTorch."""
+    made: Value = g.torch("grouped_matmul", rows, loads, *weights, transposed=matrix.transposed)
+    return made
 
 
 def _again(g: Builder, node: Node, *inputs: Value | None) -> Value:
@@ -135,38 +151,29 @@ def _again(g: Builder, node: Node, *inputs: Value | None) -> Value:
     return made
 
 
-def _panels(g: Builder, weight: Value, inputs: int, outputs: int, *, transposed: bool) -> Value:
+def _panels(g: Builder, weight: Value, matrix: Matrix) -> Value:
     """[panels, inputs, 32], zeros after the last column."""
-    missing = -outputs % _PANEL
-    ends = (missing, 0) if transposed else (0, missing)
+    missing, inputs = -matrix.outputs % _PANEL, matrix.inputs
+    ends = (missing, 0) if matrix.transposed else (0, missing)
     wide = g("Pad", weight, g.ints(0, 0, *ends), g.constant(0, "float32")) if missing else weight
-    if transposed:
+    if matrix.transposed:
         return g.transpose(g("Reshape", wide, g.ints(-1, _PANEL, inputs)), 0, 2, 1)
     return g.transpose(g("Reshape", wide, g.ints(inputs, -1, _PANEL)), 1, 0, 2)
-
-
-def _by_pieces(g: Builder, rows: Value, loads: Value, panels: Sequence[Value], inputs: int, outputs: int) -> Value:
-    """What defines the operator: a product for each group, and zeros for the rows after them."""
-    left = g("Sub", g("Shape", rows, end=1), g("ReduceSum", loads, g.ints(0), keepdims=1))
-    pieces = g("Split", rows, g("Concat", loads, left, axis=0), outputs=len(panels) + 1, axis=0)
-    made = []
-    for piece, panel in zip(pieces, panels, strict=False):
-        whole = g("Reshape", g.transpose(panel, 1, 0, 2), g.ints(inputs, -1))
-        made.append(g("MatMul", piece, g("Slice", whole, g.ints(0), g.ints(outputs), g.ints(1))))
-    zeros = g("Expand", g.constant(0, "float32"), g("Concat", left, g.ints(outputs), axis=0))
-    return g("Concat", *made, zeros, axis=0)
 
 
 Rule = Callable[[_Grouping, Node], Value]
 
 
-def _gemm(to: _Grouping, node: Node) -> Value:
+def _linear(to: _Grouping, node: Node) -> Value:
     x, weight, bias = (*node.inputs, None)[:3]
-    transposed = {"transB": 1}
-    if dict(node.attributes) not in (transposed, {}):
-        raise _Unknown
-    y = to.product(x, weight, transposed=dict(node.attributes) == transposed)
+    y = to.product(x, weight, transposed=True)
     return y if bias is None else to.g("Add", y, to.operand(bias))
+
+
+def _gemm(to: _Grouping, node: Node) -> Value:
+    if dict(node.attributes) != {"transB": 1}:
+        raise _Unknown
+    return _linear(to, node)
 
 
 def _matmul(to: _Grouping, node: Node) -> Value:
@@ -195,4 +202,5 @@ _RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("LayerNormalization", "RMSNormalization"), _normalized),
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "nn.functional.linear": _linear,
 }

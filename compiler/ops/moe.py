@@ -9,6 +9,7 @@ from lamina.compiler.cost import macs_of_graph
 from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.experts import Experts, Routed, by_groups, by_pieces, by_tiles, everywhere
 from lamina.compiler.graph import Value
+from lamina.compiler.grouped import by_kernel, by_loop
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, Positive, Types, Weight, fast_path, need_fixed, need_float
 from lamina.schema.dims import Dim, Size, Symbol, TensorType
@@ -69,9 +70,15 @@ class Moe(Op):
         return self._shaped(g, x, everywhere(g, self._routed(g, x, weight, choice, weights)))
 
     @fast_path("onnxruntime")
-    def by_groups(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Any:
+    def by_kernel(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Any:
         """Our own kernel, where the experts' operators have a form by rows."""
-        y = by_groups(g, self._routed(g, x, weight, choice, weights))
+        y = by_groups(g, self._routed(g, x, weight, choice, weights), by_kernel) if x.dtype == "float32" else None
+        return NotImplemented if y is None else self._shaped(g, x, y)
+
+    @fast_path("module")
+    def by_loop(self, g: Builder, x: Value, weight: Value, choice: Value, **weights: Value) -> Any:
+        """The same by PyTorch's products."""
+        y = by_groups(g, self._routed(g, x, weight, choice, weights), by_loop)
         return NotImplemented if y is None else self._shaped(g, x, y)
 
     @fast_path("onnx", "onnxruntime", "module")

@@ -15,7 +15,7 @@ import numpy as np
 from lamina.compiler.cost import macs_of
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.op import block_arguments
-from lamina.runtime.native import library
+from lamina.runtime.native import instructions, library
 from lamina.schema.diagnostics import Span
 from lamina.schema.dims import value_of
 
@@ -58,27 +58,47 @@ def work_of(file: Path, target: str, inputs: Mapping[str, Array], point: Mapping
 def _products(file: Path, inputs: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """The path of every product that the file's run takes, and its multiply-adds."""
     import onnx
+    import onnx.inliner
     import onnxruntime
 
     proto = onnx.load(file, load_external_data=False)
-    nodes = {node.name: node for node in proto.graph.node if node.op_type in _PRODUCTS}
-    fixed = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}  # a profile leaves these inputs out
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.enable_profiling = True
-    if (kernels := library()) is not None:
-        options.register_custom_ops_library(str(kernels))
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
+    known = {
+        name: entry.value
+        for node in proto.graph.node
+        for entry in node.metadata_props
+        if entry.key == "lamina.path"
+        for name in node.output
+    }
+    if instructions() in (None, "none"):
+        proto = onnx.inliner.inline_local_functions(proto)
+    else:
+        options.register_custom_ops_library(str(library()))
+    paths = _paths(proto.graph.node, known)
+    nodes = {node.name: node for node in proto.graph.node if node.op_type in _PRODUCTS}
+    fixed = {tensor.name: list(tensor.dims) for tensor in proto.graph.initializer}  # a profile leaves these inputs out
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = str(Path(folder) / "profile")
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         session.run(None, dict(inputs))
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     for event in events:
         node = nodes.get(str(event.get("name", "")).removesuffix("_kernel_time"))
         if node is not None and event.get("cat") == "Node":
             given, (made,) = (_shapes(event["args"][f"{side}_type_shape"]) for side in ("input", "output"))
-            path = next(entry.value for entry in node.metadata_props if entry.key == "lamina.path")
-            yield path, math.prod(made) * (fixed.get(node.input[0]) or given[0])[-1]
+            yield paths[node.name], math.prod(made) * (fixed.get(node.input[0]) or given[0])[-1]
+
+
+def _paths(nodes: Sequence[Any], known: Mapping[str, str]) -> dict[str, str]:
+    """The path of each node, of which some values' are known. What stands for a missing kernel ends with the node that makes its output."""
+    found: dict[str, str] = {}
+    path = ""
+    for node in reversed(nodes):
+        found[node.name] = path = next((known[name] for name in node.output if name in known), path)
+    return found
 
 
 def _shapes(entries: Sequence[Mapping[str, Sequence[int]]]) -> list[Sequence[int]]:

@@ -14,8 +14,9 @@ from lamina.verify import verify
 OUTPUT = {"y": "float32[T, 8]"}
 
 
-@pytest.mark.parametrize("target", ["onnx", "onnxruntime"])
-def test_experts_work_as_often_as_they_are_chosen(target: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("target", "instructions"), [("onnx", ""), ("onnxruntime", ""), ("onnxruntime", "none")])
+def test_experts_work_as_often_as_they_are_chosen(target: str, instructions: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMINA_INSTRUCTIONS", instructions)
     made = spec(tmp_path, ["weight, choice = token_choice(logits, 2)", TOKENS], OUTPUT)
     report = verify(lamina.compile(made, tmp_path / "bundle", [target]))
     (work,) = report.work

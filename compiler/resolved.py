@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+from lamina.compiler.elaborate.unused import unused
 from lamina.schema.diagnostics import Collector
 from lamina.schema.dims import DTYPES
 from lamina.schema.spec import File, ModelSpec
 from lamina.schema.tree import Mapping, Node, Scalar, Sequence
-from lamina.schema.types import TypeDecl, default_in_place, is_declaration, parse_type
+from lamina.schema.types import TypeDecl, default_in_place, is_declaration, literal_type, parse_type
 from lamina.schema.yaml_text import parse
 
 _CHOICES = ("variants", "small", "published")  # what chose the config, and figures that are listed by variant
@@ -17,27 +19,40 @@ _CHOICES = ("variants", "small", "published")  # what chose the config, and figu
 def resolved_files(spec: ModelSpec) -> dict[str, str]:
     """`spec.yaml`, what it goes on from, and `blocks/*.yaml`: compiled again, they give the same model without the library or a variant.
 
-    Sections that do not change keep their text, comments included.
+    Sections that do not change keep their text, comments included. What only other variants use is left out.
     """
     overrides = {o.name: o.value for o in (*spec.variants.get(spec.variant or "", ()), *spec.overrides)}
+    left_out = _left_out(spec, overrides)
     names = ["spec", *(f"base{n}" for n in range(1, len(spec.files)))]
     blocks: dict[str, str] = {}
     found = {}
     for name, below, file in zip(names, [*names[1:], None], spec.files, strict=True):
         root = _tree(spec.sources[file.name])
-        changed = {"use": _imports(file, spec, blocks, "blocks/"), **dict.fromkeys(_CHOICES, ""), **_config(root, overrides)}
+        changed = {"use": _imports(file, spec, blocks, "blocks/"), **dict.fromkeys(_CHOICES, ""), **_declared(root, overrides, *left_out)}
         changed |= {"base": f"base: ./{below}.yaml\n"} if below else {}
         found[f"{name}.yaml"] = _rewritten(spec.sources[file.name], root, changed)
     return {**found, **blocks}
 
 
-def _config(root: Mapping, overrides: dict[str, Node]) -> dict[str, str]:
-    """The section with what was overridden, if anything was."""
-    config = root.get("config")
-    if not overrides or not isinstance(config, Mapping):
-        return {}
-    lines = [f"  {k.text}: {_overridden(v, overrides[k.text]) if k.text in overrides else _flow(v)}" for k, v in config]
-    return {"config": "\n".join(["config:", *lines, ""])}
+def _left_out(spec: ModelSpec, overrides: dict[str, Node]) -> tuple[set[str], set[str]]:
+    """The config entries and dims that nothing uses once these values are the defaults."""
+    config = [
+        e if e.name not in overrides else e.model_copy(update={"type": replace(e.type, default=overrides[e.name])}) for e in spec.config
+    ]
+    return unused(spec.model_copy(update={"config": tuple(config), "variants": {}, "small": ()}))
+
+
+def _declared(root: Mapping, overrides: dict[str, Node], config: set[str], dims: set[str]) -> dict[str, str]:
+    """The sections `config` and `dims` where something in them was overridden, or is left out."""
+    changed = {}
+    for name, left_out in (("config", config), ("dims", dims)):
+        section = root.get(name)
+        names = {key.text for key, _ in section} if isinstance(section, Mapping) else set()
+        if isinstance(section, Mapping) and names & {*left_out, *(overrides if name == "config" else ())}:
+            kept = [(key.text, value) for key, value in section if key.text not in left_out]
+            lines = [f"  {key}: {_overridden(value, overrides[key]) if key in overrides else _flow(value)}" for key, value in kept]
+            changed[name] = "\n".join([f"{name}:", *lines, ""]) if kept else ""
+    return changed
 
 
 def _rewritten(text: str, root: Mapping, changed: dict[str, str]) -> str:
@@ -75,12 +90,21 @@ def _tree(text: str) -> Mapping:
 
 def _overridden(declared: Node, value: Node) -> str:
     """The value in the place of the default, with the declared type kept."""
-    kind = parse_type(declared) if isinstance(declared, Scalar) and is_declaration(declared.text) else default_in_place(declared)
+    kind: TypeDecl | None
+    if isinstance(declared, Scalar) and is_declaration(declared.text):
+        kind = parse_type(declared)
+    else:
+        kind = default_in_place(declared) or (literal_type(declared) if _is_expression(value, declared) else None)
     if kind and kind.blocks and not isinstance(value, Scalar):
         return f'{{type: "{kind}", default: {_flow(value)}}}'
     if kind:
         return json.dumps(f"{kind} = {_expression(value, kind)}", ensure_ascii=False)
     return _flow(value)
+
+
+def _is_expression(value: Node, declared: Node) -> bool:
+    """Whether a text stands in the place of a literal of another type: it is an expression there."""
+    return isinstance(value, Scalar) and isinstance(value.value, str) and literal_type(declared).kind != "str"
 
 
 def _expression(node: Node, kind: TypeDecl) -> str:

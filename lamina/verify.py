@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.blame import Divergence, blamed, not_finite, relative_error
 from lamina.compiler.adapters import adapted_weights, with_adapters
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
@@ -17,7 +18,6 @@ from lamina.runtime.feeds import checked, first_sizes
 from lamina.runtime.manifest import Manifest, OnnxTarget, Range, read_manifest
 from lamina.runtime.rooms import Rooms
 from lamina.runtime.samples import sample_inputs
-from lamina.schema.diagnostics import Span
 from lamina.schema.read import read_spec
 from lamina.work import Work, applies_blocks, work_of
 
@@ -25,21 +25,14 @@ Array = np.ndarray[Any, Any]
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
 ROUNDED = 1e-1  # where layers round their inputs to 8 bits; what is seen is 1e-2 to 3e-2, and of wrong weights 1
 
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first step, in the order of the graph, whose value leaves the reference: its path, place and relative error."""
-
-    path: str
-    op: str
-    span: Span
-    error: float
+_SHOWN = 3  # steps of a target
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """One target at one point: the largest error of an output, relative to the reference's largest magnitude.
 
+    Where it fails, `divergences` are the steps that are farthest from their definitions, the farthest first.
     Of a target whose weights are rounded the reference has the same weights; `rounding` is how far that is from the reference without.
     """
 
@@ -47,7 +40,7 @@ class Comparison:
     dims: Mapping[str, int]
     error: float
     tolerance: float
-    divergence: Divergence | None = None
+    divergences: tuple[Divergence, ...] = ()
     rounding: float | None = None
 
     @property
@@ -57,23 +50,29 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every comparison, what the reference was, the targets that could not run here (with the reason), and how much experts worked."""
+    """Every comparison, what the reference was, the targets that could not run here (with the reason), and how much experts worked.
+
+    Where the definition's own outputs are not finite, `not_finite` is the step that they come from.
+    """
 
     reference: str
     comparisons: tuple[Comparison, ...]
     skipped: Mapping[str, str]
     work: tuple[Work, ...] = ()
+    not_finite: Divergence | None = None
 
     @property
     def passed(self) -> bool:
         return bool(self.comparisons) and all(c.passed for c in self.comparisons) and all(w.passed for w in self.work)
 
 
-def verify(bundle: Path | str, weights: Path | str | None = None, progress: Callable[[str], None] = lambda stage: None) -> Report:
+def verify(
+    bundle: Path | str, weights: Path | str | None = None, progress: Callable[[str], None] = lambda stage: None, *, blame: bool = False
+) -> Report:
     """Compare a bundle's targets with the reference.
 
     `weights` is the checkpoint that the bundle was compiled from; without it seeded weights are drawn again, and other
-    weights are read back from the bundle. Raises BundleError, SpecError.
+    weights are read back from the bundle. With `blame`, steps are compared too where outputs agree. Raises BundleError, SpecError.
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
@@ -95,7 +94,7 @@ def verify(bundle: Path | str, weights: Path | str | None = None, progress: Call
         progress(f"verify {target}")
         try:
             if not (isinstance(built, OnnxTarget) and built.rounded):
-                comparisons += _compare(folder, manifest, target, expected, judge, model)
+                comparisons += _compare(folder, manifest, target, expected, judge, model, blame)
             else:
                 rounded = reference(spec, model, folder, manifest.weights.source, weights, built.precision)
                 comparisons += _compare_rounded(folder, manifest, target, judge, rounded)
@@ -104,7 +103,8 @@ def verify(bundle: Path | str, weights: Path | str | None = None, progress: Call
         if isinstance(built, OnnxTarget) and applies_blocks(model):
             point, inputs, _ = expected[-1]
             work += work_of(folder / built.file, target, Rooms(manifest, built.preallocated).with_room(inputs), point, model)
-    return Report(judge.name, tuple(comparisons), skipped, tuple(work))
+    odd = next((inputs for _, inputs, outputs in expected if not all(map(_finite, outputs.values()))), None)
+    return Report(judge.name, tuple(comparisons), skipped, tuple(work), None if odd is None else not_finite(odd, judge, model))
 
 
 def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int]]:
@@ -134,6 +134,7 @@ def _compare(
     expected: Sequence[tuple[dict[str, int], dict[str, Array], dict[str, Array]]],
     judge: Reference,
     model: Elaborated,
+    blame: bool,
 ) -> list[Comparison]:
     from lamina.runtime import BackendMissing
 
@@ -147,8 +148,9 @@ def _compare(
             got = session.run(inputs)
             worst = max(relative_error(got[name], wanted[name]) for name in wanted)
             tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
-            blame = first_divergence(folder, target, inputs, judge, model, tolerance) if worst > tolerance else None
-            found.append(Comparison(target, point, worst, tolerance, blame))
+            asked = blame or worst > tolerance
+            steps = blamed(target, folder / manifest.targets.built()[target].file, inputs, judge, model) if asked else []
+            found.append(Comparison(target, point, worst, tolerance, tuple(steps[:_SHOWN])))
     return found
 
 
@@ -179,54 +181,8 @@ def _rms_error(got: Array, wanted: Array) -> float:
     return float(np.sqrt(np.square(a - b).mean() / max(float(np.square(b).mean()), 1e-60))) if a.size else 0.0
 
 
-def relative_error(got: Array, wanted: Array) -> float:
-    """Largest absolute difference over the reference's largest magnitude; infinite when shapes or NaNs differ."""
-    if got.shape != wanted.shape:
-        return float("inf")
-    a, b = got.astype(np.float64), wanted.astype(np.float64)
-    if np.isnan(a).any() or np.isnan(b).any():
-        return 0.0 if np.array_equal(np.isnan(a), np.isnan(b)) and np.allclose(a, b, equal_nan=True) else float("inf")
-    if a.size == 0:
-        return 0.0
-    return float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
-
-
-def first_divergence(
-    folder: Path, target: str, inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float
-) -> Divergence | None:
-    """Find the first op whose value differs, by running the target's ONNX file with every op's value as an output."""
-    if target not in ("onnx", "onnxruntime"):
-        return None
-    manifest = read_manifest(folder)
-    file = folder / manifest.targets.built()[target].file
-    nodes = {v.name: node for node in model.graph.nodes for v in node.outputs}
-    got = _intermediates(file, list(nodes), inputs)
-    wanted = judge.values(inputs, list(got))
-    for name, node in nodes.items():
-        if name in got and name in wanted:
-            error = relative_error(got[name], wanted[name])
-            if error > tolerance:
-                return Divergence(node.origin.path, node.op_type, node.origin.span, error)
-    return None
-
-
-def _intermediates(file: Path, names: list[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The values of these names that the file computes, with graph optimisation off."""
-    import onnx
-    import onnxruntime
-
-    proto = onnx.load(file, load_external_data=False)
-    made = {o for node in proto.graph.node for o in node.output}
-    present = [n for n in names if n in made]
-    known = {o.name for o in proto.graph.output}
-    for name in present:
-        if name not in known:
-            proto.graph.output.add().name = name
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return dict(zip(present, session.run(present, dict(inputs)), strict=True))
+def _finite(array: Array) -> bool:
+    return bool(np.isfinite(array).all()) if np.issubdtype(array.dtype, np.floating) else True
 
 
 def _shown(point: Mapping[str, int]) -> str:

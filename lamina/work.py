@@ -46,13 +46,16 @@ def applies_blocks(model: Elaborated) -> bool:
 
 def work_of(file: Path, target: str, inputs: Mapping[str, Array], point: Mapping[str, int], model: Elaborated) -> tuple[Work, ...]:
     """The work of each step that applies a block, as it is when an ONNX file runs on these inputs."""
-    paths = {node.origin.path: node for node in model.graph.nodes if node.op is not None and block_arguments(type(node.op))}
-    done = dict.fromkeys(paths, 0)
+    nodes = [node for node in model.graph.nodes if node.op is not None and block_arguments(type(node.op))]
+    paths = {node.origin.path: node for node in nodes}  # a shared module is applied several times
+    due, done = dict.fromkeys(paths, 0), dict.fromkeys(paths, 0)
+    for node in nodes:
+        due[node.origin.path] += value_of(macs_of(node), point)
     for path, macs in _products(file, inputs):
         owner = next((p for p in paths if path.startswith(f"{p}.")), None)  # not what it does itself, to weight what its blocks make
         if owner is not None:
             done[owner] += macs
-    return tuple(Work(target, p, node.origin.span, done[p], value_of(macs_of(node), point)) for p, node in paths.items())
+    return tuple(Work(target, p, node.origin.span, done[p], due[p]) for p, node in paths.items())
 
 
 def _products(file: Path, inputs: Mapping[str, Array]) -> Iterator[tuple[str, int]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from zoo import SPECS as ZOO
+from zoo import Case, files, small_cases
 
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.load import load_spec
@@ -63,3 +65,24 @@ def test_an_override_is_the_config_s_new_default(name: str, value: str, output: 
     for inner, text in resolved_files(spec).items():
         (tmp_path / inner).write_text(text)
     assert described(load_spec(tmp_path / "spec.yaml")) == described(spec)
+
+
+def resolved(case: Case, folder: Path) -> list[tuple[object, ...]]:
+    """The model that a case's resolved files give."""
+    for name, text in resolved_files(case.spec()).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return described(load_spec(folder / "spec.yaml"))
+
+
+@pytest.mark.parametrize("name", ["operator/mgno", "operator/lsm", "series/patchtsmixer", "field/cam"])
+def test_what_only_another_variant_uses_is_left_out(name: str, tmp_path: Path) -> None:
+    for number, case in enumerate(small_cases(ZOO / f"{name}.yaml")):
+        assert resolved(case, tmp_path / str(number)) == described(case.spec())
+
+
+@pytest.mark.sweep
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
+def test_every_spec_of_the_zoo_resolves(path: Path, tmp_path: Path) -> None:
+    for number, case in enumerate(small_cases(path)):
+        assert resolved(case, tmp_path / str(number)) == described(case.spec())

@@ -18,20 +18,26 @@ _WORD = re.compile(r"[A-Za-z_]\w*")
 
 def unused_names(spec: ModelSpec) -> list[Diagnostic]:
     """A diagnostic for each config entry and dim whose name occurs in no expression, those of other variants among them."""
-    declared = (spec.inputs, spec.outputs, spec.state, spec.dims, spec.preprocess, spec.weights, *(e.type for e in spec.config))
-    parts = (spec.file.blocks, spec.modules, spec.adapt, spec.body, spec.variants, spec.small, *declared)
-    used = {word for part in parts for text in _texts(part) for word in _WORD.findall(text)}
+    config, dims = unused(spec)
     found = [
         Diagnostic("unused-config", f"the config entry `{e.name}` is never used", e.span, "remove it, or use it in the body")
         for e in spec.config
-        if e.name not in used
+        if e.name in config
     ]
     found += [
         Diagnostic("unused-dim", f"the dim `{n}` is never used", d.span, "remove it, or use it in a shape")
         for n, d in spec.dims.items()
-        if n not in used
+        if n in dims
     ]
     return found
+
+
+def unused(spec: ModelSpec) -> tuple[set[str], set[str]]:
+    """The names of config entries, and of dims, that occur in no expression."""
+    declared = (spec.inputs, spec.outputs, spec.state, spec.dims, spec.preprocess, spec.weights, *(e.type for e in spec.config))
+    parts = (spec.file.blocks, spec.modules, spec.adapt, spec.body, spec.variants, spec.small, *declared)
+    used = {word for part in parts for text in _texts(part) for word in _WORD.findall(text)}
+    return {e.name for e in spec.config} - used, set(spec.dims) - used
 
 
 def _texts(part: Any) -> Iterator[str]:

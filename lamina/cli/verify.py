@@ -15,18 +15,20 @@ def command(
     weights: Annotated[
         str | None, typer.Option(help="The checkpoint that the bundle was compiled from, for an unfused reference of its own numbers.")
     ] = None,
+    blame: Annotated[bool, typer.Option("--blame", help="Compare step by step, also where outputs agree.")] = False,
     json: Json = False,
 ) -> None:
     """Hold a bundle against its spec.
 
-    Every target is compared with the unfused definition, at several values of the dynamic sizes. Exits with 1 where one differs.
+    Every target is compared with the unfused definition, at several values of the dynamic sizes. Where one differs, the steps
+    are named that are farthest from what their definitions make of the same values; exits with 1.
     """
     from dataclasses import asdict
 
     from lamina.verify import verify
 
     with progress() as stage:
-        report = verify(bundle, weights, stage)
+        report = verify(bundle, weights, stage, blame=blame)
     if json:
         import json as encoder
 
@@ -35,6 +37,15 @@ def command(
         print(_text(report))
     if not report.passed:
         raise typer.Exit(1)
+
+
+def _step(found: object) -> str:
+    """A step and its place, and those of the steps that it was fused with."""
+    from lamina.blame import Divergence
+
+    assert isinstance(found, Divergence)
+    among = f", with what stands at {', '.join(map(str, found.among))}" if found.among else ""
+    return f"{found.span}: {found.op} at {found.path}{among}"
 
 
 def _text(report: object) -> str:
@@ -47,9 +58,9 @@ def _text(report: object) -> str:
         at = ", ".join(f"{k}={v}" for k, v in c.dims.items()) or "fixed sizes"
         rounding = "" if c.rounding is None else f"; its weights' rounding is worth {c.rounding:.1e}"
         lines.append(f"{'ok  ' if c.passed else 'FAIL'} {c.target:<12} {at:<28} error {c.error:.1e} (at most {c.tolerance:.0e}){rounding}")
-        if c.divergence is not None:
-            d = c.divergence
-            lines.append(f"     first divergence: {d.span}: {d.op} at {d.path}, error {d.error:.1e}")
+        lines += [f"     {_step(d)}, error {d.error:.1e}" for d in c.divergences]
+    if report.not_finite is not None:
+        lines.append(f"the outputs are not finite: {report.not_finite.error} comes from {_step(report.not_finite)}")
     for target in dict.fromkeys(w.target for w in report.work):
         parts = [w for w in report.work if w.target == target]
         done, due = sum(w.done for w in parts), sum(w.due for w in parts)

@@ -1,0 +1,134 @@
+"""Which step parts from its definition: each is held to what its definition makes of the very values that the target gave it.
+
+Errors of the steps before do not count, however much they grow on the way, so what stands out is where an error comes in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lamina.compiler.elaborate import Elaborated
+from lamina.compiler.graph import Graph, Node, Value
+from lamina.compiler.reference import Reference
+from lamina.schema.diagnostics import Span
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """A step whose value is not what its definition makes of the same values: its path, place and relative error.
+
+    Where the target has no value between some steps, as it fused them, `among` has the places of those before the last one.
+    """
+
+    path: str
+    op: str
+    span: Span
+    error: float
+    among: tuple[Span, ...] = ()
+
+
+def relative_error(got: Array, wanted: Array) -> float:
+    """Largest absolute difference over the reference's largest magnitude; infinite when shapes or NaNs differ."""
+    if got.shape != wanted.shape:
+        return float("inf")
+    a, b = got.astype(np.float64), wanted.astype(np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return 0.0 if np.allclose(a, b, equal_nan=True) else float("inf")
+    if a.size == 0:
+        return 0.0
+    return float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
+
+
+def blamed(target: str, file: Path, inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> list[Divergence]:
+    """Every step whose value the target has, the one that is farthest from its definition first; none for a target that keeps no values."""
+    if target == "tensorrt":
+        return []
+    got = _of_torch(inputs, judge, model) if target == "torch" else _of_onnx(file, inputs, model)
+    wanted = type(judge)(severed(judge.graph, got), judge.weights).outputs(
+        {**inputs, **{_given(name): array for name, array in got.items()}}
+    )
+    found = [_judged(node, got, wanted, model.graph) for node in model.graph.nodes if any(v.name in wanted for v in node.outputs)]
+    return sorted(found, key=lambda d: -d.error)
+
+
+def not_finite(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> Divergence | None:
+    """The first step of the definition that makes NaN, or if none does, that is infinite."""
+    nodes = {v.name: node for node in model.graph.nodes for v in node.outputs}
+    values = judge.values(inputs, list(nodes))
+    for kind in (np.isnan, np.isinf):
+        for name, array in values.items():
+            if np.issubdtype(array.dtype, np.floating) and kind(array).any():
+                node = nodes[name]
+                return Divergence(node.origin.path, node.op_type, node.origin.span, float(array[kind(array)][0]))
+    return None
+
+
+def severed(graph: Graph, names: Collection[str]) -> Graph:
+    """A graph that makes each of these values from the others as they are given: an input more for each."""
+    places = {id(v): Value(_given(v.name), v.type) for node in graph.nodes for v in node.outputs if v.name in names}
+    nodes = tuple(node.mapped(lambda v: places.get(id(v), v)) for node in graph.nodes)
+    made = tuple(v for node in graph.nodes for v in node.outputs if id(v) in places)
+    return replace(graph, inputs=(*graph.inputs, *places.values()), outputs=made, nodes=nodes)
+
+
+def _given(name: str) -> str:
+    return f"{name}'"
+
+
+def _judged(node: Node, got: Mapping[str, Array], wanted: Mapping[str, Array], graph: Graph) -> Divergence:
+    error = max(relative_error(got[v.name], wanted[v.name]) for v in node.outputs if v.name in wanted)
+    spans = [before.origin.span for before in _unseen(node, got, {id(v): n for n in graph.nodes for v in n.outputs})]
+    return Divergence(node.origin.path, node.op_type, node.origin.span, error, tuple(dict.fromkeys(spans)))
+
+
+def _unseen(node: Node, got: Collection[str], makers: Mapping[int, Node]) -> Iterator[Node]:
+    """The steps before this one whose values the target has not."""
+    pending, seen = [node], {id(node)}
+    while pending:
+        for value in pending.pop().reads():
+            maker = makers.get(id(value))
+            if maker is not None and value.name not in got and id(maker) not in seen:
+                seen.add(id(maker))
+                pending.append(maker)
+                yield maker
+
+
+def _of_onnx(file: Path, inputs: Mapping[str, Array], model: Elaborated) -> dict[str, Array]:
+    """What the file makes, with graph optimisation off."""
+    import onnx
+    import onnxruntime
+
+    from lamina.runtime.native import library
+
+    proto = onnx.load(file, load_external_data=False)
+    made = {o for node in proto.graph.node for o in node.output}
+    present = [v.name for node in model.graph.nodes for v in node.outputs if v.name in made]
+    known = {o.name for o in proto.graph.output}
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in present if name not in known)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
+    if (kernels := library()) is not None:
+        options.register_custom_ops_library(str(kernels))
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    wanted = {i.name for i in session.get_inputs()}
+    return dict(zip(present, session.run(present, {k: v for k, v in inputs.items() if k in wanted}), strict=True))
+
+
+def _of_torch(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> dict[str, Array]:
+    """What the module makes that the archive was exported from."""
+    from lamina.compiler.lower import lower
+    from lamina.compiler.targets.torch import run_values
+
+    graph = lower(model.graph, "torch")
+    made = {v.name for node in graph.nodes for v in node.outputs}
+    names = [v.name for node in model.graph.nodes for v in node.outputs if v.name in made]
+    return run_values(graph, judge.weights, inputs, names, wide=False)

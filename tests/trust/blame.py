@@ -1,0 +1,129 @@
+"""Is `lamina verify --blame` right? One step of a spec is lowered wrongly, at random, and the step that is blamed compared with it.
+
+python tests/trust/blame.py [--count 200] [--seed 0]
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
+
+import numpy as np
+from trust import record
+from zoo import files, small_case
+
+import lamina
+from lamina.compiler.elaborate import elaborate
+from lamina.compiler.graph import Constant, Node, Value
+from lamina.compiler.op import Op
+from lamina.compiler.passes.decompose import _Decomposition
+from lamina.schema.dims import FLOATS, TensorType
+from lamina.schema.spec import ModelSpec
+from lamina.verify import verify
+
+TARGETS = ("onnx", "onnxruntime", "torch")
+FAULTS = ((1.02, 0.01), (0.5, 0.0), (1.0, 0.1), (-1.0, 0.1), (float("nan"), 0.0))  # y becomes y * a + b
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A wrong lowering of the step at a path, for one target."""
+
+    spec: ModelSpec
+    target: str
+    path: str
+    scale: float
+    shift: float
+
+    def __str__(self) -> str:
+        return f"{self.spec.path.stem}: {self.path} for {self.target}: y * {self.scale} + {self.shift}"
+
+
+def faults(seed: int) -> Iterator[Fault]:
+    """Of the zoo's small specs, one after the other."""
+    chance = random.Random(seed)
+    cases = [small_case(path) for path in files()]
+    chance.shuffle(cases)
+    while True:
+        for case in cases:
+            spec = case.spec()
+            steps = [
+                node for node in elaborate(spec).graph.all_nodes() if any(v.type is not None and v.dtype in FLOATS for v in node.outputs)
+            ]
+            yield Fault(spec, chance.choice(TARGETS), chance.choice(steps).origin.path, *chance.choice(FAULTS))
+
+
+@contextmanager
+def injected(fault: Fault) -> Iterator[list[str]]:
+    """While it lasts, the step is lowered wrongly; says where it was."""
+    lower, done = _Decomposition._lower, list[str]()
+
+    def wrongly(self: _Decomposition, node: Node, op: Op) -> list[Node]:
+        made = lower(self, node, op)
+        if node.origin.path != fault.path or self.target != fault.target:
+            return made
+        spoilt = [_spoilt(inner, fault) if inner.outputs[0] in node.outputs and _is_float(inner.outputs[0]) else [inner] for inner in made]
+        done.extend(node.origin.path for nodes in spoilt if len(nodes) > 1)
+        return [inner for nodes in spoilt for inner in nodes]
+
+    with mock.patch.object(_Decomposition, "_lower", wrongly):
+        yield done
+
+
+def _is_float(value: Value) -> bool:
+    return value.type is not None and value.dtype in FLOATS
+
+
+def _spoilt(node: Node, fault: Fault) -> list[Node]:
+    first, *rest = node.outputs
+    right, scaled = (Value(f"{first.name}/{part}", first.type) for part in ("right", "scaled"))
+    a, b = (Constant(f"{first.name}/{n}", TensorType(first.dtype, ()), np.array(n, first.dtype)) for n in (fault.scale, fault.shift))
+    wrong = [Node("Mul", (right, a), (scaled,), node.origin, op=node.op), Node("Add", (scaled, b), (first,), node.origin, op=node.op)]
+    return [replace(node, outputs=(right, *rest)), *wrong]
+
+
+def blamed(fault: Fault, folder: Path) -> str | None:
+    """The path that is blamed; None where the fault cannot be put in, as nothing is made of the step or it makes nothing new."""
+    with injected(fault) as done:
+        bundle = lamina.compile(fault.spec, folder / "bundle", [fault.target])  # type: ignore[list-item]
+        if not done:
+            return None
+        report = verify(bundle, blame=True)
+    return next((c.divergences[0].path for c in report.comparisons if c.divergences), "nothing")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--count", type=int, default=200)
+    arguments.add_argument("--seed", type=int, default=0)
+    options = arguments.parse_args()
+    right, tried = Counter[str](), Counter[str]()
+    for fault in faults(options.seed):
+        with tempfile.TemporaryDirectory() as folder:
+            found = blamed(fault, Path(folder))
+        if found is None:
+            continue
+        tried[fault.target] += 1
+        right[fault.target] += found == fault.path
+        if found != fault.path:
+            print(f"\n{fault}\n  blamed: {found}", flush=True)
+        print(f"\r{sum(right.values())} of {sum(tried.values())}", end="", flush=True)
+        if sum(tried.values()) == options.count:
+            break
+    figures = {f"{target}: faults, and the right step blamed": f"{tried[target]}, {right[target]}" for target in TARGETS}
+    share = 100 * sum(right.values()) / sum(tried.values())
+    record("blame", "The right line", "python tests/trust/blame.py", {**figures, "right": f"{share:.1f}%"})
+
+
+if __name__ == "__main__":
+    main()

@@ -8,8 +8,11 @@ import pytest
 from zoo import SPECS as ZOO
 from zoo import Case, files, small_cases
 
+from lamina.compiler.body import Body
 from lamina.compiler.elaborate import elaborate
+from lamina.compiler.graph import Graph
 from lamina.compiler.load import load_spec
+from lamina.compiler.op import Op
 from lamina.compiler.resolved import resolved_files
 from lamina.schema.spec import ModelSpec
 
@@ -37,9 +40,19 @@ outputs: {y: "float32[N, 8, 16]"}
 """
 
 
-def described(spec: ModelSpec) -> list[tuple[object, ...]]:
-    graph = elaborate(spec).graph
-    return [(n.op, n.origin.path, [str(v.type) for v in (*n.inputs, *n.outputs) if v is not None]) for n in graph.nodes]
+def described(spec: ModelSpec) -> list[object]:
+    return steps(elaborate(spec).graph)
+
+
+def steps(graph: Graph) -> list[object]:
+    """Each step's op, arguments, path and types; where an argument is a block, its steps."""
+    return [
+        (type(n.op), arguments(n.op), n.origin.path, [str(v.type) for v in (*n.inputs, *n.outputs) if v is not None]) for n in graph.nodes
+    ]
+
+
+def arguments(op: Op | None) -> dict[str, object]:
+    return {name: steps(value.graph) if isinstance(value, Body) else value for name, value in op or ()}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +80,7 @@ def test_an_override_is_the_config_s_new_default(name: str, value: str, output: 
     assert described(load_spec(tmp_path / "spec.yaml")) == described(spec)
 
 
-def resolved(case: Case, folder: Path) -> list[tuple[object, ...]]:
+def resolved(case: Case, folder: Path) -> list[object]:
     """The model that a case's resolved files give."""
     for name, text in resolved_files(case.spec()).items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +95,7 @@ def test_what_only_another_variant_uses_is_left_out(name: str, tmp_path: Path) -
 
 
 @pytest.mark.sweep
-@pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", list(files()), ids=lambda path: path.stem)
 def test_every_spec_of_the_zoo_resolves(path: Path, tmp_path: Path) -> None:
     for number, case in enumerate(small_cases(path)):
         assert resolved(case, tmp_path / str(number)) == described(case.spec())

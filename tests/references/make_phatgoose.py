@@ -87,7 +87,7 @@ def main() -> None:
     points = [point | {"attention_mask": Draw(point["input_ids"].shape, "int64", 1, 2)} for point in ids]
     cases: dict[str, tuple[str, dict[str, Any]]] = {
         "t0-xl": ("t0-xl", {"decoder_layers": 2}), "gate-xl": ("gate-xl", {}), "flan-xl": ("flan-xl", {"experts": 9}),
-        "v1.1-small": ("v1.1-small", {}), "v1.1-base": ("v1.1-base", {"active": 3}),
+        "v1.1-small": ("v1.1-small", {}), "three": ("t0-xl", {"active": 3}),
         "among-all": ("t0-xl", {"normalize": False}), "unscaled": ("t0-xl", {"scaled": False}),
     }  # fmt: skip
     for number, (name, (variant, more)) in enumerate(cases.items()):

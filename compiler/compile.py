@@ -64,8 +64,8 @@ def compile(  # the word that users expect
 
     `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), several of which each holds some, "none" for a model
     without numbers, or None for seeded random weights. `precision` is that of the weights of linear layers in the target onnxruntime,
-    but for those that the spec's own `precision` names. `adapters` are folders of PEFT's kind by name: low-rank products beside linear
-    layers, which become inputs that a session feeds. Raises SpecError, MissingDependency, BundleInUse and OSError.
+    but for those that the spec's own `precision` names. `adapters` are PEFT's folders or diffusers' files, by name: low-rank products
+    beside linear layers, which become inputs that a session feeds. Raises SpecError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:

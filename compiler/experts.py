@@ -154,15 +154,16 @@ def by_tiles(g: Builder, routed: Routed) -> Value:
     """[T, width]: no size depends on a choice. Tokens lie in tiles of as many rows each, of one expert, whose weights are gathered for it.
 
     Of r choices and n experts there are at most (r + n * (rows - 1)) // rows tiles, and at most r. With r // 2n rows these are 3n tiles,
-    which bounds both the weights that are gathered and the rows that are zeros: half of r at most. TensorRT has a layer of its own, MoE,
-    but TensorRT-RTX 1.7.1 builds it for none of the GPUs that it knows (7.5 to 12.1).
+    and 4n where that is rounded down, which bounds both the weights that are gathered and the rows that are zeros: half of r at most.
+    TensorRT, which takes r and rows for independent, is told so, or it would want room for the weights of r tiles. It has a layer of its
+    own, MoE, but TensorRT-RTX 1.7.1 builds it for none of the GPUs that it knows (7.5 to 12.1).
     """
     real, numbers = _numbers(g, routed)
     (size,) = routed.experts.body.given[0].shape[1:]
     choices = g.size(product([routed.tokens, routed.chosen]))
     rows = g("Max", g("Div", choices, g.ints(2 * routed.count)), g.ints(1))
     less = g("Sub", rows, g.ints(1))
-    most = g("Min", choices, g("Div", g("Add", choices, g("Mul", less, g.ints(routed.count))), rows))
+    most = g("Min", choices, g("Div", g("Add", choices, g("Mul", less, g.ints(routed.count))), rows), g.ints(4 * routed.count))
     slots = g("Mul", most, rows)
     experts = g.constant(list(range(routed.count)), "int64")
     hits = g("Cast", g("Equal", g("Unsqueeze", numbers, g.ints(1)), experts), to=ONNX_DTYPE["int64"])

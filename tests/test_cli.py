@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
+from safetensors.numpy import save_file
 
 import lamina
 from lamina.cli import main
 from lamina.compiler.json_schema import spec_schema
 from lamina.compiler.op import signature
 from lamina.compiler.registry import find_op, op_names
+from lamina.runtime.manifest import read_manifest
 from lamina.schema.diagnostics import Collector
 from lamina.schema.tree import plain
 from lamina.schema.yaml_text import parse
@@ -387,6 +389,15 @@ def test_compile_replaces_a_bundle_and_nothing_else(cli: Any, spec: Path, tmp_pa
 def test_compile_without_weights(cli: Any, spec: Path, tmp_path: Path) -> None:
     assert cli("compile", spec, "-o", tmp_path / "bundle", "--weights", "none").code == 0
     assert not (tmp_path / "bundle" / "weights.bin").exists()
+
+
+def test_compile_with_adapters_in_files(cli: Any, spec: Path, tmp_path: Path) -> None:
+    """An adapter has the name that it is given, or that of its file."""
+    file = tmp_path / "brief.safetensors"
+    save_file({f"head.lora_{part}.weight": np.ones(shape, np.float32) for part, shape in (("A", (2, 32)), ("B", (10, 2)))}, file)
+    done = cli("compile", spec, "-o", tmp_path / "bundle", "--target", "onnx", "--adapter", file, "--adapter", f"other={file}")
+    assert (done.code, done.err) == (0, "")
+    assert [adapter.name for adapter in read_manifest(tmp_path / "bundle").adapters] == ["brief", "other"]
 
 
 @pytest.mark.parametrize("weights", ["absent.safetensors", "spec.yaml"])

@@ -1,4 +1,4 @@
-"""Low-rank adapters in the format of PEFT: a folder with `adapter_config.json` and `adapter_model.safetensors`."""
+"""Low-rank adapters: a folder of PEFT's, with `adapter_config.json` and `adapter_model.safetensors`, or diffusers' single file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from typing import Any, final
 import numpy as np
 
 from lamina.compiler.weights.rename import Move, Renamer
-from lamina.compiler.weights.safetensors import load_json, read_safetensors
+from lamina.compiler.weights.safetensors import load_json, read_metadata, read_safetensors
 from lamina.compiler.weights.tensor import Array, Tensor
 from lamina.schema.diagnostics import Collector, Fault, Span, SpecError, did_you_mean
 from lamina.schema.weights import WeightRules
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+ALONE, _METADATA = "pytorch_lora_weights.safetensors", "lora_adapter_metadata"  # of diffusers
 _LARGEST_CONFIG = 1 << 20
 _KEY = re.compile(r"(?:base_model\.model\.)?(?P<module>.+)\.lora_(?P<part>[AB])(?:\.default)?\.weight")
+_KEY_ALONE = re.compile(r"(?:transformer\.)?(?P<module>.+)\.(?:lora_(?P<part>[AB])\.weight|alpha)")
 _PATTERN = re.compile(r"\^?[\w.]+")
 _MORE = (  # what an adapter may be beside products of two matrices
     "alora_invocation_tokens", "arrow_config", "bias", "kasa_config", "layer_replication", "lora_bias", "modules_to_save",
@@ -48,16 +50,20 @@ class LowRank:
         return np.ascontiguousarray(a, dtype), np.ascontiguousarray(b, dtype)
 
 
-def read_peft(folder: Path, rules: WeightRules | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, LowRank]:
+def read_peft(path: Path, rules: WeightRules | None, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, LowRank]:
     """The adapter by the paths of the weights that it changes; `shapes` are those that can be changed.
 
     The spec's own rules say which of its weights the adapter's modules are. Raises SpecError with everything that does not fit.
     """
-    collector, place = Collector(), Span(str(folder), 1, 1)
+    collector, place = Collector(), Span(str(path), 1, 1)
     found: dict[str, LowRank] = {}
+    alone = path if path.is_file() else path / ALONE
     try:
-        config = _config(folder / CONFIG)
-        pairs = _pairs(folder / WEIGHTS)
+        if alone.is_file():
+            config, pairs = _said_in(alone), _pairs(alone, _KEY_ALONE)
+        else:
+            config, pairs = _config(path / CONFIG), _pairs(path / WEIGHTS, _KEY)
+        _check(config)
     except Fault as fault:
         raise SpecError([fault.at(place)]) from fault
     renamer = Renamer(rules or WeightRules())
@@ -71,30 +77,42 @@ def read_peft(folder: Path, rules: WeightRules | None, shapes: Mapping[str, tupl
 
 
 def _config(path: Path) -> dict[str, Any]:
-    """What the adapter is. Raises Fault for a kind that is more than a product of two matrices beside a weight."""
+    """What the adapter is."""
     try:
         with path.open("rb") as file:
-            config = load_json(path, file.read(_LARGEST_CONFIG), "JSON", "it")
+            return load_json(path, file.read(_LARGEST_CONFIG), "JSON", "it")
     except OSError as error:
         raise Fault(
-            "adapter", f"`{path.name}` of the adapter cannot be read: {error.strerror}", hint="name a folder that PEFT saved"
+            "adapter",
+            f"`{path.name}` of the adapter cannot be read: {error.strerror}",
+            hint="name a folder that PEFT saved, or diffusers' file",
         ) from error
+
+
+def _said_in(path: Path) -> dict[str, Any]:
+    """The same, as diffusers' file may say it of itself; where it does not, products are not scaled but by a module's own alpha."""
+    said = read_metadata(path).get(_METADATA)
+    config = {"lora_alpha": None} if said is None else load_json(path, said.encode(), what=f"its `{_METADATA}`")
+    return {key.removeprefix("transformer."): value for key, value in config.items()}
+
+
+def _check(config: Mapping[str, Any]) -> None:
+    """Raises Fault for a kind that is more than a product of two matrices beside a weight."""
     if config.get("peft_type", "LORA") != "LORA":
         raise Fault("adapter", f"the adapter is of PEFT's type {config['peft_type']}, and LORA is what can be given to a compiled model")
     for key in _MORE:
         if config.get(key) not in (None, False, "none", [], {}):
             raise Fault("adapter", f"the adapter has `{key}: {config[key]}`, which is more than low-rank products beside weights")
-    return config
 
 
-def _pairs(path: Path) -> dict[str, dict[str, Tensor]]:
-    """A and B by module. Raises Fault for keys that are neither, or stand alone."""
+def _pairs(path: Path, keys: re.Pattern[str]) -> dict[str, dict[str, Tensor]]:
+    """A, B and perhaps alpha by module. Raises Fault for keys that are none of these, or stand alone."""
     pairs: dict[str, dict[str, Tensor]] = {}
     for key, tensor in read_safetensors(path).items():
-        match = _KEY.fullmatch(key)
+        match = keys.fullmatch(key)
         if match is None:
             raise Fault("adapter", f"the adapter's `{key}` is no matrix A or B of a linear layer")
-        pairs.setdefault(match["module"], {})[match["part"]] = tensor
+        pairs.setdefault(match["module"], {})[match["part"] or "alpha"] = tensor
     for module, parts in pairs.items():
         shapes = [parts[part].shape for part in ("A", "B") if part in parts]
         if len(shapes) < 2 or any(len(shape) != 2 for shape in shapes) or shapes[0][0] != shapes[1][1]:
@@ -109,6 +127,10 @@ def _scale(config: Mapping[str, Any], module: str, parts: Mapping[str, Tensor]) 
     if not isinstance(patterns, dict) or not all(_PATTERN.fullmatch(key) for key in patterns):
         raise Fault("adapter", f"the adapter's `alpha_pattern` must have names of modules for its keys, but it is {patterns}")
     alpha = next((value for key, value in patterns.items() if _matches(key, module)), config.get("lora_alpha", 8))
+    if "alpha" in parts:
+        alpha = parts["alpha"].numpy().squeeze().tolist()
+    elif alpha is None:
+        alpha = rank
     if not isinstance(alpha, int | float):
         raise Fault("adapter", f"the adapter's alpha for `{module}` must be a number, but it is {alpha!r}")
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)

@@ -11,6 +11,7 @@ from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.weights.tensor import FileTensor, Tensor
 from lamina.schema.diagnostics import Fault, Span
 
+_METADATA = "__metadata__"
 MAX_HEADER = 100_000_000  # bytes: the format's own limit
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -20,6 +21,23 @@ DTYPES = {
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of one file, by key. Raises Fault, placed at the file, when it is damaged or hostile."""
+    entries, start, size = _header(path)
+    entries.pop(_METADATA, None)
+    tensors = {key: _tensor(path, key, entry, start) for key, entry in entries.items()}
+    _check_layout(path, tensors, start, size)
+    return dict[str, Tensor](tensors)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The texts that a file says of itself. Raises Fault like `read_safetensors`."""
+    found = _header(path)[0].get(_METADATA, {})
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise _bad(path, "its metadata are not texts by name")
+    return found
+
+
+def _header(path: Path) -> tuple[dict[str, Any], int, int]:
+    """Its entries, where the tensors start, and the size of the file."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -32,11 +50,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
             header = file.read(length)
     except OSError as error:
         raise damaged(path, f"cannot be read: {error.strerror}") from error
-    entries = load_json(path, header)
-    entries.pop("__metadata__", None)
-    tensors = {key: _tensor(path, key, entry, 8 + length) for key, entry in entries.items()}
-    _check_layout(path, tensors, 8 + length, size)
-    return dict[str, Tensor](tensors)
+    return load_json(path, header), 8 + length, size
 
 
 def load_json(path: Path, text: bytes, kind: str = "safetensors", what: str = "its header") -> dict[str, Any]:

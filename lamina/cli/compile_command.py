@@ -38,7 +38,7 @@ def command(
     ] = "float32",
     adapter: Annotated[
         list[str] | None,
-        typer.Option(help="A folder that PEFT saved, or NAME=FOLDER: a LoRA adapter that sessions may choose (repeatable)."),
+        typer.Option(help="A folder that PEFT saved, diffusers' file, or NAME=PATH: a LoRA adapter to choose when it runs (repeatable)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
     compute_capability: Annotated[
@@ -68,13 +68,13 @@ def command(
 
 
 def _named(adapters: Sequence[str]) -> dict[str, Path]:
-    """Folders by name: the one that is given, else the folder's own."""
+    """Paths by name: the one that is given, else the folder's or file's own."""
     found: dict[str, Path] = {}
     for text in adapters:
-        name, given, folder = text.partition("=")
-        path = Path(folder if given else text)
-        name = name if given else path.resolve().name
+        name, given, place = text.partition("=")
+        path = Path(place if given else text)
+        name = name if given else path.resolve().name.removesuffix(".safetensors")
         if name in found:
-            raise typer.BadParameter(f"two adapters are named `{name}`; write NAME=FOLDER", param_hint="--adapter")
+            raise typer.BadParameter(f"two adapters are named `{name}`; write NAME=PATH", param_hint="--adapter")
         found[name] = path
     return found

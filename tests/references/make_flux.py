@@ -5,16 +5,21 @@ pip install torch transformers diffusers peft && python tests/references/make_fl
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import diffusers
+import numpy as np
 import torch
-from diffusers import FluxTransformer2DModel
-from fill import Draw, Scale
+from cases import EXPECTED, Reference, references
+from diffusers import FluxPipeline, FluxTransformer2DModel
+from diffusers.training_utils import _collate_lora_metadata
+from fill import Draw, Scale, uniform
 from making import Tensors, write
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model_state_dict
 
 SPEC, REFERENCE = "generative/flux", f"diffusers {diffusers.__version__}"
+ADAPTERS = EXPECTED / "flux_adapters"
 TOLERANCE = 5e-5  # they round frequencies to float32 before they multiply them by a thousand times the time
 SIZES: dict[str, Any] = {
     "in_channels": 8, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2,
@@ -56,13 +61,49 @@ def made(guided: bool) -> Any:
     return model
 
 
+def linears(model: Any) -> list[str]:
+    """What their trainers adapt: all linears of all blocks."""
+    return [name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and "transformer_blocks." in name]
+
+
 def adapted() -> Any:
-    """With what their trainers adapt: all linears of all blocks."""
     model = made(guided=True)
-    blocks = [n for n, part in model.named_modules() if isinstance(part, torch.nn.Linear) and "transformer_blocks." in n]
-    model.add_adapter(LoraConfig(r=3, lora_alpha=6, target_modules=blocks))
+    model.add_adapter(LoraConfig(r=3, lora_alpha=6, target_modules=linears(model)))
     model.requires_grad_(True)
     return model
+
+
+def write_adapters(case: Reference) -> None:
+    """Two adapters, as diffusers saves them, and what it computes with each over the weights and inputs of `case`.
+
+    One is of attention alone, and its file says nothing of itself, as the authors' do not; the other is of all that they adapt.
+    """
+    shutil.rmtree(ADAPTERS, ignore_errors=True)
+    found = {}
+    options: dict[str, dict[str, Any]] = {
+        "couple": {"r": 2, "lora_alpha": 2, "target_modules": ["to_q", "to_v", "add_k_proj"]},
+        "story": {
+            "r": 3,
+            "lora_alpha": 6,
+            "target_modules": linears(made(guided=True)),
+            "alpha_pattern": {"transformer_blocks.0.attn.to_q": 2},
+        },
+    }
+    for name, given in options.items():
+        model = made(guided=True).eval()
+        model.load_state_dict({key: torch.from_numpy(value) for key, value in case.checkpoint().items()})
+        model.add_adapter(LoraConfig(**given))
+        layers = {
+            key: torch.from_numpy(0.3 * uniform(f"{name}.{key}", tuple(v.shape))) for key, v in get_peft_model_state_dict(model).items()
+        }
+        said = _collate_lora_metadata({"transformer": model}) if name == "story" else {}
+        FluxPipeline.save_lora_weights(ADAPTERS / name, layers, **said)
+        model.delete_adapters(["default"])
+        model.load_lora_adapter(ADAPTERS / name, use_safetensors=True)
+        for number, point in enumerate(case.inputs()):
+            with torch.no_grad():
+                found[f"{name}.{number}"] = run(model, {k: torch.from_numpy(v) for k, v in point.items()})["velocity"].numpy()
+    np.savez_compressed(ADAPTERS / "velocities.npz", **found)
 
 
 def run_inpainting(model: Any, inputs: Tensors) -> Tensors:
@@ -80,6 +121,7 @@ def inpainting(point: dict[str, Draw]) -> dict[str, Draw]:
 if __name__ == "__main__":
     for variant, guided in {"dev": True, "schnell": False}.items():
         write(SPEC, variant, made(guided), points(guided), run, reference=REFERENCE, variant=variant, small=True, tolerance=TOLERANCE)
+    write_adapters(next(case for case in references() if str(case) == "flux-dev"))
     common: dict[str, Any] = {
         "reference": f"{REFERENCE} and peft",
         "small": True,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import pytest
 import torch
 from fill import fill
+from onnx.reference import ReferenceEvaluator
+from safetensors.numpy import save_file
 
 import lamina
 from lamina.compiler.elaborate import elaborate
+from lamina.compiler.lower import lower
 
 SPECS = Path(__file__).parents[2] / "specs"
 SPEC, BASE = SPECS / "adapter" / "hydra_adapter.yaml", SPECS / "vision" / "vit.yaml"
@@ -39,6 +45,30 @@ def test_branches_are_merged_into_the_base() -> None:
         wanted, before = plain(image), lamina.to_torch(lamina.load(BASE, "base", small=True)).eval()(image)
         np.testing.assert_allclose(module(image), wanted, atol=1e-5 * float(wanted.abs().max()))
     assert not torch.allclose(wanted, before, atol=1e-2)
+
+
+@pytest.mark.parametrize("target", ["onnx", "onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("small", [True, False], ids=["small", "whole"])
+def test_no_operator_is_left_of_the_branches(target: Literal["onnx", "onnxruntime", "tensorrt"], small: bool) -> None:
+    graphs = [lower(elaborate(lamina.load(path, "base", small=small)).graph, target) for path in (SPEC, BASE)]
+    found, wanted = (Counter(node.op_type for node in graph.nodes) for graph in graphs)
+    assert found == wanted
+
+
+def test_merged_graphs_give_what_branches_give(tmp_path: Path) -> None:
+    """The module has them; ONNX's evaluator and ONNX Runtime run the merged graph."""
+    spec = lamina.load(SPEC, "base", small=True).model_copy(update={"weights": None})
+    module = lamina.to_torch(spec).eval()
+    state = {key: fill(key, tuple(value.shape)) for key, value in module.state_dict().items()}
+    module.load_state_dict({key: torch.from_numpy(value) for key, value in state.items()})
+    save_file({key: np.ascontiguousarray(value) for key, value in state.items()}, tmp_path / "weights.safetensors")
+    bundle = lamina.compile(spec, tmp_path / "bundle", ["onnx", "onnxruntime"], tmp_path / "weights.safetensors")
+    image = fill("image", (2, 3, 32, 32))
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(image)).numpy()
+    sessions = [lamina.Session(bundle, backend=backend)(image=image)["logits"] for backend in ("onnx", "onnxruntime")]
+    for found in (ReferenceEvaluator(str(bundle / "model.onnx")).run(None, {"image": image})[0], *sessions):
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
 
 
 def test_new_branches_change_nothing() -> None:

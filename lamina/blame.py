@@ -5,7 +5,8 @@ Errors of the steps before do not count, however much they grow on the way, so w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Graph, Node, Value
 from lamina.compiler.reference import Reference
-from lamina.schema.diagnostics import Span
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 
 Array = np.ndarray[Any, Any]
 
@@ -54,8 +55,30 @@ def blamed(target: str, file: Path, inputs: Mapping[str, Array], judge: Referenc
     wanted = type(judge)(severed(judge.graph, got), judge.weights).outputs(
         {**inputs, **{_given(name): array for name, array in got.items()}}
     )
-    found = [_judged(node, got, wanted, model.graph) for node in model.graph.nodes if any(v.name in wanted for v in node.outputs)]
+    makers = _makers(model.graph)
+    found = [_judged(node, got, wanted, makers) for node in model.graph.nodes if any(v.name in wanted for v in node.outputs)]
     return sorted(found, key=lambda d: -d.error)
+
+
+def computed(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> dict[str, Array]:
+    """What the definition makes of these inputs. Raises SpecError at the step that has no value for them."""
+    try:
+        return judge.outputs(inputs)
+    except (IndexError, RuntimeError, ValueError) as error:
+        nodes = model.graph.nodes
+        first = bisect_left(range(len(nodes)), True, key=lambda n: _fails(judge, inputs, nodes[: n + 1]))
+        node = _named(nodes[first], _makers(model.graph))
+        message = f"`{node.op_type}` has no value for inputs drawn at random: {str(error).splitlines()[0]}"
+        hint = "clamp what an input may not be; floats are drawn from a normal distribution, integers below the length of what they index"
+        raise SpecError([Diagnostic("verify", message, node.origin.span, hint)]) from error
+
+
+def _fails(judge: Reference, inputs: Mapping[str, Array], nodes: Sequence[Node]) -> bool:
+    try:
+        judge.values(inputs, [v.name for node in nodes for v in node.outputs])
+    except (IndexError, RuntimeError, ValueError):
+        return True
+    return False
 
 
 def not_finite(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> Divergence | None:
@@ -82,10 +105,22 @@ def _given(name: str) -> str:
     return f"{name}'"
 
 
-def _judged(node: Node, got: Mapping[str, Array], wanted: Mapping[str, Array], graph: Graph) -> Divergence:
+def _makers(graph: Graph) -> dict[int, Node]:
+    return {id(v): node for node in graph.nodes for v in node.outputs}
+
+
+def _named(node: Node, makers: Mapping[int, Node]) -> Node:
+    """The step, or the one whose value it only gives another name."""
+    while node.op_type == "identity" and (before := makers.get(id(node.inputs[0]))) is not None:
+        node = before
+    return node
+
+
+def _judged(node: Node, got: Mapping[str, Array], wanted: Mapping[str, Array], makers: Mapping[int, Node]) -> Divergence:
     error = max(relative_error(got[v.name], wanted[v.name]) for v in node.outputs if v.name in wanted)
-    spans = [before.origin.span for before in _unseen(node, got, {id(v): n for n in graph.nodes for v in n.outputs})]
-    return Divergence(node.origin.path, node.op_type, node.origin.span, error, tuple(dict.fromkeys(spans)))
+    step = _named(node, makers)
+    spans = [before.origin.span for before in _unseen(node, got, makers) if before is not step]
+    return Divergence(step.origin.path, step.op_type, step.origin.span, error, tuple(dict.fromkeys(spans)))
 
 
 def _unseen(node: Node, got: Collection[str], makers: Mapping[int, Node]) -> Iterator[Node]:

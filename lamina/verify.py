@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.blame import Divergence, blamed, not_finite, relative_error
+from lamina.blame import Divergence, blamed, computed, not_finite, relative_error
 from lamina.compiler.adapters import adapted_weights, with_adapters
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
@@ -86,7 +86,7 @@ def verify(
     for point in points:
         progress(f"reference at {_shown(point)}")
         inputs = sample_inputs(manifest, point)
-        expected.append((point, inputs, judge.outputs(inputs)))
+        expected.append((point, inputs, computed(inputs, judge, model)))
     comparisons: list[Comparison] = []
     work: list[Work] = []
     skipped: dict[str, str] = {}

@@ -103,3 +103,49 @@ def test_weights_that_were_fused_away_are_asked_for(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="give the checkpoint with --weights"):
         verify(bundle)
     assert verify(bundle, weights=weights).passed
+
+
+LOOKS_UP = """
+lamina: 1
+model: looks_up
+inputs: {x: "float32[N]"}
+dims: {N: {min: 8, max: 64}}
+body:
+  - far = cast(floor(x * 10), 'int64')
+  - y = gather(parameter([3], init='normal(1)', name='table'), far)
+outputs: {y: "float32[N]"}
+"""
+ENDLESS = """
+lamina: 1
+model: endless
+inputs: {x: "float32[N, 4]"}
+dims: {N: {min: 2, max: 64}}
+body:
+  - y = exp(x) + 1
+  - y = log(y - y)
+  - y = softmax(y - y, dim=-1)
+outputs: {y: "float32[N, 4]"}
+"""
+
+
+def written(text: str, folder: Path) -> Path:
+    (folder / "spec.yaml").write_text(text.lstrip())
+    return lamina.compile(lamina.load(folder / "spec.yaml"), folder / "bundle", ["onnx"])
+
+
+def test_a_step_without_a_value_for_what_is_drawn_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="`gather` has no value for inputs drawn at random") as caught:
+        verify(written(LOOKS_UP, tmp_path))
+    assert caught.value.diagnostics[0].span.line == 7
+
+
+def test_where_nan_comes_from(tmp_path: Path) -> None:
+    found = verify(written(ENDLESS, tmp_path)).not_finite
+    assert found is not None
+    assert (found.op, found.span.line) == ("sub", 7)
+
+
+def test_steps_are_compared_where_outputs_agree(bundle: Path) -> None:
+    report = verify(bundle, blame=True)
+    assert report.passed
+    assert all(0 < c.divergences[0].error < 1e-5 for c in report.comparisons)

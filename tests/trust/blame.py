@@ -109,8 +109,12 @@ def main() -> None:
     options = arguments.parse_args()
     right, tried = Counter[str](), Counter[str]()
     for fault in faults(options.seed):
-        with tempfile.TemporaryDirectory() as folder:
-            found = blamed(fault, Path(folder))
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                found = blamed(fault, Path(folder))
+        except Exception as error:
+            error.add_note(str(fault))
+            raise
         if found is None:
             continue
         tried[fault.target] += 1

@@ -142,7 +142,7 @@ def test_a_step_without_a_value_for_what_is_drawn_is_named(tmp_path: Path) -> No
 def test_where_nan_comes_from(tmp_path: Path) -> None:
     found = verify(written(ENDLESS, tmp_path)).not_finite
     assert found is not None
-    assert (found.op, found.span.line) == ("sub", 7)
+    assert (found.op, found.span.line) == ("sub", 8)
 
 
 def test_steps_are_compared_where_outputs_agree(bundle: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from adapting import empty_states
 from causal_lm import Array
 from evidence import Record
 from llava import prompt, reference, sized
@@ -52,9 +53,8 @@ def test_logits(variant: str, select: str, rows: int, tmp_path: Path, record: Re
     last = stream(input_ids=feeds["input_ids"][:, t:], attention_mask=mask, pixel_values=NO_IMAGE)["logits"]
     worst = max(worst, error(np.concatenate([first, last], axis=1), want, mask))
     module = lamina.to_torch(spec, weights=tmp_path / "checkpoint").eval()
-    states = {f"past.layers.{i}.self_attn.kv_cache.{part}": torch.zeros(3, config["kv_heads"], 0, config["head_dim"]) for i in range(2) for part in ("keys", "values")}
     with torch.no_grad():
-        found = module(**{k: torch.from_numpy(v) for k, v in feeds.items()}, **states)
+        found = module(*map(torch.from_numpy, feeds.values()), *empty_states(spec, rows=3))
     worst = max(worst, error(found["logits"].numpy(), want, mask))
     assert worst < 2e-5
     record(SPEC, variant, "parity", f"{worst:.0e} of transformers {transformers.__version__}, small")
@@ -80,24 +80,31 @@ def test_parameters_are_all_that_is_read_of_transformers_model(variant: str) -> 
         whole = transformers.LlavaForConditionalGeneration(sized(model.config))
     tower = whole.model.vision_tower
     unread = [*tower.encoder.layers[-1].parameters(), *tower.post_layernorm.parameters()]
-    assert summarize(model, {name: dim.min for name, dim in model.dims.items()}).parameters == whole.num_parameters() - sum(p.numel() for p in unread)
+    ours = summarize(model, {name: dim.min for name, dim in model.dims.items()}).parameters
+    assert ours == whole.num_parameters() - sum(p.numel() for p in unread)
 
 
 def test_the_authors_checkpoint_beside_clips(tmp_path: Path) -> None:
-    """By their names, of the same numbers."""
+    """The same numbers by their names, of which CLIP has some that are not ours."""
     spec = small()
     config = elaborate(spec).config
     model = reference(config)
     model.save_pretrained(tmp_path / "transformers")
-    state = {key.removeprefix("model."): value for key, value in model.state_dict().items()}
-    projector = {"multi_modal_projector.linear_1": "model.mm_projector.0", "multi_modal_projector.linear_2": "model.mm_projector.2"}
-    clip = {key.replace("vision_tower.", "vision_model."): value for key, value in state.items() if key.startswith("vision_tower.")}
-    clip |= {"text_model.encoder.layers.0.mlp.fc1.bias": torch.zeros(3), "visual_projection.weight": torch.zeros(3, 3), "logit_scale": torch.tensor(1.0)}
-    own = {key.replace("language_model.", "model."): value for key, value in state.items() if key.startswith(("language_model.", "lm_head."))}
-    own |= {key.replace(old, new): value for old, new in projector.items() for key, value in state.items() if key.startswith(old)}
-    torch.save(own, tmp_path / "llava.pt")
-    torch.save(clip, tmp_path / "clip.pt")
+    renamed = (
+        ("model.multi_modal_projector.linear_1.", "model.mm_projector.0."),
+        ("model.multi_modal_projector.linear_2.", "model.mm_projector.2."),
+        ("model.language_model.", "model."),
+        ("model.vision_tower.", "vision_model."),
+        ("lm_head.", "lm_head."),
+    )
+    state = {new + key.removeprefix(old): value for key, value in model.state_dict().items() for old, new in renamed if key.startswith(old)}
+    clip = {key: value for key, value in state.items() if key.startswith("vision_model.")}
+    others = ("text_model.encoder.layers.0.mlp.fc1.bias", "visual_projection.weight", "logit_scale")
+    torch.save({key: value for key, value in state.items() if key not in clip}, tmp_path / "llava.pt")
+    torch.save(clip | {key: torch.zeros(1) for key in others}, tmp_path / "clip.pt")
     feeds = prompt(config, 4)
-    files = [tmp_path / "llava.pt", tmp_path / "clip.pt"]
-    first, second = (lamina.Session(lamina.compile(spec, tmp_path / f"bundle{i}", weights=w)) for i, w in enumerate([tmp_path / "transformers", files]))
-    np.testing.assert_array_equal(second(**feeds)["logits"], first(**feeds)["logits"])
+    found = []
+    for weights in ([tmp_path / "transformers"], [tmp_path / "llava.pt", tmp_path / "clip.pt"]):
+        session = lamina.Session(lamina.compile(spec, tmp_path / f"bundle{len(found)}", weights=weights))
+        found.append(session(**feeds)["logits"])
+    np.testing.assert_array_equal(*found)

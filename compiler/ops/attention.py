@@ -11,6 +11,7 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Example, Op, OpError, Positive, Types, broadcast, fast_path, need_fixed, need_float, need_rank
+from lamina.compiler.windows import smallest
 from lamina.schema.dims import Size, TensorType, product
 
 
@@ -138,8 +139,8 @@ class Attention(Op):
 
     @fast_path("onnxruntime")
     def operator(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None, sink: Value | None = None) -> Any:
-        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away."""
-        if self.dropout or sink is not None:
+        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away. It refuses an empty batch."""
+        if self.dropout or sink is not None or not smallest(q.shape[0]):
             return NotImplemented
         causal = self.causal and self.window is None and mask is None and q.shape[2] == k.shape[2]
         bias = None if causal else self._bias(g, q, k, mask)

@@ -38,11 +38,11 @@ def opened(spec: ModelSpec, adapter: State, folder: Path) -> Session:
     return Session(lamina.compile(spec.model_copy(update={"tokenizer": None}), folder / "bundle", weights=files))
 
 
-def empty_states(spec: ModelSpec) -> list[torch.Tensor]:
-    """Of one batch of two rows, before any token."""
+def empty_states(spec: ModelSpec, rows: int = 2) -> list[torch.Tensor]:
+    """Of one batch, before any token."""
     graph = elaborate(spec).graph
     names = {state.past for state in graph.states}
-    sizes = {"N": 2, "P": 0}
+    sizes = {"N": rows, "P": 0}
     return [torch.zeros([s if isinstance(s, int) else sizes[str(s)] for s in v.shape]) for v in graph.inputs if v.name in names]
 
 

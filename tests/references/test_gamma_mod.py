@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from evidence import Record
+from in_parts import in_parts
 
 import lamina
 from lamina.compiler.elaborate import elaborate
@@ -45,7 +47,7 @@ def test_the_loss_is_the_cross_entropy_of_what_was_taken() -> None:
 
 def test_half_of_the_beginning_is_skipped() -> None:
     """In 28 of 32 layers, so that multiply-adds drop to little more than a half."""
-    some, whole = (summarize(elaborate(lamina.load(SPEC, f"llava-hr-7b{kind}")), {"N": 1, "A": 64}).macs for kind in ("", "-dense"))
+    some, whole = (summarize(elaborate(lamina.load(SPEC, f"llava-hr-7b{kind}")), {"N": 1, "T": 64}).macs for kind in ("", "-dense"))
     taken = (4 * 1123 + 28 * 594) / (32 * 1123)
     assert abs(some / whole - taken) < 0.01
 
@@ -62,3 +64,8 @@ def test_taking_all_with_a_weight_of_one_is_the_plain_decoder(tmp_path: Path) ->
         got, want = (module(**{name: torch.from_numpy(array) for name, array in GIVEN.items()}) for module in (first, second))
     got, want = (found["logits"] if isinstance(found, dict) else found for found in (got, want))
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-4)
+
+
+def test_text_goes_on_from_what_layers_remember(tmp_path: Path, record: Record) -> None:
+    """Of each layer's own length and positions: four take all, and two a half."""
+    assert in_parts(SPEC, "llava-hr-7b", tmp_path, record)["memory"].shape[2] == 4 * 15 + 2 * 8

@@ -1,4 +1,4 @@
-"""One expert for each modality, and decoding, against transformers' Chameleon with networks that say so."""
+"""One expert for each modality, decoding, and layers that take some tokens, against transformers' Chameleon with networks that say so."""
 
 from __future__ import annotations
 
@@ -27,18 +27,20 @@ CONFIG = ChameleonConfig(
 Weights = dict[str, Tensor]
 
 
-def drawn(variant: str, scales: tuple[Scale, ...] = ()) -> Weights:
+def drawn(variant: str, scales: tuple[Scale, ...] = (), **config: object) -> Weights:
     """By our paths."""
-    module = lamina.to_torch(lamina.load(SPEC, variant, small=True))
+    module = lamina.to_torch(lamina.load(SPEC, variant, small=True, **config))
     return {k: torch.from_numpy(np.asarray(fill(k, tuple(v.shape), scales))) for k, v in module.state_dict().items()}
 
 
-def decoded(variant: str, weights: Weights, folder: Path) -> np.ndarray[Any, Any]:
+def session(variant: str, weights: Weights, folder: Path, **config: object) -> lamina.Session:
     save_file({k: v.numpy() for k, v in weights.items()}, folder / "weights.safetensors")
-    spec = lamina.load(SPEC, variant, small=True, every=True)
-    return lamina.Session(lamina.compile(spec, folder / "bundle", weights=folder / "weights.safetensors"))(
-        input_ids=IDS, modality=MODALITY
-    )["logits"]
+    spec = lamina.load(SPEC, variant, small=True, every=True, **config)
+    return lamina.Session(lamina.compile(spec, folder / "bundle", weights=folder / "weights.safetensors"))
+
+
+def decoded(variant: str, weights: Weights, folder: Path, **config: object) -> np.ndarray[Any, Any]:
+    return session(variant, weights, folder, **config)(input_ids=IDS, modality=MODALITY)["logits"]
 
 
 class Network(nn.Module):
@@ -46,10 +48,10 @@ class Network(nn.Module):
 
     def __init__(self, weights: Weights, prefix: str) -> None:
         super().__init__()
-        self.weights, self.prefix = weights, prefix
+        self.weights, self.prefix, self.modality = weights, prefix, torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        return sum((self.of(x, m) * torch.from_numpy(m == MODALITY)[..., None] for m in range(2)), torch.zeros_like(x))
+        return sum((self.of(x, m) * (self.modality == m)[..., None] for m in range(2)), torch.zeros_like(x))
 
     def of(self, x: Tensor, m: int) -> Tensor:
         path = f"{self.prefix}of.{m}."
@@ -66,30 +68,88 @@ class Network(nn.Module):
         return y
 
 
-def chameleon(weights: Weights) -> np.ndarray[Any, Any]:
+def chameleon(weights: Weights, share: int = 4) -> np.ndarray[Any, Any]:
     """Transformers' layers around those networks."""
-    x = weights["embed_tokens.weight"][torch.from_numpy(IDS)]
+    x, modality = weights["embed_tokens.weight"][torch.from_numpy(IDS)], torch.from_numpy(MODALITY)
     angles = ChameleonRotaryEmbedding(CONFIG)(x, torch.arange(IDS.shape[1])[None])
-    mask = torch.full((IDS.shape[1],) * 2, -torch.inf).triu(1)[None, None]
     for i in range(2):
         layer, prefix = ChameleonDecoderLayer(CONFIG, i).eval(), f"layers.{i}."
         layer.mlp = Network(weights, f"{prefix}mlp.")
-        layer.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix) and ".mlp." not in k})
-        x = layer(x, attention_mask=mask, position_embeddings=angles)[0]
+        own = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        layer.load_state_dict({k: v for k, v in own.items() if not k.startswith(("mlp.", "depth"))})
+        x = torch.cat([_through(layer, row, kinds, angles, own, share) for row, kinds in zip(x.split(1), modality.split(1), strict=True)])
     norm = ChameleonRMSNorm(32, eps=1e-5)
     norm.load_state_dict({"weight": weights["norm.weight"]})
     return np.asarray((norm(x) @ weights["lm_head.weight"].T).detach())
 
 
-@pytest.mark.parametrize("kind", ["1t1i", "4t4i_decoding"])
+def _through(layer: Any, x: Tensor, modality: Tensor, angles: tuple[Tensor, Tensor], weights: Weights, share: int) -> Tensor:
+    """One sequence: the tokens that the layer takes, as if there were no others, and what it adds to each by its score."""
+    places, score = torch.arange(x.shape[1]), torch.ones(x.shape[1], 1)
+    if "depth.weight" in weights:
+        score = torch.sigmoid(x[0] @ weights["depth.weight"].T)
+        places = score[:, 0].topk(-(-x.shape[1] // share)).indices.sort().values
+    if "depth_guess.weight" in weights:
+        places = torch.nonzero(x[0] @ weights["depth_guess.weight"][0] > 0)[:, 0]
+    layer.mlp.modality = modality[:, places]
+    mask = torch.full((len(places),) * 2, -torch.inf).triu(1)[None, None]
+    made = layer(x[:, places], attention_mask=mask, position_embeddings=tuple(part[:, places] for part in angles))[0]
+    y = x.clone()
+    y[:, places] += score[places] * (made - x[:, places])
+    return y
+
+
+@pytest.mark.parametrize("kind", ["1t1i", "4t4i_decoding", "4t4i_depths_decoding"])
 def test_decoder(kind: str, tmp_path: Path, record: Record) -> None:
     weights = drawn(f"90m_{kind}")
     with torch.no_grad():
         wanted = chameleon(weights)
-    error = float(np.abs(decoded(f"90m_{kind}", weights, tmp_path) - wanted).max() / np.abs(wanted).max())
+    error = difference(decoded(f"90m_{kind}", weights, tmp_path), wanted)
     assert error < 1e-5
     for size in ("90m", "1.4b"):
         record(SPEC, f"{size}_{kind}", "parity", f"{error:.0e} of transformers {__version__}'s Chameleon with such networks, small")
+
+
+def difference(got: np.ndarray[Any, Any], want: np.ndarray[Any, Any]) -> float:
+    return float(np.abs(got - want).max() / np.abs(want).max())
+
+
+@pytest.mark.parametrize("share", [2, 4, 12])
+def test_a_layer_takes_the_tokens_that_suit_it_best(share: int, tmp_path: Path, record: Record) -> None:
+    """With one expert a modality: what several experts choose among themselves is held to KempnerForge's elsewhere."""
+    config = {"groups": [1, 1], "share": share}
+    weights = drawn("90m_4t4i_depths", **config)
+    with torch.no_grad():
+        wanted = chameleon(weights, share)
+    error = difference(decoded("90m_4t4i_depths", weights, tmp_path, **config), wanted)
+    assert error < 1e-5
+    if share == 4:
+        for size in ("90m", "1.4b"):
+            record(
+                SPEC,
+                f"{size}_4t4i_depths",
+                "parity",
+                f"{error:.0e} of transformers {__version__}'s Chameleon, its layers taking some tokens, small",
+            )
+
+
+def test_a_layer_that_takes_all_tokens_whole_is_a_dense_one(tmp_path: Path) -> None:
+    weights = drawn("90m_4t4i_depths")
+    dense = {k: v for k, v in weights.items() if ".depth." not in k}
+    assert weights.keys() - dense.keys() == {"layers.1.depth.weight"}
+    whole, wanted = tmp_path / "whole", tmp_path / "dense"
+    for folder in (whole, wanted):
+        folder.mkdir()
+    found = decoded("90m_4t4i_depths", weights, whole, share=1, depth_gate="ones_like")
+    assert difference(found, decoded("90m_4t4i", dense, wanted)) < 1e-5
+
+
+def test_decoding_token_by_token_skips_layers_as_at_once(tmp_path: Path) -> None:
+    weights = drawn("90m_4t4i_depths_decoding")
+    ours = session("90m_4t4i_depths_decoding", weights, tmp_path)
+    whole, stream = ours(input_ids=IDS, modality=MODALITY)["logits"], ours.stream()
+    pieces = [stream(input_ids=IDS[:, t : t + 1], modality=MODALITY[:, t : t + 1])["logits"] for t in range(IDS.shape[1])]
+    assert difference(np.concatenate(pieces, axis=1), whole) < 1e-5
 
 
 def test_tokens_that_nobody_takes_are_left_as_they_are(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
-"""Z-code M3 against transformers' NLLB-MoE, whose wiring it has, with the likeliest expert alone; and with fewer experts."""
+"""Z-code M3 against transformers' NLLB-MoE, whose wiring it has, with the likeliest expert alone; with fewer experts, and with more."""
 
 from __future__ import annotations
 
 import itertools
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 import transformers
 from causal_lm import filled, tokens
 from evidence import Record
-from fill import Array
+from fill import Array, fill
 from safetensors.numpy import save_file
 from torch import nn
 
@@ -40,22 +41,26 @@ class TopOne(nn.Module):
         logits = self.router.classifier(x)
         logits[..., self.barred] = -torch.inf
         best, choice = logits.softmax(-1).max(-1, keepdim=True)
-        every = torch.stack([self.experts[f"expert_{i}"](x) for i in range(EXPERTS)], dim=-2)
+        every = torch.stack([self.experts[f"expert_{i}"](x) for i in range(self.router.classifier.out_features)], dim=-2)
         return best * every.take_along_dim(choice[..., None], dim=-2)[..., 0, :]
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
+    return made(EXPERTS)
+
+
+def made(experts: int) -> Any:
     """Transformers', whose tokens of padding have the number 1."""
     sides = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in _SIDE.items()}
     config = transformers.NllbMoeConfig(
-        vocab_size=96, d_model=32, num_experts=EXPERTS, router_bias=False, scale_embedding=True, pad_token_id=1, activation_function="relu",
+        vocab_size=96, d_model=32, num_experts=experts, router_bias=False, scale_embedding=True, pad_token_id=1, activation_function="relu",
         tie_word_embeddings=True, attn_implementation="eager", **sides,
     )  # fmt: skip
-    made = filled(transformers.NllbMoeForConditionalGeneration(config))
-    for stack in (made.model.encoder, made.model.decoder):
+    found = filled(transformers.NllbMoeForConditionalGeneration(config))
+    for stack in (found.model.encoder, found.model.decoder):
         stack.layers[1].ffn = TopOne(stack.layers[1].ffn)
-    return made.eval()
+    return found.eval()
 
 
 _SIDE = {"layers": 2, "attention_heads": 4, "ffn_dim": 48, "sparse_step": 2, "layerdrop": 0.0}
@@ -106,6 +111,42 @@ def test_dropped_experts_are_those_of_a_logit_of_minus_infinity(model: Any, tmp_
     whole = elaborate(lamina.load(SPEC, small=True)).graph
     assert sum(p.name.count(".experts.") for p in whole.parameters()) == 2 * EXPERTS * 4
     assert ours.manifest.parameters == sum(value.size for value in state(model).values()) - 2 * 2 * (expert + router)
+
+
+@pytest.fixture(scope="module")
+def other() -> dict[str, Array]:
+    """Another checkpoint of the same sizes."""
+    return {key: fill(f"other.{key}", value.shape) for key, value in state(made(EXPERTS)).items()}
+
+
+def joining() -> Any:
+    return runpy.run_path(str(ROOT / "docs" / "examples" / "join_experts.py"))["joined"]
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_experts_of_two_checkpoints_stand_side_by_side(mean: bool, model: Any, other: dict[str, Array], tmp_path: Path) -> None:
+    larger = made(2 * EXPERTS)
+    with torch.no_grad():
+        for name, parameter in larger.named_parameters():
+            expert = re.search(r"(?<=expert_)\d+", name)
+            if expert and int(expert[0]) >= EXPERTS:
+                parameter.copy_(torch.from_numpy(other[name.replace(f"expert_{expert[0]}", f"expert_{int(expert[0]) - EXPERTS}")]))
+            elif name.endswith("classifier.weight"):
+                parameter.copy_(torch.cat([model.get_parameter(name), torch.from_numpy(other[name])]))
+            elif not expert:
+                own = model.get_parameter(name)
+                parameter.copy_((own + torch.from_numpy(other[name])) / 2 if mean else own)
+    ours = session(joining()(state(model), other, mean=mean), tmp_path, experts=2 * EXPERTS)
+    assert error(ours, theirs(larger, {})) < 2e-5
+    assert error(ours, theirs(larger, {side: [*range(EXPERTS)] for side in ("encoder", "decoder")})) > 1e-2
+    barred = theirs(larger, {side: [*range(EXPERTS, 2 * EXPERTS)] for side in ("encoder", "decoder")})
+    assert error(ours, barred) > 1e-2
+    assert np.allclose(barred, theirs(model, {}), atol=1e-5) != mean
+
+
+def test_experts_of_checkpoints_that_differ_are_not_joined(other: dict[str, Array]) -> None:
+    with pytest.raises(SystemExit, match=r"only one of the checkpoints has model\.decoder\.layer_norm\.bias"):
+        joining()(other, {key: value for key, value in other.items() if key != "model.decoder.layer_norm.bias"})
 
 
 def test_an_expert_that_is_not_there_cannot_be_kept(model: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from evidence import Record
 from fill import fill, image
@@ -31,9 +32,9 @@ def run(module: Any, state: Tensors) -> torch.Tensor:
     return found
 
 
-def backbone(state: Tensors, depth: int = 2) -> torch.Tensor:
+def backbone(state: Tensors, **config: Any) -> torch.Tensor:
     """vit itself, with the weights that it shares."""
-    module, own = made(BASE, depth=depth)
+    module, own = made(BASE, **config)
     return run(module, {k: state.get(k, v) for k, v in own.items()})
 
 
@@ -61,20 +62,21 @@ def view(state: Tensors, layers: int) -> torch.Tensor:
     return x.mean(1)
 
 
-def test_predictions_are_the_mean_of_what_layers_say_of_both_views(record: Record) -> None:
+@pytest.mark.parametrize("variant", ["tiny", "small", "base"])
+def test_predictions_are_the_mean_of_what_layers_say_of_both_views(variant: str, record: Record) -> None:
     """A state of the backbone is what the norm of one of so many layers would be given; here it has a norm and a head of its own."""
-    module, state = made(SPEC, joined=[1, 2], reads=[1, 2])
+    module, state = made(SPEC, variant=variant, joined=[1, 2], reads=[1, 2])
     wanted = torch.zeros(3, 10, dtype=torch.float64)
     for k, layers in enumerate((1, 2)):
         at = f"adapter.predict.{k}"
         weight = state[f"{at}.out.weight"]
         head = {"head.weight": weight[:, :24], "head.bias": state[f"{at}.out.bias"]}
         head |= {f"norm.{part}": state[f"{at}.norm.{part}"] for part in ("weight", "bias")}
-        wanted += (backbone(state | head, layers) + view(state, layers) @ weight[:, 24:].double().T) / 2
+        wanted += (backbone(state | head, variant=variant, depth=layers) + view(state, layers) @ weight[:, 24:].double().T) / 2
     found = run(module, state)
     worst = float((found - wanted).abs().max() / wanted.abs().max())
     assert worst <= 1e-5
-    record(SPEC, "tiny", "parity", f"{worst:.0e} of the base and the formulas in PyTorch, small")
+    record(SPEC, variant, "parity", f"{worst:.0e} of the base and the formulas in PyTorch, small")
     assert (found - run(module, without_the_small_one(state))).abs().max() > 0.1 * wanted.abs().max()
 
 

@@ -26,7 +26,7 @@ CHANNELS = (21, 7, 3, 1)
 DEPTHS, PLACES = (2, 1, 2, 1), ("attn", "mlp")
 Tensors = dict[str, torch.Tensor]
 PIXELS = image((2, 3, 64, 96))
-LIVELY = (Scale("adapter.tasks", 0.0, 1.0), Scale("*.kernel", 0.0, 2.0))  # so that adapters matter
+LIVELY = (Scale("adapter.tasks", 0.0, 0.7), Scale("*.kernel", 0.0, 2.0))  # so that adapters matter
 
 
 def made(variant: str, **config: Any) -> tuple[Any, Tensors]:

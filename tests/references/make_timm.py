@@ -134,6 +134,8 @@ INCEPTION = {"sizes": ((299, 299), (203, 236)), "scales": LIVELY}
 SHORT = {"sizes": ((107, 107), (120, 107))}
 CALM = (Scale("*.bn3.weight", 0.3, 0.1),)  # else 139 units in a row make of a rounding error what they make of a signal
 RS = {"layers": [1, 2, 1, 1], "channels": [8, 16, 32, 64], "stem_width": 4}
+SWIN = {"img_size": 64, "window_size": 2, "embed_dim": 8, "depths": [2, 1, 2, 1], "num_heads": [1, 2, 2, 4], "dynamic_img_size": True}
+SHAPES = {"features": True, "sizes": ((64, 64), (128, 192))}
 LIVELY_BN = (Scale("*bn*.weight", 1.2, 0.25), Scale("*bn*.bias", 0.0, 1.5))
 
 MODELS = (
@@ -189,6 +191,12 @@ MODELS = (
         Model(f"vision/inception_{name}", name[-2:], build, config={"depths": depths, "classes": 10}, name="short", scales=LIVELY, **SHORT)
         for name, build, depths in (("v4", short_inception_v4, [1, 1, 1]), ("resnet_v2", short_inception_resnet_v2, [1, 1, 2]))
     ),
+    *(
+        Model("vision/swin", v, f"swin_{v}_patch4_window7_224", {"dynamic_img_size": True}, sizes=((224, 224), (224, 448)))
+        for v in ("tiny", "small", "base", "large")
+    ),
+    *(Model("vision/swin", f"{v}_384", f"swin_{v}_patch4_window12_384", sizes=((384, 384),) * 2) for v in ("base", "large")),
+    small("vision/swin", "tiny", "swin_tiny_patch4_window7_224", SWIN, config={"features": True}, **SHAPES),
     Model("vision/vovnet", "27-slim", "vovnet39a", SLIM),
     *(Model("vision/vovnet", n, f"vovnet{n}a") for n in ("39", "57")),
     *(
@@ -219,7 +227,7 @@ def run(model: Any, inputs: Tensors) -> Tensors:
 
 def run_with_features(model: Any, inputs: Tensors) -> Tensors:
     last, features = model.forward_intermediates(inputs["image"])
-    return {"logits": model.forward_head(last), **{f"c{i}": f for i, f in enumerate(features[1:], 2)}}
+    return {"logits": model.forward_head(last), **{f"c{i}": f for i, f in enumerate(features[-4:], 2)}}
 
 
 def make(model: Model) -> None:

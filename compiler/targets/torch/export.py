@@ -12,7 +12,10 @@ from torch.export import Dim as ExportDim
 from lamina.compiler.graph import Graph, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
 from lamina.compiler.targets.torch.module import LaminaModule
+from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Symbol, value_of
+
+_FIRST = (2, 5, 11)  # units of a dim to trace with, at least
 
 
 def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:
@@ -38,19 +41,36 @@ def _strip(program: torch.export.ExportedProgram) -> None:
 
 
 def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
-    """The exported program of the module in eval mode."""
+    """The exported program of the module in eval mode.
+
+    A size that equals another by chance while it is traced is taken for a constant, so other sizes are tried then. Raises SpecError with
+    what PyTorch says where none will do.
+    """
     symbols = _symbols(graph)
-    dims = {symbol: _dim(symbol) for symbol in symbols}
-    env = _samples(symbols, {size for value in graph.inputs for size in value.shape if isinstance(size, int)})
-    arguments = tuple(_example(value, env) for value in graph.inputs)
-    shapes = tuple(_dynamic(value, dims) for value in graph.inputs)
+    shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
+    fixed = {size for value in graph.inputs for size in value.shape if isinstance(size, int)}
+    tried: list[dict[str, int]] = []
+    refusal: RuntimeError | None = None
     training = module.training
-    if any(node.body is not None for node in graph.nodes):
-        torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
     try:
-        return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
+        for first in _FIRST:
+            env = _samples(symbols, fixed, first)
+            if env in tried:
+                continue
+            tried.append(env)
+            if any(node.body is not None for node in graph.nodes):
+                torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
+            try:
+                arguments = tuple(_example(value, env) for value in graph.inputs)
+                return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
+            except RuntimeError as error:
+                refusal = refusal or error
     finally:
         module.train(training)
+    message = f"torch.export does not take the model: {str(refusal).strip().splitlines()[0]}"
+    raise SpecError(
+        [Diagnostic("torch", message, graph.nodes[0].origin.span, "fix the sizes that it names, or leave out the target `torch`")]
+    )
 
 
 def _symbols(graph: Graph) -> list[Symbol]:
@@ -68,13 +88,13 @@ def _dim(symbol: Symbol) -> Any:
     return ExportDim(symbol.name if symbol.multiple_of == 1 else f"{symbol.name}_unit", min=low, max=high) if low < high else None
 
 
-def _samples(symbols: list[Symbol], fixed: set[int]) -> dict[str, int]:
+def _samples(symbols: list[Symbol], fixed: set[int], first: int) -> dict[str, int]:
     """A value for each dim to trace with, unlike the others and the fixed sizes: an equality by chance would be taken for a rule."""
     env: dict[str, int] = {}
     for symbol in symbols:
         low, high = _units(symbol)
         taken = fixed | set(env.values())
-        free = (u for u in range(max(low, 2), high) if u * symbol.multiple_of not in taken)
+        free = (u for u in range(max(low, first), high) if u * symbol.multiple_of not in taken)
         env[symbol.name] = next(free, high) * symbol.multiple_of
     return env
 

@@ -12,8 +12,11 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+import lamina
 from lamina.compiler.builder import Builder
+from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Constant, Derived, Graph, Node, Origin, Parameter, Value
+from lamina.compiler.lower import lower
 from lamina.compiler.targets.torch import run_values, save_pt2, to_module
 from lamina.compiler.targets.torch.export import export
 from lamina.runtime.pt2 import load_module
@@ -254,6 +257,34 @@ def test_export_keeps_the_declared_ranges(tmp_path: Path) -> None:
     assert (tmp_path / "again" / "model.pt2").read_bytes() == (tmp_path / "model.pt2").read_bytes()
     loaded = load_module(tmp_path / "model.pt2")
     torch.testing.assert_close(loaded(x), module(x))
+
+
+POSITIONS = """
+lamina: 1
+model: positions
+inputs: {x: "float32[N, 2, H, H]"}
+dims: {N: {min: 1, max: 8}, H: {min: 8, max: 64, multiple_of: 8}}
+body: ["y = x + interpolate(parameter([1, 2, 16, 16], init='normal(1)', name='at'), size=shape(x)[2:], mode='linear')"]
+outputs: {y: "float32[N, 2, H, H]"}
+"""
+
+
+def test_a_size_that_equals_another_by_chance_is_no_rule(tmp_path: Path) -> None:
+    """The first sizes that are tried are those of the table, which need no resizing."""
+    (tmp_path / "positions.yaml").write_text(POSITIONS)
+    spec = lamina.load(tmp_path / "positions.yaml")
+    module, graph = lamina.to_torch(spec).eval(), lower(elaborate(spec).graph, "torch")
+    program = export(to_module(graph, Given(at=module.get_parameter("at").detach())), graph)
+    x = torch.randn(3, 2, 40, 40)
+    torch.testing.assert_close(program.module(check_guards=False)(x), module(x))
+
+
+def test_what_cannot_be_exported_is_refused_at_a_line() -> None:
+    x = Value("x", TensorType("float32", (n, t)))
+    g = _builder((x,))
+    graph = Graph("fixed", (x,), (g("Add", x, g.constant([0.0] * 12, "float32")),), tuple(g.nodes))
+    with pytest.raises(SpecError, match=r"model.yaml:7:3: error\[torch\]: torch.export does not take the model"):
+        export(to_module(graph), graph)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32"])

@@ -12,11 +12,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-import lamina
 from lamina.compiler.builder import Builder
-from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Constant, Derived, Graph, Node, Origin, Parameter, Value
-from lamina.compiler.lower import lower
 from lamina.compiler.targets.torch import run_values, save_pt2, to_module
 from lamina.compiler.targets.torch.export import export
 from lamina.runtime.pt2 import load_module
@@ -259,24 +256,20 @@ def test_export_keeps_the_declared_ranges(tmp_path: Path) -> None:
     torch.testing.assert_close(loaded(x), module(x))
 
 
-POSITIONS = """
-lamina: 1
-model: positions
-inputs: {x: "float32[N, 2, H, H]"}
-dims: {N: {min: 1, max: 8}, H: {min: 8, max: 64, multiple_of: 8}}
-body: ["y = x + interpolate(parameter([1, 2, 16, 16], init='normal(1)', name='at'), size=shape(x)[2:], mode='linear')"]
-outputs: {y: "float32[N, 2, H, H]"}
-"""
+def test_other_sizes_are_tried_where_one_equals_another_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of the small iformer's images do: they are its table of positions'."""
+    graph, given = _attention()
+    traced, tried = torch.export.export, list[torch.Size]()
 
+    def once(module: Any, arguments: Any, **options: Any) -> Any:
+        tried.append(arguments[0].shape)
+        if len(tried) == 1:
+            raise RuntimeError("Constraints violated (4*T_unit)!")
+        return traced(module, arguments, **options)
 
-def test_a_size_that_equals_another_by_chance_is_no_rule(tmp_path: Path) -> None:
-    """The first sizes that are tried are those of the table, which need no resizing."""
-    (tmp_path / "positions.yaml").write_text(POSITIONS)
-    spec = lamina.load(tmp_path / "positions.yaml")
-    module, graph = lamina.to_torch(spec).eval(), lower(elaborate(spec).graph, "torch")
-    program = export(to_module(graph, Given(at=module.get_parameter("at").detach())), graph)
-    x = torch.randn(3, 2, 40, 40)
-    torch.testing.assert_close(program.module(check_guards=False)(x), module(x))
+    monkeypatch.setattr(torch.export, "export", once)
+    export(to_module(graph, given), graph)
+    assert [tuple(shape) for shape in tried] == [(2, 12, 8), (5, 20, 8)]
 
 
 def test_what_cannot_be_exported_is_refused_at_a_line() -> None:

@@ -195,12 +195,13 @@ class _Job:
 
     def _torch(self) -> dict[str, Any]:
         need_torch("the `torch` target")
-        from lamina.compiler.targets.torch.export import save_pt2
+        from lamina.compiler.targets.torch.export import for_archive, save_pt2
         from lamina.compiler.targets.torch.module import to_module
 
         self.progress("export the PyTorch module")
-        graph = lower(self.model.graph, "torch")
-        module = to_module(graph, self.source.weights).eval()
+        assert self.source.weights is not None
+        graph, weights = for_archive(lower(self.model.graph, "torch"), self.source.weights)
+        module = to_module(graph, weights).eval()
         save_pt2(module, graph, self.writer.path("model.pt2"))
         return {"file": "model.pt2", "version": metadata.version("torch")}
 

@@ -149,3 +149,24 @@ def test_steps_are_compared_where_outputs_agree(bundle: Path) -> None:
     report = verify(bundle, blame=True)
     assert report.passed
     assert all(0 < c.divergences[0].error < 1e-5 for c in report.comparisons)
+
+
+TAKEN = """
+lamina: 1
+model: taken
+inputs: {x: "float32[N, 4]"}
+dims: {N: {min: 1, max: 64}}
+blocks:
+  part: {body: [{linear: 4, name: type}, {layer_norm: {}, name: forward}]}
+body:
+  - part: {}
+    name: forward
+  - part: {}
+    name: training
+outputs: {y: "float32[N, 4]"}
+"""
+
+
+def test_weights_may_have_the_names_of_what_a_module_does(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(TAKEN)
+    assert verify(lamina.compile(lamina.load(tmp_path / "spec.yaml"), tmp_path / "bundle", ["torch"])).passed

@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim as ExportDim
 
-from lamina.compiler.graph import Graph, Value
+from lamina.compiler.graph import Graph, Parameter, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
-from lamina.compiler.targets.torch.module import LaminaModule
+from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Symbol, value_of
 
+_TAKEN = frozenset(dir(nn.Module()))
 _FIRST = (2, 5, 11)  # units of a dim to trace with, at least
+
+
+def for_archive(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
+    """With names that an archive can hold for the weights: a part that `nn.Module` has a use for, such as `forward`, ends in `_`."""
+    own = {leaf.name: leaf for leaf in graph.parameters()}
+    renamed = {name: replace(leaf, name=_free(name)) for name, leaf in own.items()}
+    held = _Renamed(weights, {leaf.name: own[name] for name, leaf in renamed.items()})
+    return graph.mapped(lambda v: renamed[v.name] if isinstance(v, Parameter) else v), held
+
+
+def _free(name: str) -> str:
+    return ".".join(f"{part}_" if part in _TAKEN else part for part in name.split("."))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Renamed:
+    """Weights under other names."""
+
+    weights: Weights
+    leaves: Mapping[str, Parameter]
+
+    def get(self, parameter: Parameter) -> Array:
+        return self.weights.get(self.leaves[parameter.name])
 
 
 def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:

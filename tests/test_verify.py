@@ -162,7 +162,7 @@ body:
   - part: {}
     name: forward
   - part: {}
-    name: training
+    name: train
 outputs: {y: "float32[N, 4]"}
 """
 

@@ -8,7 +8,7 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import OpError, axis
-from lamina.schema.dims import Dim, Size, TensorType, compare, counterexample
+from lamina.schema.dims import Dim, Size, TensorType, compare, counterexample, undecided
 
 Dims = int | list[int] | None
 
@@ -44,11 +44,8 @@ def at_most(a: Size, b: Size) -> bool:
     """Whether a <= b; an error when that depends on the values of dims."""
     decided = compare(a, "<=", b)
     if decided is None:
-        symbols = sorted({s for size in (a, b) if isinstance(size, Dim) for s in size.symbols}, key=str)
-        names = " and ".join(f"`{s}`" for s in symbols)
-        ranges = " and ".join(f"`{s}` is {s.min} to {s.max}" for s in symbols)
-        message = f"whether `{a} <= {b}` holds depends on the size at run time: {ranges}"
-        raise OpError(message, f"give {names} a range in `dims` for which it is always true or always false", "dynamic")
+        names = " and ".join(f"`{s}`" for s in sorted({s for size in (a, b) if isinstance(size, Dim) for s in size.symbols}, key=str))
+        raise OpError(undecided(a, "<=", b), f"give {names} a range in `dims` for which it is always true or always false", "dynamic")
     return decided
 
 

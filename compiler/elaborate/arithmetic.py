@@ -10,7 +10,7 @@ from typing import Any
 from lamina.compiler.elaborate.bounds import MAX_LIST
 from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault
-from lamina.schema.dims import Dim, compare, product
+from lamina.schema.dims import Dim, compare, product, undecided
 
 
 def _power(a: Any, b: Any) -> Any:
@@ -83,7 +83,5 @@ def _decided(a: Any, symbol: str, b: Any) -> bool:
     decided = compare(a, symbol, b)
     if decided is None:
         hint = "give the dim a range for which it is always true or always false, or use a config value"
-        symbols = sorted(frozenset().union(*(v.symbols for v in (a, b) if isinstance(v, Dim))), key=str)
-        ranges = " and ".join(f"`{s}` is {s.min} to {s.max}" for s in symbols)
-        raise Fault("dynamic", f"whether `{a} {symbol} {b}` holds depends on the size at run time: {ranges}", hint=hint)
+        raise Fault("dynamic", undecided(a, symbol, b), hint=hint)
     return decided

@@ -5,7 +5,7 @@ A dim declared `multiple_of: 32` is held as 32 times a unit, so that division by
 """
 
 from lamina.schema.dims.atoms import Atom, Symbol
-from lamina.schema.dims.compare import bounds, compare, counterexample, product, value_of
+from lamina.schema.dims.compare import bounds, compare, counterexample, product, undecided, value_of
 from lamina.schema.dims.dtypes import DTYPES, FLOATS, INTEGERS, DType, Precision
 from lamina.schema.dims.size import Dim, Quotient, Size
 from lamina.schema.dims.tensor_type import TensorType
@@ -26,5 +26,6 @@ __all__ = [
     "compare",
     "counterexample",
     "product",
+    "undecided",
     "value_of",
 ]

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
 
 from lamina.schema.dims.size import Dim, Size
+
+_HOLDS: Mapping[str, Callable[[int, int], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
 
 
 def value_of(size: Size, env: Mapping[str, int]) -> int:
@@ -18,8 +23,8 @@ def bounds(size: Size) -> tuple[int, int]:
     return size.bounds() if isinstance(size, Dim) else (size, size)
 
 
-def compare(a: Size, operator: str, b: Size) -> bool | None:
-    """Decide `a operator b` over the whole declared range; None when it depends on the value."""
+def compare(a: Size, symbol: str, b: Size) -> bool | None:
+    """Decide `a symbol b` over the whole declared range; None when it depends on the value."""
     low, high = bounds(a - b)
     known: dict[str, tuple[bool, bool]] = {
         "<": (high < 0, low >= 0),
@@ -29,22 +34,41 @@ def compare(a: Size, operator: str, b: Size) -> bool | None:
         "==": (low == high == 0, low > 0 or high < 0),
         "!=": (low > 0 or high < 0, low == high == 0),
     }
-    true, false = known[operator]
+    true, false = known[symbol]
     return True if true else False if false else None
 
 
 def counterexample(a: Size, b: Size) -> dict[str, int] | None:
     """Values of the dims for which the two sizes differ, or None when no sample shows one."""
+    return _instance(a, b, lambda difference: difference != 0)
+
+
+def undecided(a: Size, symbol: str, b: Size) -> str:
+    """What to say of `a symbol b` where `compare` cannot decide it: for which dims it holds, and for which it does not."""
+    symbols = sorted({s for size in (a, b) if isinstance(size, Dim) for s in size.symbols}, key=str)
+    ranges = " and ".join(f"`{s}` is {s.min} to {s.max}" for s in symbols)
+    holds, fails = _instance(a, b, lambda d: _HOLDS[symbol](d, 0)), _instance(a, b, lambda d: not _HOLDS[symbol](d, 0))
+    if holds is None or fails is None:
+        return f"whether `{a} {symbol} {b}` holds for every size is not known: {ranges}"
+    return f"whether `{a} {symbol} {b}` holds depends on the size at run time: {ranges}; at {_shown(fails)} it does not"
+
+
+def _instance(a: Size, b: Size, wanted: Callable[[int], bool]) -> dict[str, int] | None:
+    """Values of the dims for which a - b is what is wanted, if a sample shows some."""
     difference = a - b
     if not isinstance(difference, Dim):
-        return {} if difference else None
+        return {} if wanted(difference) else None
     symbols = sorted(difference.symbols, key=lambda s: s.name)
     grids = [[unit * s.multiple_of for unit in s.samples()] for s in symbols]
     for values in itertools.islice(itertools.product(*grids), 4096):
         env = dict(zip((s.name for s in symbols), values, strict=True))
-        if difference.evaluate(env):
+        if wanted(difference.evaluate(env)):
             return env
     return None
+
+
+def _shown(env: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in env.items())
 
 
 def product(sizes: Iterable[Size]) -> Size:

@@ -27,6 +27,7 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Constant, Node, Value
 from lamina.compiler.op import Op
 from lamina.compiler.passes.decompose import _Decomposition
+from lamina.schema.diagnostics import SpecError
 from lamina.schema.dims import FLOATS, TensorType
 from lamina.schema.spec import ModelSpec
 from lamina.verify import verify
@@ -112,6 +113,9 @@ def main() -> None:
         try:
             with tempfile.TemporaryDirectory() as folder:
                 found = blamed(fault, Path(folder))
+        except SpecError as error:
+            print(f"\n{fault}\n  refused: {error}", flush=True)
+            continue
         except Exception as error:
             error.add_note(str(fault))
             raise

@@ -138,8 +138,9 @@ class Attention(Op):
 
     @fast_path("onnxruntime")
     def operator(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None, sink: Value | None = None) -> Any:
-        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away."""
-        if self.dropout or sink is not None:
+        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away. There is no kernel of
+        float64, and what ONNX Runtime puts in its place is as inexact as float32."""
+        if self.dropout or sink is not None or q.dtype == "float64":
             return NotImplemented
         causal = self.causal and self.window is None and mask is None and q.shape[2] == k.shape[2]
         bias = None if causal else self._bias(g, q, k, mask)

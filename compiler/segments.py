@@ -38,7 +38,7 @@ def by_column(g: Builder, x: Value, index: Value, count: Size, start: float, red
 
 
 def combined(g: Builder, dtype: str, x: Value, index: Value, source: Value, axis: int, reduction: str) -> Value:
-    """ScatterElements with a reduction: ONNX Runtime takes one of narrow floats, and fails when it runs, so these are combined in float32."""
+    """ScatterElements with a reduction. ONNX Runtime opens one of narrow floats and fails when it runs: these are combined in float32."""
     narrow = dtype in ("float16", "bfloat16")
     x, source = (g("Cast", v, to=ONNX_DTYPE["float32"]) if narrow else v for v in (x, source))
     y = g("ScatterElements", x, index, source, axis=axis, reduction=reduction)

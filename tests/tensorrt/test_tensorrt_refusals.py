@@ -143,7 +143,7 @@ def test_float64_ports_are_refused(tmp_path: Path) -> None:
     model = chain(tmp_path / "model.onnx", ("Neg", "v1"), dtype=TensorProto.DOUBLE, end=TensorProto.DOUBLE)
     origins = {"v1": Origin(Span("toy.yaml", 6, 5, 3), "body.neg")}
     wanted = [
-        (1, f"TensorRT-RTX {RTX.version} has no float64, which `x` is"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `x` is"),
         (6, f"TensorRT-RTX {RTX.version} has no float64, which `v1` is"),
     ]
     assert [(d.span.line, d.message) for d in check_support(model, origins=origins, sources=SOURCES)] == wanted

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import agree
 import pytest
-import torch
 from hypothesis import given, settings
-from random_specs import Drawn, numbered, specs
+from random_specs import Drawn, specs
 
 import lamina
 

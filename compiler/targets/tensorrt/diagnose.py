@@ -41,10 +41,10 @@ class Places:
         return max(found, key=len, default="")
 
 
-def float64(library: Library, names: Iterable[str], places: Places) -> tuple[Diagnostic, ...]:
-    """One diagnostic for each tensor of float64."""
+def float64(library: Library, names: Mapping[str, str], places: Places) -> tuple[Diagnostic, ...]:
+    """One diagnostic for each tensor of float64, at the node to name for it."""
     hint = "make it float32: that is what the library would compute in, without a word"
-    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(n).span, hint) for n in names)
+    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(at).span, hint) for n, at in names.items())
 
 
 def refused(library: Library, refusals: Iterable[Mapping[str, Any]], places: Places) -> tuple[Diagnostic, ...]:

@@ -78,8 +78,9 @@ class Disagreement(Exception):
 
 @dataclass(frozen=True)
 class Checked:
-    """What one spec showed: targets that refused it, whether its bound was wide, and the largest error as a share of the bound."""
+    """What one spec showed: its bundle's bytes, what refused it, whether a bound was wide, the largest error as a share of its bound."""
 
+    bytes: Mapping[str, str]
     refused: tuple[str, ...] = ()
     wide: bool = False
     worst: float = 0.0
@@ -182,13 +183,14 @@ def run(module: LaminaModule, tensors: Mapping[str, torch.Tensor]) -> dict[str, 
 # One spec.
 
 
-def check(path: Path, variant: str | None, second: Path | None = None) -> Checked:
+def check(path: Path, variant: str | None) -> Checked:
     """Hold a spec's targets against float64. Raises Disagreement."""
     spec = lamina.load(path, variant)
     with tempfile.TemporaryDirectory() as folder:
         bundle = lamina.compile(spec, Path(folder) / "a")
         again = lamina.compile(spec, Path(folder) / "b")
-        if digest(bundle) != digest(again):
+        written = digest(bundle)
+        if written != digest(again):
             raise Disagreement("compiled twice, the bundles differ")
         manifest = read_manifest(bundle)
         judge, module = Judge(spec), lamina.to_torch(spec).eval()
@@ -220,7 +222,7 @@ def check(path: Path, variant: str | None, second: Path | None = None) -> Checke
                 wide |= limit > WIDE.get(declared[name], 1e-2) * scale and scale > 0
                 for target, got in found.items():
                     worst = max(worst, compare(f"{target} at {point}: {name}", got[name], want, limit, sure, declared[name]))
-        return Checked(tuple(refused), bool(wide), worst)
+        return Checked(written, tuple(refused), bool(wide), worst)
 
 
 def bound(want: Array, noisy: list[Array], dtype: str) -> tuple[float, Array]:
@@ -336,13 +338,13 @@ class Run:
             path.write_text(drawn.text, encoding="utf-8")
             self.tally["specs"] += 1
             self.kinds.update(drawn.count.keys())
-            if self.one(path, drawn):
-                found.append((path, drawn))
+            if (written := self.one(path, drawn)) is not None:
+                found.append((path, drawn, written))
         self.again(found)
         print(f"\r{numbers[-1]}: {self.line()}", end="", file=sys.stderr, flush=True)
 
-    def one(self, path: Path, drawn: Drawn) -> bool:
-        """Whether the spec compiles."""
+    def one(self, path: Path, drawn: Drawn) -> Mapping[str, str] | None:
+        """The bytes of its bundle, if there is nothing wrong with it."""
         try:
             shown = check(path, drawn.variant)
             self.tally.update({f"refused by {target}": 1 for target in shown.refused})
@@ -350,36 +352,27 @@ class Run:
             self.worst = max(self.worst, shown.worst)
             if self.tensorrt and self.tally["specs"] % self.tensorrt == 0:
                 self.tally["engines built" if builds(path, drawn.variant) else "engines refused with a line"] += 1
-        except SpecError as error:
-            self.tally["not valid"] += 1
-            self.keep(path, drawn, "invalid", str(error))
-            return False
         except Exception as error:
             self.tally["findings"] += 1
-            said = str(error) if isinstance(error, Disagreement) else traceback.format_exc()
-            self.keep(path, drawn, "finding", said)
-        return True
+            self.keep(path, drawn, str(error) if isinstance(error, Disagreement | SpecError) else traceback.format_exc())
+            return None
+        return shown.bytes
 
-    def again(self, found: Sequence[tuple[Path, Drawn]]) -> None:
+    def again(self, found: Sequence[tuple[Path, Drawn, Mapping[str, str]]]) -> None:
         """All of a batch compiled by another process, with another seed of hashes: the same bytes."""
-        files = [f"{path}:{drawn.variant or ''}" for path, drawn in found]
+        files = [f"{path}:{drawn.variant or ''}" for path, drawn, _ in found]
         command = [sys.executable, __file__, "--digests", *files]
         shown = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True)
-        there, here = json.loads(shown.stdout), digests(files)
-        for file, (path, drawn) in zip(files, found, strict=True):
-            if there[file] != here[file]:
+        there = json.loads(shown.stdout)
+        for file, (path, drawn, here) in zip(files, found, strict=True):
+            if there[file] != here:
                 self.tally["findings"] += 1
-                self.keep(
-                    path,
-                    drawn,
-                    "finding",
-                    f"another process makes other bytes: {sorted(set(there[file].items()) ^ set(here[file].items()))}",
-                )
+                self.keep(path, drawn, f"another process makes other bytes: {sorted(set(there[file].items()) ^ set(here.items()))}")
 
-    def keep(self, path: Path, drawn: Drawn, kind: str, message: str) -> None:
+    def keep(self, path: Path, drawn: Drawn, message: str) -> None:
         FOLDER.mkdir(parents=True, exist_ok=True)
         lines = "".join(f"# {line}\n" for line in [f"variant: {drawn.variant}", *message.splitlines()])
-        (FOLDER / f"{kind}-{path.name}").write_text(lines + drawn.text, encoding="utf-8")
+        (FOLDER / path.name).write_text(lines + drawn.text, encoding="utf-8")
 
     def figures(self) -> dict[str, str | int | float]:
         ops = sorted((n, name) for name, n in self.kinds.items() if name in op_names())

@@ -194,20 +194,22 @@ class Values:
             dims = list(range(len(want), rank))
             ways.append(lambda: self.said("mean", f"({text}, dims={dims})"))
         if rank and rank == len(want) and have.dtype in FLOATS and have.shape[:-1] == want[:-1] and isinstance(want[-1], int) and fixed[-1]:
-            ways.append(lambda: self.linear(flow, text, want[-1]))
+            ways.append(lambda: self.linear(flow, text, want[-1], have.dtype))
         if rank <= len(want) and all(a in (1, b) for a, b in zip(have.shape, want[len(want) - rank :], strict=True)):
             ways.append(lambda: self.said("expand", f"({text}, [{_sizes(want)}])"))
         self.blocks.setdefault("fit", FIT)
         return self.pick(ways)() if ways else self.said("fit", f"({text}, to=[{_sizes(want)}])")
 
-    def linear(self, flow: Flow, text: str, out: Size) -> str:
+    def linear(self, flow: Flow, text: str, out: Size, dtype: str) -> str:
         """A linear, which an adaptation may stand around."""
         name = self.fresh("to")
         if flow.top and self.chance(0.3):
             self.count["adapt"] += 1
-            self.use.add("adapters")
-            beside = f"y + low_rank(x, out={out}, rank=2)"
-            self.adapt[name] = self.pick([["step", "tanh"], ["y = step(x)", beside], ["0.5 * step(x * 0.5) + step(x)"]])
+            forms: list[list[str]] = [["step", "tanh"], ["0.5 * step(x * 0.5) + step(x)"]]
+            if dtype == "float32":  # the only one that the library's block takes
+                self.use.add("adapters")
+                forms += [["y = step(x)", f"y + low_rank(x, out={out}, rank=2)"]]
+            self.adapt[name] = self.pick(forms)
         return self.said("linear", f"({text}, {out}, name='{name}')")
 
     def said(self, kind: str, rest: str, word: str | None = None) -> str:

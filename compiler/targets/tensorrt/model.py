@@ -53,6 +53,10 @@ class Model:
         readers = {name: node.output[0] for node in reversed(graph.node) for name in node.input}
         return {name: readers.get(name, name) if name in inputs else name for name in (*ports, *made)}
 
+    def loops(self) -> tuple[str, ...]:
+        """The names of loops, each before those inside it: as the library counts them."""
+        return tuple(_loops(self._proto.graph))
+
     def fingerprint(self) -> str:
         """The sha256 of all that reaches the engine: not of the notes that say which line of which file a node came from."""
         import onnx
@@ -93,3 +97,11 @@ def _external(graph: Any) -> Iterator[Any]:
             if attribute.HasField("g"):
                 yield from _external(attribute.g)
     yield from (tensor for tensor in graph.initializer if tensor.external_data)
+
+
+def _loops(graph: Any) -> Iterator[str]:
+    for node in graph.node:
+        if node.op_type in ("Scan", "Loop"):
+            yield node.output[0]
+        for attribute in node.attribute:
+            yield from _loops(attribute.g)

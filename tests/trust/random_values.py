@@ -15,8 +15,9 @@ FIXED = {"b": (1, 2, 3), "h": (8, 16), "w": (8, 16), "t": (4, 5, 8)}
 WILD = "wild"  # a value out of an op's domain
 UNIT, POSITIVE = "sigmoid tanh sin cos softmax", "exp cosh"
 KNOWN = dict.fromkeys(UNIT.split(), "unit") | dict.fromkeys(POSITIVE.split(), "positive")  # of what ops make, in the words of examples
-# Helpers that specs hold: a value in any other shape, and a float as a whole number that every integer dtype holds.
-WHOLE = {"body": ["clamp(where(isnan(x), zeros_like(x), x) * 3, 0, 100)"]}
+# Helpers that specs hold: a value in any other shape, and a float as a whole number that every integer dtype holds (0.37: what is flat at
+# a whole number, as ReLU and tanh are, should not become another by rounding).
+WHOLE = {"body": ["clamp(where(isnan(x), zeros_like(x), x) * 3 + 0.37, 0, 100)"]}
 FIT = {"args": {"to": "list[size]"}, "body": ["reshape(gather(reshape(x, [-1]), arange(prod(to)) % prod(shape(x))), to)"]}
 
 

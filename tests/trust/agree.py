@@ -218,7 +218,7 @@ def check(path: Path, variant: str | None) -> Checked:
             declared = {t.name: t.dtype for t in manifest.outputs}
             for name, want in exact.items():
                 limit, sure = bound(want, [n[name] for n in noisy], declared[name])
-                scale = float(np.abs(want[sure], dtype=np.float64).max(initial=0)) if want.dtype.kind == "f" else 1.0
+                scale = float(np.abs(want[sure], dtype=np.float64).max(initial=0)) if want.dtype.kind == "f" else float(want.size)
                 wide |= limit > WIDE.get(declared[name], 1e-2) * scale and scale > 0
                 for target, got in found.items():
                     worst = max(worst, compare(f"{target} at {point}: {name}", got[name], want, limit, sure, declared[name]))
@@ -226,18 +226,18 @@ def check(path: Path, variant: str | None) -> Checked:
 
 
 def bound(want: Array, noisy: list[Array], dtype: str) -> tuple[float, Array]:
-    """The error that rounding may make, and where the exact value is one that rounding leaves finite, or as it is."""
+    """The error that rounding may make (of integers and bools, how many it may change), and where it leaves kinds as they are."""
     sure = np.ones(want.shape, bool)
     spread = 0.0
     for other in noisy:
         if want.dtype.kind != "f":
-            sure &= other == want
+            spread = max(spread, float(np.sum(other != want)))
             continue
         finite = np.isfinite(want) & np.isfinite(other)
         sure &= finite | (want == other) | (np.isnan(want) & np.isnan(other))
         spread = max(spread, float(np.abs(other - want, where=finite, out=np.zeros_like(want)).max(initial=0)))
     if want.dtype.kind != "f":
-        return 0.0, sure
+        return SLACK * spread, sure
     size = float(np.abs(want[np.isfinite(want)]).max(initial=0))
     info = torch.finfo(getattr(torch, dtype))
     return SLACK * spread + ULPS * max(info.eps * size, info.tiny) + DOUBLE, sure
@@ -248,10 +248,10 @@ def compare(what: str, got: Array, want: Array, limit: float, sure: Array, dtype
     if got.shape != want.shape or got.dtype.name != dtype:
         raise Disagreement(f"{what} is {got.dtype.name}{list(got.shape)}, and should be {dtype}{list(want.shape)}")
     if want.dtype.kind != "f":
-        wrong = int(np.sum((got != want) & sure))
-        if wrong:
-            raise Disagreement(f"{what}: {wrong} of {want.size} elements differ")
-        return 0.0
+        wrong = int(np.sum(got != want))
+        if wrong > limit:
+            raise Disagreement(f"{what}: {wrong} of {want.size} elements differ, where rounding explains {limit:.0f}")
+        return wrong / limit if limit else 0.0
     got = got.astype(np.float64)
     finite = np.isfinite(want) & sure
     same = np.isfinite(got) | (np.abs(want) > 0.9 * torch.finfo(getattr(torch, dtype)).max)

@@ -45,7 +45,7 @@ class Writer(Structures):
         shapes = " ".join(map(str, [*self.inputs.values(), *self.state.values(), *(v.type for v in leaves)]))
         words = set(re.findall(r"\w+", " ".join(_texts([body, self.blocks])) + shapes))
         for name in sorted(words & self.dims.keys() - {"p"}):
-            if not re.search(rf"[\[ ]{name}[,\]]", always):
+            if not re.search(rf"(\[|, ){name}[,\]]", always):
                 self.inputs[f"d_{name}"] = f"float32[{name}]"
         if not self.inputs:
             self.inputs["given"] = "float32[3]"

@@ -6,7 +6,7 @@ BENCH ?= .venv-bench
 BUNDLE ?= build/minilm
 SENTENCES ?= docs/examples/sentences.txt
 
-.PHONY: demo test check evidence bench clean
+.PHONY: demo test check evidence fuzz bench clean
 
 demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, print their similarities, verify the bundle
 	$(DEMO)/bin/lamina compile minilm -o $(BUNDLE) --weights $$($(DEMO)/bin/python docs/examples/minilm_weights.py)
@@ -32,6 +32,9 @@ check: $(VENV)/.ready
 evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamina list --status`; run it after changing a spec
 	$(VENV)/bin/python -m pytest tests/references tests/tensorrt tests/zoo -n 2 -m "sweep or not sweep" --evidence
 	$(VENV)/bin/python docs/make_zoo.py
+
+fuzz: $(VENV)/.ready  ## 5,000 random specs on every target; FROM=1200 COUNT=300 goes on from the spec of that number
+	$(VENV)/bin/python tests/trust/agree.py --seed $(or $(FROM),0) --count $(or $(COUNT),5000) --tensorrt 100
 
 bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory
 	$(BENCH)/bin/python -m benchmarks.export

@@ -12,6 +12,7 @@ import numpy as np
 from lamina.compiler.body import EACH, Body
 from lamina.compiler.graph import NATIVE, STANDARD, Attribute, Constant, Copy, Graph, Node, Origin, Value, copied
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
+from lamina.schema.diagnostics import Fault
 from lamina.schema.dims import Atom, Dim, Quotient, Size, Symbol, TensorType, bounds
 
 Typed = Sequence[tuple[Value, TensorType]]
@@ -209,6 +210,9 @@ class Builder:
 
     def _atom(self, atom: Atom) -> Value:
         if isinstance(atom, Symbol):
+            if atom.name not in self.dims:
+                hint = f"give an input a dimension `{atom.name}`"
+                raise Fault("dims", f"this step needs the size `{atom.name}`, which stands alone in no input", hint=hint)
             value, dim = self.dims[atom.name]
             return self("Shape", value, start=dim, end=dim + 1)
         assert isinstance(atom, Quotient)

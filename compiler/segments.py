@@ -29,9 +29,17 @@ def by_column(g: Builder, x: Value, index: Value, count: Size, start: float, red
     """
     rows, width = rows_of(g, index), product(x.shape[1:])
     if x.rank == 1:
-        return g("ScatterElements", g("Expand", g.scalar(start, x), g.shape([count])), rows, x, axis=0, reduction=reduction)
+        return combined(g, x.dtype, g("Expand", g.scalar(start, x), g.shape([count])), rows, x, 0, reduction)
     columns = g.transpose(x if x.rank == 2 else g("Reshape", x, g.shape([x.shape[0], width])), 1, 0)
     segments = g("Expand", g.scalar(start, x), g.shape([width, count]))
     places = g("Expand", rows, g.shape([width, x.shape[0]]))
-    y = g.transpose(g("ScatterElements", segments, places, columns, axis=1, reduction=reduction), 1, 0)
+    y = g.transpose(combined(g, x.dtype, segments, places, columns, 1, reduction), 1, 0)
     return y if x.rank == 2 else g("Reshape", y, g.shape([count, *x.shape[1:]]))
+
+
+def combined(g: Builder, dtype: str, x: Value, index: Value, source: Value, axis: int, reduction: str) -> Value:
+    """ScatterElements with a reduction. ONNX Runtime opens one of narrow floats and fails when it runs: these are combined in float32."""
+    narrow = dtype in ("float16", "bfloat16")
+    x, source = (g("Cast", v, to=ONNX_DTYPE["float32"]) if narrow else v for v in (x, source))
+    y = g("ScatterElements", x, index, source, axis=axis, reduction=reduction)
+    return g("Cast", y, to=ONNX_DTYPE[dtype]) if narrow else y

@@ -20,6 +20,9 @@ SIZES = [
     ((T + 1) // 2 + 3) // 2,
     2 * (T // 3) - H // 16 + 1,
     -T % 4,
+    T * H - T,
+    H - T * H + 3 * T,
+    T * (H // 16) - 2 * (H // 16),
 ]
 
 
@@ -46,3 +49,8 @@ def test_a_half_is_at_most_the_whole() -> None:
     assert compare((T + 3) // 4 * 4, ">=", T) is True
     assert compare((T - 3) // 2 + 1, ">=", 1) is True
     assert compare(T // 2, "<", 8) is None
+
+
+def test_a_product_with_a_difference_is_bounded_by_its_factors() -> None:
+    assert compare(T * H - T, ">=", 0) is True
+    assert bounds(T * H - T) == (bounds(T)[0] * (bounds(H)[0] - 1), bounds(T)[1] * (bounds(H)[1] - 1))

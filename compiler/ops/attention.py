@@ -139,8 +139,9 @@ class Attention(Op):
 
     @fast_path("onnxruntime")
     def operator(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None, sink: Value | None = None) -> Any:
-        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away. It refuses an empty batch."""
-        if self.dropout or sink is not None or not smallest(q.shape[0]):
+        """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away. It refuses an empty batch, has
+        no kernel of float64, and what ONNX Runtime puts in its place there is as inexact as float32."""
+        if self.dropout or sink is not None or q.dtype == "float64" or not smallest(q.shape[0]):
             return NotImplemented
         causal = self.causal and self.window is None and mask is None and q.shape[2] == k.shape[2]
         bias = None if causal else self._bias(g, q, k, mask)

@@ -16,7 +16,7 @@ class Parameter(Op):
 
     shape: fixed sizes. init: `zeros`, `ones`, `constant(c)`, `normal(std)`, `trunc_normal(std)` or `uniform(bound)`; where the number
     is computed, a list of the two, such as `[uniform, dim ** -0.5]`; or a list of numbers, the values themselves in row-major order.
-    `trainable` false makes it a buffer. Source: torch.nn.Parameter.
+    `trainable` false makes it a buffer, as are integers and bools. Source: torch.nn.Parameter.
     """
 
     name = "parameter"

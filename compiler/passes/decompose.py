@@ -14,11 +14,12 @@ from typing import final
 from lamina.compiler.builder import Builder, Dims
 from lamina.compiler.graph import LAMINA, Graph, Node, Origin, Value
 from lamina.compiler.op import Op, paths_for
+from lamina.schema.diagnostics import Fault, SpecError
 from lamina.schema.dims import Dim, Symbol
 
 
 def decompose(graph: Graph, target: str, dims: Dims | None = None, counter: Iterator[int] | None = None) -> Graph:
-    """Lower for `onnx`, `onnxruntime`, `tensorrt`, `torch` or `module`; any other name gives plain definitions.
+    """Lower for `onnx`, `onnxruntime`, `tensorrt`, `torch` or `module`; any other name gives plain definitions. Raises SpecError.
 
     Of a graph inside another, `dims` says where named dims can be read, and `counter` numbers the names of both.
     """
@@ -57,7 +58,10 @@ class _Decomposition:
         for path in paths_for(type(op), self.target):
             form = op.name if path == "define" else f"{op.name}.{path}"
             builder = Builder(replace(node.origin, form=form), node.origin.path, self.dims, self._fresh, self._inner, looped=self.looped)
-            result = getattr(op, path)(builder, *node.inputs[:split], **weights)
+            try:
+                result = getattr(op, path)(builder, *node.inputs[:split], **weights)
+            except Fault as fault:
+                raise SpecError([fault.at(node.origin.span)]) from fault
             if result is not NotImplemented:
                 made = [part if part.op is not None else replace(part, op=op) for part in builder.nodes]
                 return _adopt(node, made, result if isinstance(result, tuple) else (result,), self.alias)

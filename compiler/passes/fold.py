@@ -1,7 +1,7 @@
 """Folding: operators that read only weights and constants leave the graph and become derived tensors.
 
 Requires: standard operators. Ensures: the same outputs under the same names, each made by an operator; what depends on constants alone
-is a Constant, unless it is large: then it is computed when it is written, and not held until then.
+is a Constant, and so are the sizes of weights, unless it is large: then it is computed when it is written, and not held until then.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
-from lamina.compiler.weights.derived import EVALUABLE, constant_outputs
+from lamina.compiler.weights.derived import EVALUABLE, constant_outputs, stand_in
 
 _FIXED = (Parameter, Constant, Derived)
 _LARGEST = 1 << 20  # bytes of a Constant that folding makes
@@ -40,6 +40,8 @@ def fold(graph: Graph) -> Graph:
 def _folded(node: Node) -> Sequence[Value]:
     if node.op_type == "Identity":
         return [v for v in node.inputs if v is not None]
+    if node.op_type in ("Shape", "Size"):  # numbers that do not depend on the weights', and that ONNX Runtime wants in the file
+        node = replace(node, inputs=tuple(stand_in(v) if isinstance(v, Parameter | Derived) else v for v in node.inputs))
     constant = all(v is None or isinstance(v, Constant) for v in node.inputs)
     constants = constant_outputs(node, _LARGEST) if constant else None
     return constants or tuple(Derived(v.name, v.type, node) for v in node.outputs)

@@ -65,10 +65,17 @@ class DerivedTensor(Tensor):
         return _run(self.value, lambda parameter: self.weights.get(parameter).numpy(), evaluate)
 
 
-def _type_of(value: Derived) -> tuple[str, tuple[int, ...]]:
+def stand_in(value: Parameter | Derived) -> Constant:
+    """A constant of the value's dtype and shape, with wrong numbers, which take no memory."""
+    dtype, shape = _type_of(value)
+    return Constant(value.name, TensorType(dtype, shape), np.broadcast_to(np.ones((), numpy_dtype(dtype)), shape))
+
+
+def _type_of(value: Parameter | Derived) -> tuple[str, tuple[int, ...]]:
     """dtype and shape, from the value's type or else by running its operators on stand-ins for the weights."""
     if value.type is not None:
         return value.dtype, fixed_shape(value)
+    assert isinstance(value, Derived)
     array = _run(value, _stand_in, _evaluate_shape)
     return array.dtype.name, array.shape
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +15,7 @@ from lamina.schema.dims.atoms import Atom, Symbol
 from lamina.schema.dims.text import polynomial_text
 
 MAX_WEIGHT = 200
+CORNERS = 4  # atoms at whose ends a size is looked at, all of them together
 Monomial = tuple[Atom, ...]
 Terms = tuple[tuple[Monomial, int], ...]
 
@@ -48,9 +51,20 @@ class Polynomial:
 
     @cached_property
     def interval(self) -> tuple[int, int]:
-        """Bounds by interval arithmetic: each term as if the others did not depend on the same dims."""
+        """Bounds: of a sum of products of a few different atoms at the ends of these, as of `b * t - b`, which is b * (t - 1).
+
+        Else by interval arithmetic: each term as if the others did not depend on the same dims.
+        """
+        shared = Counter(atom for monomial, _ in self.terms for atom in monomial)
+        if len(shared) <= CORNERS and len(shared) < shared.total() and all(len(set(m)) == len(m) for m, _ in self.terms):
+            corners = itertools.product(*(atom.bounds() for atom in shared))
+            found = [self._at(dict(zip(shared, corner, strict=True))) for corner in corners]
+            return min(found), max(found)
         ends = [_term_interval(monomial, coefficient) for monomial, coefficient in self.terms]
         return sum(low for low, _ in ends), sum(high for _, high in ends)
+
+    def _at(self, values: Mapping[Atom, int]) -> int:
+        return sum(coefficient * math.prod(values[atom] for atom in monomial) for monomial, coefficient in self.terms)
 
     @classmethod
     def of_terms(cls, terms: Mapping[Monomial, int]) -> Any:

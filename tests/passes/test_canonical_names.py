@@ -49,10 +49,8 @@ CONTENTS: dict[str, Make] = {
     "another order, swapped": lambda g: g("ReduceSum", g("MatMul", V, W), g.ints(0)),
     "the first part": lambda g: g("Split", W, axis=0, num_outputs=4, outputs=4)[0],
     "the second part": lambda g: g("Split", W, axis=0, num_outputs=4, outputs=4)[1],
-    "an array attribute": lambda g: g(
-        "Expand", g("ConstantOfShape", g("Shape", W), value=np.array([0.1], np.float32)), g.ints(300, 1, 300, 4)
-    ),
-    "in float64": lambda g: g("Expand", g("ConstantOfShape", g("Shape", W), value=np.array([0.1], np.float64)), g.ints(300, 1, 300, 4)),
+    "an array attribute": lambda g: g("ConstantOfShape", g.ints(300, 300, 4), value=np.array([0.1], np.float32)),
+    "in float64": lambda g: g("ConstantOfShape", g.ints(300, 300, 4), value=np.array([0.1], np.float64)),
 }
 
 
@@ -70,7 +68,7 @@ def test_different_contents_have_different_names() -> None:
 def test_names_say_which_weight_they_are_made_of() -> None:
     assert fixed(CONTENTS["a weight's"]).startswith("layers.0.w.reducesum.")
     assert fixed(CONTENTS["one"]).startswith("constant.")
-    assert fixed(CONTENTS["an array attribute"]).startswith("layers.0.w.expand.")
+    assert fixed(CONTENTS["an array attribute"]).startswith("constant.constantofshape.")
 
 
 def test_weights_keep_their_names_and_outputs_too() -> None:

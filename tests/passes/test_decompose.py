@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from passes_bench import assert_same, draw, elaborated, op_types, run
 
+import lamina
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import LAMINA, Graph, Node, Value
 from lamina.compiler.op import Op, fast_path, paths_for
 from lamina.compiler.passes.decompose import decompose
+from lamina.schema.diagnostics import SpecError
 from lamina.schema.dims import TensorType
 
 BODY = "[linear: 12, gelu, 'a, b = split(x, 2)', a * sigmoid(b), layer_norm, dropout: 0.1]"
@@ -120,3 +122,14 @@ def test_fast_paths_compute_what_the_definition_computes(tmp_path: Path) -> None
     assert op_types(fast)["Attention"] == op_types(fast)["RotaryEmbedding"] == 1
     assert op_types(plain)["Attention"] == op_types(plain)["RotaryEmbedding"] == 0
     assert_same(plain, fast, {"x": draw(2, 24)}, rtol=1e-6)
+
+
+def test_a_size_that_no_input_shows_is_refused_at_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "spec.yaml"
+    path.write_text(
+        'lamina: 1\nmodel: m\ninputs: {x: "float32[2 * T]"}\ndims: {T: {min: 1, max: 8}}\n'
+        'body:\n  - y = arange(T)\noutputs: {y: "int64[T]"}\n'
+    )
+    with pytest.raises(SpecError, match="needs the size `T`, which stands alone in no input") as caught:
+        lamina.compile(lamina.load(path), tmp_path / "bundle")
+    assert [d.span.line for d in caught.value.diagnostics] == [6]

@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from tensorrt_models import external, mlp, save
 
+import lamina
 from lamina.compiler.graph import Origin
 from lamina.compiler.targets.tensorrt import build, check_support, find
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
@@ -143,7 +144,7 @@ def test_float64_ports_are_refused(tmp_path: Path) -> None:
     model = chain(tmp_path / "model.onnx", ("Neg", "v1"), dtype=TensorProto.DOUBLE, end=TensorProto.DOUBLE)
     origins = {"v1": Origin(Span("toy.yaml", 6, 5, 3), "body.neg")}
     wanted = [
-        (1, f"TensorRT-RTX {RTX.version} has no float64, which `x` is"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `x` is"),
         (6, f"TensorRT-RTX {RTX.version} has no float64, which `v1` is"),
     ]
     assert [(d.span.line, d.message) for d in check_support(model, origins=origins, sources=SOURCES)] == wanted
@@ -196,6 +197,31 @@ def test_build_failure_names_the_line(tmp_path: Path) -> None:
         f"TensorRT-RTX {RTX.version} takes the operators but cannot build the engine: kOPT values for profile 0 violate shape constraints: "
         "body/neg/Neg: dimensions not compatible for elementwise. Broadcast has incompatible dimensions: 3 != 2 && 3 != 1 && 2 != 1"
     )
+
+
+LOOPS = """
+lamina: 1
+model: loops
+inputs: {x: "float32[2, T, 8]"}
+dims: {T: {min: 4, opt: 5, max: 64}}
+body:
+  - map: {over: 2, values: {s: x}, do: [v = abs(s)], collect: {z: v}}
+  - map:
+      over: 0
+      values: {s: x + z}
+      do:
+        - map: {over: 1, values: {r: s}, do: [v = abs(s)], collect: {w: v}}
+      collect: {y: w}
+outputs: {y: "float32[2, T, 8, 8]"}
+"""
+
+
+def test_build_failure_names_the_loop(tmp_path: Path) -> None:
+    """The library counts loops, and has no form for one whose results do not depend on its slices."""
+    (tmp_path / "loops.yaml").write_text(LOOPS)
+    with pytest.raises(SpecError, match="cannot build the engine") as caught:
+        lamina.compile(lamina.load(tmp_path / "loops.yaml"), tmp_path / "bundle", ["tensorrt"])
+    assert [d.span.line for d in caught.value.diagnostics] == [12]
 
 
 def test_check_takes_what_builds(tmp_path: Path) -> None:

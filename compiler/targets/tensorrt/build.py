@@ -52,7 +52,8 @@ def build(
     ONNX node names to the spec. `timeout` is in seconds. Raises `SpecError` (code `tensorrt`) where the library refuses the graph,
     `MissingDependency` where there is no library, `EngineError` where it breaks.
     """
-    found, model, places = find(library), Model(onnx_file), diagnose.Places(origins or {}, sources or {})
+    found, model = find(library), Model(onnx_file)
+    places = diagnose.Places(origins or {}, sources or {}, model.loops())
     if wide := diagnose.float64(found, model.float64_names(), places):
         raise SpecError(wide, places.sources)
     request = {"profile": profile(inputs, dims), "capabilities": sorted(set(compute_capabilities))}

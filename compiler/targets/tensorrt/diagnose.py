@@ -14,6 +14,7 @@ from lamina.schema.diagnostics import Diagnostic, Span
 WHOLE = "an engine holds the whole graph or nothing: write this step with other ops, or compile it for `onnxruntime` or `torch`"
 ASSERTION = re.compile(r"^Assertion failed: .*?: (.*)$")
 QUOTED = re.compile(r"&& (\".*\")$")  # a condition, and then what it means in one or more strings
+LOOP = re.compile(r"Unnamed Loop\* (\d+)")
 API_ERROR = re.compile(r"Error Code \d+: [^(]*\((.*?)(?: In \S+ at \S+.*)?\)?$")
 
 
@@ -23,6 +24,7 @@ class Places:
 
     origins: Mapping[str, Origin]
     sources: Mapping[str, str]
+    loops: Sequence[str] = ()  # the names of loops, in order
 
     def find(self, name: str) -> Origin:
         """The origin of the node, else of the nearest one whose name starts the same way, else the model's first line."""
@@ -36,15 +38,16 @@ class Places:
         return Origin(Span(next(iter(self.sources), "model"), 1, 1), "")
 
     def mentioned(self, text: str) -> str:
-        """The longest node name that stands in a text as a word of its own, or an empty string."""
+        """The longest node name that stands in a text as a word of its own, else the loop that it counts to, or an empty string."""
         found = (n for n in self.origins if n in text and re.search(rf"(?<![\w./]){re.escape(n)}(?![\w/])", text))
-        return max(found, key=len, default="")
+        counted = [int(n) for n in LOOP.findall(text)]
+        return max(found, key=len, default=next((self.loops[n] for n in reversed(counted) if n < len(self.loops)), ""))
 
 
-def float64(library: Library, names: Iterable[str], places: Places) -> tuple[Diagnostic, ...]:
-    """One diagnostic for each tensor of float64."""
+def float64(library: Library, names: Mapping[str, str], places: Places) -> tuple[Diagnostic, ...]:
+    """One diagnostic for each tensor of float64, at the node to name for it."""
     hint = "make it float32: that is what the library would compute in, without a word"
-    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(n).span, hint) for n in names)
+    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(at).span, hint) for n, at in names.items())
 
 
 def refused(library: Library, refusals: Iterable[Mapping[str, Any]], places: Places) -> tuple[Diagnostic, ...]:

@@ -38,16 +38,24 @@ class Model:
         """Whether every weight file exists."""
         return all((self.path.parent / name).exists() for name in self.weight_files)
 
-    def float64_names(self) -> tuple[str, ...]:
-        """Inputs and outputs of float64, and what operators make of float64 weights or convert to it.
+    def float64_names(self) -> dict[str, str]:
+        """Inputs and outputs of float64, and what operators make of float64 weights or convert to it; of each the node to name.
+
+        An input is where it is first read.
 
         The library takes them all and computes in float32; of inputs and outputs it then reads and writes half of the bytes.
         """
         graph = self._proto.graph
         ports = [port.name for port in (*graph.input, *graph.output) if port.type.tensor_type.elem_type == DOUBLE]
+        inputs = {port.name for port in graph.input}
         weights = {tensor.name for tensor in graph.initializer if tensor.data_type == DOUBLE}
         made = [n.output[0] for n in graph.node if not weights.isdisjoint(n.input) or any(_is_double(a) for a in n.attribute)]
-        return tuple(dict.fromkeys((*ports, *made)))
+        readers = {name: node.output[0] for node in reversed(graph.node) for name in node.input}
+        return {name: readers.get(name, name) if name in inputs else name for name in (*ports, *made)}
+
+    def loops(self) -> tuple[str, ...]:
+        """The names of loops, each before those inside it: as the library counts them."""
+        return tuple(_loops(self._proto.graph))
 
     def fingerprint(self) -> str:
         """The sha256 of all that reaches the engine: not of the notes that say which line of which file a node came from."""
@@ -89,3 +97,11 @@ def _external(graph: Any) -> Iterator[Any]:
             if attribute.HasField("g"):
                 yield from _external(attribute.g)
     yield from (tensor for tensor in graph.initializer if tensor.external_data)
+
+
+def _loops(graph: Any) -> Iterator[str]:
+    for node in graph.node:
+        if node.op_type in ("Scan", "Loop"):
+            yield node.output[0]
+        for attribute in node.attribute:
+            yield from _loops(attribute.g)

@@ -84,7 +84,7 @@ class LaminaModule(nn.Module):
         for scope in scopes:
             owner = _child(owner, scope)
         tensor = _widen(_value(leaf, weights), wide)
-        if leaf.trainable:
+        if leaf.trainable and tensor.is_floating_point():
             owner._parameters[name] = nn.Parameter(tensor)
         else:
             owner._buffers[name] = tensor

@@ -23,7 +23,11 @@ def dft(x: Tensor, length: Ints | None = None, axis: Ints | None = None, *, inve
     """A one-sided transform keeps the first half; its inverse is real."""
     dim = axis[0] if axis else -2
     dim = dim % x.dim() if dim < 0 else dim
-    n = length[0] if length else None
+    wide = x if x.dtype is torch.float64 else x.float()  # there is no transform of narrower floats on the CPU
+    return _transformed(wide, length[0] if length else None, dim, inverse, onesided).to(x.dtype)
+
+
+def _transformed(x: Tensor, n: int | None, dim: int, inverse: int, onesided: int) -> Tensor:
     if onesided and not inverse and x.shape[-1] == 1:
         return torch.view_as_real(torch.fft.rfft(x.squeeze(-1), n, dim))
     signal = _complex(x)

@@ -174,9 +174,9 @@ avg_pool <- nn.functional.avg_pool3d: x kernel_size=kernel stride padding ceil_m
 max_pool <- nn.functional.max_pool1d: x kernel_size=kernel stride padding dilation ceil_mode return_indices
 max_pool <- nn.functional.max_pool2d: x kernel_size=kernel stride padding dilation ceil_mode return_indices
 max_pool <- nn.functional.max_pool3d: x kernel_size=kernel stride padding dilation ceil_mode return_indices
-adaptive_avg_pool <- nn.functional.adaptive_avg_pool1d: x out
-adaptive_avg_pool <- nn.functional.adaptive_avg_pool2d: x out
-adaptive_avg_pool <- nn.functional.adaptive_avg_pool3d: x out
+adaptive_avg_pool <- nn.functional.adaptive_avg_pool1d: x output_size=out
+adaptive_avg_pool <- nn.functional.adaptive_avg_pool2d: x output_size=out
+adaptive_avg_pool <- nn.functional.adaptive_avg_pool3d: x output_size=out
 scatter: x dim index source reduce
 scatter <- scatter_add: x dim index source
 scatter <- scatter_reduce: x dim index source reduce include_self
@@ -468,6 +468,8 @@ def _fft(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
         given.pop(name, None)
     dims = given.get(name, [-2, -1] if row.ours.endswith("2") else list(range(x.ndim)) if many else -1)
     dims = [dims] if isinstance(dims, int) else list(dims)
+    if many and name in given:
+        given[name] = dims
     if sizes is None:
         return
     if "dim" not in given and "dims" not in given and many:
@@ -481,6 +483,11 @@ def _fft(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
         if sizes[-1] // 2 + 1 < x.shape[dims[-1]]:
             raise NotTaken("a size that cuts or fills the input")
         given["size"] = [x.shape[d] for d in dims[:-1]] + [sizes[-1]] if many else sizes[-1]
+
+
+def _pool(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
+    if not isinstance(given["out"], int) and None in given["out"]:
+        raise NotTaken("a size that stays")
 
 
 def _cast(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
@@ -527,7 +534,7 @@ def _bare(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
 
 def _heaviside(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
     values = given.pop("values")
-    if not bool((values == 1).all()) and bool((given["x"] == 0).any()):
+    if values.shape != given["x"].shape or (not bool((values == 1).all()) and bool((given["x"] == 0).any())):
         raise NotTaken("a value at 0 other than 1")
 
 
@@ -551,6 +558,7 @@ ADAPTERS: dict[str, Callable[..., dict[str, Tensor] | None]] = {
     **dict.fromkeys(("zeros_like", "ones_like"), _like),
     **dict.fromkeys(("std", "var"), _variance),
     **dict.fromkeys(("fft", "fft2", "fftn", "ifft", "ifft2", "ifftn", "rfft", "rfft2", "rfftn", "irfft", "irfft2", "irfftn"), _fft),
+    "adaptive_avg_pool": _pool,
     "prelu": _prelu,
     "embedding": _embedding,
     "dropout": _dropout,

@@ -238,7 +238,8 @@ class Builder:
         stay = [i for i, s in enumerate(sizes) if isinstance(s, Dim) and i < len(kept) and kept[i] == s]
         dynamic = [i for i, s in enumerate(sizes) if isinstance(s, Dim) and i not in stay]
         empty = {i for i, s in enumerate(sizes) if bounds(s)[0] < 1}
-        if len(dynamic) > 1 or empty.difference(dynamic or stay):  # -1 says nothing beside a 0, and a 0 of its own must be told from one that stays
+        unclear = empty.difference(dynamic or stay)  # beside a size of 0, -1 says nothing; a size of 0 that moved would keep what was there
+        if len(dynamic) > 1 or unclear:
             return self("Reshape", x, self.shape(sizes), allowzero=1 if empty else None)
         return self("Reshape", x, self.ints(*(0 if i in stay else s if isinstance(s, int) else -1 for i, s in enumerate(sizes))))
 

@@ -29,9 +29,18 @@ def by_column(g: Builder, x: Value, index: Value, count: Size, start: float, red
     """
     rows, width = rows_of(g, index), product(x.shape[1:])
     if x.rank == 1:
-        return g("ScatterElements", g("Expand", g.scalar(start, x), g.shape([count])), rows, x, axis=0, reduction=reduction)
+        return in_float32(g, x.dtype, g("Expand", g.scalar(start, x), g.shape([count])), rows, x, 0, reduction)
     columns = g.transpose(x if x.rank == 2 else g("Reshape", x, g.shape([x.shape[0], width])), 1, 0)
     segments = g("Expand", g.scalar(start, x), g.shape([width, count]))
     places = g("Expand", rows, g.shape([width, x.shape[0]]))
-    y = g.transpose(g("ScatterElements", segments, places, columns, axis=1, reduction=reduction), 1, 0)
+    y = g.transpose(in_float32(g, x.dtype, segments, places, columns, 1, reduction), 1, 0)
     return y if x.rank == 2 else g("Reshape", y, g.shape([count, *x.shape[1:]]))
+
+
+def in_float32(g: Builder, dtype: str, x: Value, index: Value, source: Value, axis: int, reduction: str) -> Value:
+    """ScatterElements that reduces: ONNX Runtime opens a model that has it in a half precision, and then does not run it."""
+    if dtype not in ("float16", "bfloat16"):
+        return g("ScatterElements", x, index, source, axis=axis, reduction=reduction)
+    wide, narrow = ONNX_DTYPE["float32"], ONNX_DTYPE[dtype]
+    y = g("ScatterElements", g("Cast", x, to=wide), index, g("Cast", source, to=wide), axis=axis, reduction=reduction)
+    return g("Cast", y, to=narrow)

@@ -10,6 +10,7 @@ from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.compiler.op import Example, Op, OpError, axis, fast_path
 from lamina.compiler.rules import as_scalar, at_most, integers_below
+from lamina.compiler.segments import in_float32
 from lamina.schema.dims import FLOATS, TensorType
 
 _REDUCE = {"add": ("ReduceSum", "Add"), "mul": ("ReduceProd", "Mul"), "max": ("ReduceMax", "Max"), "min": ("ReduceMin", "Min")}
@@ -49,6 +50,11 @@ class Scatter(Op):
 
     def define(self, g: Builder, x: Value, index: Value, source: Value) -> Value:
         return g("ScatterElements", x, index, source, axis=self.dim, reduction=self.reduce)
+
+    @fast_path("onnx", "onnxruntime")
+    def wide(self, g: Builder, x: Value, index: Value, source: Value) -> Any:
+        """Half precisions are combined in float32."""
+        return NotImplemented if self.reduce == "none" else in_float32(g, x.dtype, x, index, source, self.dim, self.reduce)
 
     @fast_path("tensorrt")
     def by_mask(self, g: Builder, x: Value, index: Value, source: Value) -> Any:

@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 from torch_samples import TABLE, Call, NotTaken, Row, call, infos, samples
+from trust import record
 
 from lamina.compiler.graph import Graph, Parameter
 from lamina.compiler.op import Example, OpError, paths_for, signature
@@ -94,10 +95,12 @@ def _one(row: Row, info: Any, dtype: torch.dtype, sample: Any, name: str, tally:
             got = compute(case, arrays)
         except Exception as error:  # whatever goes wrong is a finding
             where = traceback.extract_tb(error.__traceback__)[-1]
-            tally.wrong.append(f"{told}: {who} raises {type(error).__name__} {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})")
+            tally.wrong.append(
+                f"{told}: {who} raises {type(error).__name__} {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"
+            )
             continue
         if got is None:
-            tally.refused[row.ours, ORT_REFUSES] += who == "ONNX Runtime"
+            tally.refused[row.ours, ORT_REFUSES] += 1
             continue
         fault = _differs(row.ours, case, arrays, got, want, plain)
         if fault:
@@ -194,7 +197,7 @@ def _first(target: str) -> Callable[[bench.Case], bench.Model]:
 
 def _onnx_runtime(case: bench.Case, arrays: dict[str, Tensor]) -> list[Tensor] | None:
     if any(t is not None and t.dtype == "bfloat16" for t in (*case.inputs, *case.outputs)):
-        return None  # it cannot be fed or read from Python
+        return None  # Python's interface neither feeds nor reads it
     model = _first("onnxruntime")(case)
     try:
         session = bench.session(bench.proto(model, case.outputs))
@@ -235,7 +238,8 @@ def _differs(name: str, case: bench.Case, arrays: dict[str, Tensor], got: list[T
             wrong = g != w.to(g.dtype)
         if bool(wrong.any()):
             at = tuple(int(i) for i in wrong.nonzero()[0])
-            return f"{int(wrong.sum())} of {wrong.numel()} differ, at {list(at)}: {g[at].item()}, expected {w[at].item()} (PyTorch {p[at].item()})"
+            values = f"{g[at].item()}, expected {w[at].item()} (PyTorch {p[at].item()})"
+            return f"{int(wrong.sum())} of {wrong.numel()} differ, at {list(at)}: {values}"
     return ""
 
 
@@ -265,10 +269,36 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _lines(tally: Tally) -> Iterator[str]:
-    yield from tally.wrong
-    yield from (f"  not taken: {op}: {why}: {count}" for (op, why), count in sorted(tally.refused.items()) if count)
-    yield f"{len(tally.samples)} ops, {tally.samples.total()} samples compared, {dict(tally.agreed)}, {len(tally.wrong)} wrong"
+def _report(tally: Tally, options: argparse.Namespace) -> None:
+    for line in tally.wrong:
+        print(line)
+    for (op, why), count in sorted(tally.refused.items()):
+        print(f"  not taken: {op}: {why}: {count}")
+    reasons = Counter[str]()
+    for (_, why), count in tally.refused.items():
+        reasons[_KIND.get(why, "an argument or a form that it has not")] += count
+    namesakes = {row.ours for row in TABLE}
+    figures = {
+        "ops that have a namesake in PyTorch's operator tests": f"{len(namesakes)} of {len(bench.op_names())}",
+        "their namesakes": len({row.theirs for row in TABLE}),
+        "ops compared": len(tally.samples),
+        "samples compared": tally.samples.total(),
+        **{f"samples that the {who} agrees on": count for who, count in tally.agreed.items()},
+        **{f"samples not taken: {why}": count for why, count in reasons.most_common()},
+        "findings open": len(tally.wrong),
+    }
+    print(figures)
+    if not (options.ops or options.count or options.many or options.dtypes != ",".join(DTYPES)):
+        others = ", ".join(sorted(set(bench.op_names()) - namesakes))
+        note = f"PyTorch's tests have no operator for: {others}."
+        record("namesakes", "Ops against their namesakes in PyTorch", "python tests/trust/namesakes.py", figures, note)
+
+
+_KIND = {
+    "a dtype that it does not take": "a dtype that the op does not take, or two that differ",
+    ORT_REFUSES: ORT_REFUSES,
+    "a random result": "a random result",
+}
 
 
 if __name__ == "__main__":
@@ -276,4 +306,5 @@ if __name__ == "__main__":
     found = Tally()
     torch.set_num_threads(1)
     run(_chosen(given.ops), given.dtypes.split(","), given.count, given.many, found)
-    print("\n".join(_lines(found)))
+    _report(found, given)
+    sys.exit(bool(found.wrong))

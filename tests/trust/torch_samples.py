@@ -225,8 +225,8 @@ zeros: shape
 ones: shape
 heaviside: x values
 """
-IMMATERIAL = {"memory_format", "device", "layout", "requires_grad", "pin_memory", "padding_idx", "norm_type", "scale_grad_by_freq", "sparse"}
-IMMATERIAL |= {"stable", "out", "recompute_scale_factor", "antialias"}
+IMMATERIAL = {"memory_format", "device", "layout", "requires_grad", "pin_memory", "padding_idx", "norm_type", "scale_grad_by_freq"}
+IMMATERIAL |= {"sparse", "stable", "recompute_scale_factor", "antialias"}
 CASTS = {"double": "float64", "float": "float32", "half": "float16", "bfloat16": "bfloat16", "long": "int64", "int": "int32"}
 CASTS |= {"short": "int16", "char": "int8", "byte": "uint8", "bool": "bool"}
 DEFAULTS = {"divisor_override": None, "return_indices": False, "include_self": True, "max_norm": None, "rounding_mode": None, "alpha": 1}
@@ -260,26 +260,23 @@ TABLE = [_row(line) for line in ROWS.split("\n") if line]
 def call(row: Row, sample: Any, dtype: torch.dtype) -> Call:
     """The sample as a call of our op. Raises NotTaken."""
     given = {our: value for (_, our), value in zip(row.parameters, (sample.input, *sample.args), strict=False)}
-    if len(sample.args) >= len(row.parameters):
-        given = _spread(row, (sample.input, *sample.args))
+    if len(sample.args) >= len(row.parameters):  # trailing numbers that are one list: `x.expand(2, 3)`
+        *head, (_, last) = row.parameters
+        given[last] = [*sample.args][len(head) - 1 :]
     known = dict(row.parameters)
     for name, value in sample.kwargs.items():
         if name not in known and name in DEFAULTS and value == DEFAULTS[name]:
             continue
-        if name not in known and name not in IMMATERIAL and not (name == "dtype" and row.ours in MAKERS) and name not in EXTRA.get(row.ours, ()):
+        passed = name in IMMATERIAL or name in EXTRA.get(row.ours, ()) or (name == "dtype" and row.ours in MAKERS)
+        if name not in known and not passed:
             raise NotTaken(f"argument `{name}`")
         given[known.get(name, name)] = value
     given = {**row.defaults, **{k: v for k, v in given.items() if k not in IMMATERIAL}}
+    if row.theirs.endswith(("1d", "2d", "3d")) and given["x"].ndim != int(row.theirs[-2]) + 2:
+        raise NotTaken("an input without a batch")
     change = ADAPTERS.get(row.ours)
     weights = change(given, row, dtype) if change else None
     return _sort_out(row, given, weights or {}, dtype)
-
-
-def _spread(row: Row, values: tuple[Any, ...]) -> dict[str, Any]:
-    """Trailing numbers that are one list: `x.expand(2, 3)`."""
-    names = [our for _, our in row.parameters]
-    head = len(names) - 1
-    return {**dict(zip(names, values[:head], strict=False)), names[-1]: list(values[head:])}
 
 
 def _sort_out(row: Row, given: dict[str, Any], weights: dict[str, Tensor], dtype: torch.dtype) -> Call:
@@ -355,11 +352,9 @@ def _norm(given: dict[str, Any], row: Row, dtype: torch.dtype) -> dict[str, Tens
         if given.get("eps") is None:
             raise NotTaken("an eps that depends on the dtype")
     if row.ours == "instance_norm":
-        if given.pop("running_mean", None) is not None or given.pop("running_var", None) is not None or not given.pop("use_input_stats", True):
-            given.pop("running_var", None)
-            if given.pop("use_input_stats", True) is False:
-                raise NotTaken("running statistics")
-        for name in ("running_mean", "running_var", "momentum", "use_input_stats"):
+        if given.pop("use_input_stats", True) is False:
+            raise NotTaken("running statistics")
+        for name in ("running_mean", "running_var", "momentum"):
             given.pop(name, None)
     if row.ours == "batch_norm":
         if given.pop("training", False):
@@ -496,7 +491,7 @@ def _cast(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
 
 def _norm_p(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
     p = given.get("p", 2)
-    if row.ours == "l2_normalize" and given.pop("p", 2) != 2 or p not in (1, 2):
+    if (row.ours == "l2_normalize" and given.pop("p", 2) != 2) or p not in (1, 2):
         raise NotTaken("a norm of another order")
     if row.ours == "norm":
         given["p"] = int(p)
@@ -524,12 +519,6 @@ def _make(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
 def _like(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
     if given.pop("dtype", None) not in (None, given["x"].dtype):
         raise NotTaken("argument `dtype`")
-
-
-def _bare(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
-    """An argument that PyTorch lets be None."""
-    for name in [n for n, v in given.items() if v is None]:
-        del given[name]
 
 
 def _heaviside(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:

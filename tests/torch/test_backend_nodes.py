@@ -17,7 +17,7 @@ from lamina.compiler.graph import Constant, Graph, Node, Origin, Value
 from lamina.compiler.targets.torch import to_module
 from lamina.compiler.targets.torch.arrays import from_numpy, to_numpy
 from lamina.compiler.targets.torch.registry import known
-from lamina.schema.diagnostics import Span
+from lamina.schema.diagnostics import Span, SpecError
 from lamina.schema.dims import DTYPES, TensorType
 
 ORIGIN = Origin(Span("onnx", 1, 1), "")
@@ -156,7 +156,9 @@ def _lowered(case: Any) -> bool:
     return all(n.domain == "" and n.op_type in lowered for n in _nodes(case.model.graph))
 
 
-LOWERED = [case for case in _cases() if _lowered(case)]
+ALL = _cases()
+LOWERED = [case for case in ALL if _lowered(case)]
+UNKNOWN = [case for case in ALL if not _lowered(case) and _expressible(case.model)]
 CASES = [case for case in LOWERED if _expressible(case.model) and _current(case.model) and not _random(case)]
 
 
@@ -178,3 +180,9 @@ def test_case(case: Any) -> None:
         constants = _small_integers(case, inputs)
         if constants:
             _assert_same(case, _run(case, inputs, constants), wanted)
+
+
+@pytest.mark.parametrize("case", UNKNOWN, ids=lambda case: case.name)
+def test_what_is_not_known_is_refused(case: Any) -> None:
+    with pytest.raises(SpecError, match="has no lowering for"):
+        to_module(_graph(case.model, {}))

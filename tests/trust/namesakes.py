@@ -49,6 +49,10 @@ class Tally:
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)  # by op and reason
     wrong: list[str] = field(default_factory=list)
 
+    def found(self, what: str) -> None:
+        print(what, flush=True)
+        self.wrong.append(what)
+
 
 def run(rows: Sequence[Row], dtypes: Sequence[str], limit: int | None, many: bool, tally: Tally) -> None:
     """Compare the samples of these rows, at most so many of each dtype."""
@@ -64,7 +68,7 @@ def run(rows: Sequence[Row], dtypes: Sequence[str], limit: int | None, many: boo
                     try:
                         _one(row, info, wanted, sample, name, tally)
                     except Exception as error:  # the table does not know such a sample: for whoever reads to see
-                        tally.wrong.append(f"{name}: {type(error).__name__} {error}")
+                        tally.found(f"{name}: {type(error).__name__} {error}")
 
 
 def _some(found: list[Any], limit: int | None) -> list[Any]:
@@ -89,23 +93,21 @@ def _one(row: Row, info: Any, dtype: torch.dtype, sample: Any, name: str, tally:
     want, plain = _torch(info, sample, double=True), _torch(info, sample, double=False)
     for outputs, type_ in zip(want, case.outputs, strict=True):
         if tuple(outputs.shape) != type_.shape:
-            tally.wrong.append(f"{told}: the shape rule says {type_}, PyTorch {tuple(outputs.shape)}")
+            tally.found(f"{told}: the shape rule says {type_}, PyTorch {tuple(outputs.shape)}")
             return
     for who, compute in _WAYS.items():
         try:
             got = compute(case, arrays)
         except Exception as error:  # whatever goes wrong is a finding
             where = traceback.extract_tb(error.__traceback__)[-1]
-            tally.wrong.append(
-                f"{told}: {who} raises {type(error).__name__} {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})"
-            )
+            tally.found(f"{told}: {who} raises {type(error).__name__} {str(error)[:200]} ({Path(where.filename).name}:{where.lineno})")
             continue
         if got is None:
             tally.refused[row.ours, NOT_FED if _bfloat16(case) else ORT_REFUSES] += 1
             continue
         fault = _differs(row.ours, case, arrays, got, want, plain)
         if fault:
-            tally.wrong.append(f"{told}: {who}: {fault}")
+            tally.found(f"{told}: {who}: {fault}")
         else:
             tally.agreed[who] += 1
     tally.samples[row.ours] += 1
@@ -276,8 +278,6 @@ def _arguments() -> argparse.Namespace:
 
 
 def _report(tally: Tally, options: argparse.Namespace) -> None:
-    for line in tally.wrong:
-        print(line)
     for (op, why), count in sorted(tally.refused.items()):
         print(f"  not taken: {op}: {why}: {count}")
     reasons = Counter[str]()

@@ -527,6 +527,12 @@ def _heaviside(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
         raise NotTaken("a value at 0 other than 1")
 
 
+def _shift(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
+    y = torch.as_tensor(given["y"])
+    if bool(((y < 0) | (y >= 63)).any()):
+        raise NotTaken("a shift outside 0 to 62")
+
+
 def _variance(given: dict[str, Any], row: Row, dtype: torch.dtype) -> None:
     if isinstance(given.get("correction"), float) and given["correction"] == int(given["correction"]):
         given["correction"] = int(given["correction"])
@@ -548,6 +554,7 @@ ADAPTERS: dict[str, Callable[..., dict[str, Tensor] | None]] = {
     **dict.fromkeys(("std", "var"), _variance),
     **dict.fromkeys(("fft", "fft2", "fftn", "ifft", "ifft2", "ifftn", "rfft", "rfft2", "rfftn", "irfft", "irfft2", "irfftn"), _fft),
     "adaptive_avg_pool": _pool,
+    **dict.fromkeys(("shift_left", "shift_right"), _shift),
     "prelu": _prelu,
     "embedding": _embedding,
     "dropout": _dropout,

@@ -239,13 +239,13 @@ class Builder:
     def reshape(self, x: Value, sizes: Sequence[Size]) -> Value:
         """Reshape, with -1 for the only dynamic size (or 0 where it stays in place), so that no shape is computed at run time."""
         kept = x.type.shape if x.type else ()
-        plain = [0 if isinstance(s, Dim) and i < len(kept) and kept[i] == s else s for i, s in enumerate(sizes)]
-        dynamic = [i for i, s in enumerate(plain) if isinstance(s, Dim)]
-        if len(dynamic) == 1:
-            plain[dynamic[0]] = -1
-        if len(dynamic) > 1:
-            return self("Reshape", x, self.shape(sizes))
-        return self("Reshape", x, self.ints(*(s for s in plain if isinstance(s, int))))
+        stay = [i for i, s in enumerate(sizes) if isinstance(s, Dim) and i < len(kept) and kept[i] == s]
+        dynamic = [i for i, s in enumerate(sizes) if isinstance(s, Dim) and i not in stay]
+        empty = {i for i, s in enumerate(sizes) if bounds(s)[0] < 1}
+        unclear = empty.difference(dynamic or stay)  # beside a size of 0, -1 says nothing; a size of 0 that moved would keep what was there
+        if len(dynamic) > 1 or unclear:
+            return self("Reshape", x, self.shape(sizes), allowzero=1 if empty else None)
+        return self("Reshape", x, self.ints(*(0 if i in stay else s if isinstance(s, int) else -1 for i, s in enumerate(sizes))))
 
     def transpose(self, x: Value, *perm: int) -> Value:
         """Permute the dimensions."""

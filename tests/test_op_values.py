@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import lamina
-from lamina.compiler.op import Example
+from lamina.compiler.op import Example, paths_for
 from lamina.schema.dims import value_of
 
 INF, NAN = float("inf"), float("nan")
@@ -162,3 +162,35 @@ def test_rows_that_meet_in_a_segment_from_several_threads_are_not_lost(file: str
             got = opened.run(["total", "largest"], {"x": x, "index": index})
             np.testing.assert_allclose(got[0], total, atol=1e-4)
             np.testing.assert_array_equal(got[1], np.where(np.isinf(largest), 0, largest))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "inputs"),
+    [
+        ("scatter", {"dim": 0, "reduce": "add"}, ["float16[5, 3]", "int64[4, 3]", "float16[4, 3]"]),
+        ("scatter", {"dim": 1, "reduce": "mul"}, ["float16[5, 3]", "int32[5, 2]", "float16[5, 2]"]),
+        ("segment_sum", {"count": 3}, ["float16[6, 2]", "int64[6]"]),
+        ("segment_max", {"count": 3}, ["float16[6]", "int64[6]"]),
+    ],
+)
+def test_half_precisions_are_combined(name: str, arguments: dict[str, Any], inputs: list[str]) -> None:
+    """ONNX Runtime opens a ScatterElements that reduces float16, and then does not run it."""
+    case = bench.case(bench.op_class(name), Example(arguments, inputs, values="index:3"))
+    model = bench.lower(case, paths_for(type(case.op), "onnxruntime")[0])
+    assert model is not None
+    arrays = bench.feeds(case, model, {})
+    got = bench.session(bench.proto(model, case.outputs)).run(None, arrays)
+    bench.close(got, bench.expected(case, arrays, {}), 4e-3, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "shape", "result"),
+    [
+        ("pixel_unshuffle", {"factor": 2}, (1, 1, 0, 4), (1, 4, 0, 2)),
+        ("reshape", {"shape": [0, 0, 2]}, (2, 0, 0), (0, 0, 2)),
+        ("unfold", {"kernel": 2}, (0, 1, 5, 5), (0, 4, 16)),
+    ],
+)
+def test_a_shape_may_hold_zeros(name: str, arguments: dict[str, Any], shape: tuple[int, ...], result: tuple[int, ...]) -> None:
+    """In ONNX's Reshape a 0 keeps a size unless it is told otherwise, and -1 means nothing beside it."""
+    assert run(name, arguments, np.zeros(shape, np.float32))[0].shape == result

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -37,6 +38,7 @@ class ConvTranspose(Op):
         Example({"out": 4, "kernel": 3, "stride": 2, "padding": 1, "output_padding": 1}, ["float32[b, 3, h, w]"]),
         Example({"out": 6, "kernel": [3, 2], "stride": [1, 2], "groups": 2, "bias": False}, ["float32[b, 4, h, w]"]),
         Example({"out": 2, "kernel": 4, "padding": 1, "dilation": 2}, ["float32[b, 3, t]"]),
+        Example({"out": 2, "kernel": 3, "stride": 2, "padding": 1, "dilation": 4, "output_padding": 3}, ["float32[b, 3, t]"]),
         Example({"out": 2, "kernel": 2, "stride": 2}, ["float32[b, 3, 2, h, w]"]),
     )
 
@@ -79,15 +81,24 @@ class ConvTranspose(Op):
         return window(x, self.kernel, self.stride, self.padding, self.dilation)
 
     def define(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Value:
-        y: Value = g("ConvTranspose", x, weight, bias, **self._attributes(x))
+        y: Value = g("ConvTranspose", self._longer(g, x), weight, bias, **self._attributes(x))
         return y
+
+    def _longer(self, g: Builder, x: Value) -> Value:
+        """x with the zeros at its ends that `output_padding` stands for, where it is more than ONNX Runtime takes: a stride or more."""
+        zeros = self._zeros(x)
+        return g("Pad", x, g.ints(*[0] * (x.rank + 2), *zeros), g.scalar(0, x)) if any(zeros) else x
+
+    def _zeros(self, x: Value) -> list[int]:
+        extra, stride = (spread(value, x.rank - 2, "") for value in (self.output_padding, self.stride))
+        return [-(-e // s) if e >= s else 0 for e, s in zip(extra, stride, strict=True)]
 
     @fast_path("tensorrt")
     def in_float32(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Any:
         """TensorRT takes it in bfloat16 and then fails to build it, as it does a bias that is cast."""
         if x.dtype != "bfloat16":
             return NotImplemented
-        wide, kernel = (g("Cast", v, to=ONNX_DTYPE["float32"]) for v in (x, weight))
+        wide, kernel = (g("Cast", v, to=ONNX_DTYPE["float32"]) for v in (self._longer(g, x), weight))
         y = g("ConvTranspose", wide, kernel, **self._attributes(x))
         if bias is not None:
             column = g("Reshape", bias, g.ints(-1, *[1] * (x.rank - 2)))
@@ -95,8 +106,11 @@ class ConvTranspose(Op):
         return g("Cast", y, to=ONNX_DTYPE["bfloat16"])
 
     def _attributes(self, x: Value) -> dict[str, Any]:
-        extra = spread(self.output_padding, x.rank - 2, "output_padding")
-        return self._window(x).attributes() | ({"output_padding": extra} if any(extra) else {}) | {"group": self.groups}
+        extra, found = spread(self.output_padding, x.rank - 2, "output_padding"), self._window(x)
+        cut = [n * s and n * s - e for n, s, e in zip(self._zeros(x), found.stride, extra, strict=True)]
+        found = replace(found, end=tuple(p + c for p, c in zip(found.end, cut, strict=True)))
+        extra = tuple(0 if n else e for n, e in zip(self._zeros(x), extra, strict=True))
+        return found.attributes() | ({"output_padding": extra} if any(extra) else {}) | {"group": self.groups}
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         return product(inputs[0].shape) * (self.out // self.groups * prod(self._window(inputs[0]).kernel))

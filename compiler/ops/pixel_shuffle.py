@@ -31,5 +31,5 @@ class PixelShuffle(Op):
         if x.dtype in FLOATS:
             return g("DepthToSpace", x, blocksize=self.factor, mode="CRD")
         (n, c, h, w), r = x.shape, self.factor
-        parts = g("Reshape", x, g.shape([n, c // r**2, r, r, h, w]))
-        return g("Reshape", g.transpose(parts, 0, 1, 4, 2, 5, 3), g.shape([n, c // r**2, h * r, w * r]))
+        parts = g.reshape(x, [n, c // r**2, r, r, h, w])
+        return g.reshape(g.transpose(parts, 0, 1, 4, 2, 5, 3), [n, c // r**2, h * r, w * r])

@@ -28,5 +28,5 @@ class PixelUnshuffle(Op):
 
     def define(self, g: Builder, x: Value) -> Value:
         (n, c, h, w), r = x.shape, self.factor
-        tiles = g("Reshape", x, g.shape([n, c, h // r, r, w // r, r]))
-        return g("Reshape", g.transpose(tiles, 0, 1, 3, 5, 2, 4), g.shape([n, c * r * r, h // r, w // r]))
+        tiles = g.reshape(x, [n, c, h // r, r, w // r, r])
+        return g.reshape(g.transpose(tiles, 0, 1, 3, 5, 2, 4), [n, c * r * r, h // r, w // r])

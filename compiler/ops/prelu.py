@@ -23,6 +23,7 @@ class Prelu(Op):
         Example({}, ["float32[b, 8]"]),
         Example({"per_channel": True}, ["float32[b, 3, h, w]"]),
         Example({"per_channel": True, "init": 0.1}, ["float32[b, 8]"]),
+        Example({}, ["float32[]"]),
     )
 
     def parameters(self, x: TensorType) -> Mapping[str, Weight]:
@@ -37,4 +38,6 @@ class Prelu(Op):
         return x
 
     def define(self, g: Builder, x: Value, *, weight: Value) -> Value:
+        if not x.rank:
+            weight = g("Reshape", weight, g.ints())
         return g("PRelu", x, along(g, weight, 1, x.rank) if self.per_channel else weight)

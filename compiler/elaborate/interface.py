@@ -21,7 +21,7 @@ from lamina.schema.spec import TensorDecl
 def chosen(context: Context, section: str, decls: Sequence[TensorDecl], frame: Frame) -> list[TensorDecl]:
     """The inputs or outputs that this config has: those whose `if` holds, or that have none."""
     found = [decl for decl in decls if context.guard(lambda d=decl: holds(context, d, frame), decl.span)]  # type: ignore[misc]
-    if decls and not found and not context.collector.diagnostics:
+    if not found and not context.collector.diagnostics:
         hint = "leave out the `if` of one that every config has"
         context.report(Fault(section[:-1], f"this config has none of the {section}", decls[0].span, hint), decls[0].span)
     return found

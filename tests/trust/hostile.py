@@ -1,6 +1,6 @@
 """What is fed to Lamina by someone who means harm: specs, bundles, checkpoints and adapters, each tried in a process that is watched.
 
-python tests/trust/hostile.py [--count 20000] [--seed 0] [--only NUMBER]
+python tests/trust/hostile.py [--count 20000] [--seed 0] [--only NUMBER] [--seconds N] [--dry]
 """
 
 from __future__ import annotations
@@ -197,25 +197,30 @@ def _batch_outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
     child = os.fork()
     if not child:
         os.close(reading)
-        batch(numbers, seed, room, writing)
+        try:
+            batch(numbers, seed, room, writing)
+        finally:
+            os._exit(1)
     os.close(writing)
-    done = 0
-    with os.fdopen(reading, "rb", buffering=0) as lines:
-        rest = b""
+    done, rest = 0, b""
+    try:
         while True:
-            if not select.select([lines], [], [], 2 * WALL)[0]:
+            if not select.select([reading], [], [], 2 * WALL)[0]:
                 os.kill(child, signal.SIGKILL)
-            got = os.read(lines.fileno(), 1 << 16)
+            got = os.read(reading, 1 << 16)
             if not got:
                 break
             *whole, rest = (rest + got).split(b"\n")
             for line in whole:
                 done += 1
                 yield Outcome(**json.loads(line))
-    status = os.waitpid(child, 0)[1]
+    finally:
+        os.close(reading)
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
     if done < len(numbers):
         how = f"killed by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}"
-        yield Outcome(numbers[done], KINDS[numbers[done] % len(KINDS)].__module__, how)
+        yield Outcome(numbers[done], KINDS[numbers[done] % len(KINDS)].__name__, how)
 
 
 def again(outcome: Outcome, seed: int, room: Room) -> Outcome:
@@ -226,14 +231,16 @@ def again(outcome: Outcome, seed: int, room: Room) -> Outcome:
     return next(outcomes(range(number, number + 1), seed, room))
 
 
-def run(numbers: range, seed: int, folder: Path, say: Callable[[str], object] = print) -> list[Outcome]:
-    """The outcomes of hostile inputs; what is found is said at once."""
+def run(numbers: range, seed: int, folder: Path, end: float) -> list[Outcome]:
+    """The outcomes of hostile inputs, up to a time of the clock; what is found is said at once."""
     room = Room(folder / "room", [])
     found = []
     for outcome in outcomes(numbers, seed, room):
         found.append(again(outcome, seed, room))
         if found[-1].is_finding:
-            say(f"{found[-1].number} {found[-1].kind}: {found[-1].end} ({found[-1].seconds:.1f} s)\n{found[-1].text}\n")
+            print(f"{found[-1].number} {found[-1].kind}: {found[-1].end} ({found[-1].seconds:.1f} s)\n{found[-1].text}\n", flush=True)
+        if time.monotonic() > end:
+            break
     return found
 
 
@@ -259,17 +266,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then, whatever the count")
+    parser.add_argument("--dry", action="store_true", help="keep no figures")
     options = parser.parse_args()
     numbers = range(options.first, options.count) if options.only is None else range(options.only, options.only + 1)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        found = run(numbers, options.seed, Path(folder))
+        found = run(numbers, options.seed, Path(folder), start + options.seconds)
     findings = [outcome for outcome in found if outcome.is_finding]
     kinds = Counter(outcome.kind.partition(":")[0] for outcome in found)
     ends = Counter(outcome.end for outcome in found)
     print(f"{len(found)} inputs, {dict(ends)}, {time.monotonic() - start:.0f} s")
-    if options.only is None:
+    if options.only is None and not options.dry:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
         _record(found, kinds, ends, peak, options.seed, time.monotonic() - start)
     return bool(findings)
@@ -279,12 +288,11 @@ def _record(found: list[Outcome], kinds: Counter[str], ends: Counter[str], peak:
     bundles, checkpoints, adapters = kinds["bundle"], kinds["checkpoint"], kinds["adapter"]
     figures = {
         "inputs": len(found),
-        "of them specs, bundles, checkpoints, adapters": f"{len(found) - bundles - checkpoints - adapters}, {bundles}, {checkpoints}, {adapters}",
+        "of them specs": len(found) - bundles - checkpoints - adapters,
+        "of them bundles, checkpoints, adapters": f"{bundles}, {checkpoints}, {adapters}",
         "refused, with a place": ends["refused"],
         "taken, since the change did no harm": ends["taken"],
-        "crashes, wrong exceptions, files touched, unplaced refusals": len(
-            [o for o in found if o.is_finding and not o.end.startswith("too ")]
-        ),
+        "crashes, wrong exceptions, files touched, unplaced refusals": sum(o.is_finding and not o.end.startswith("too ") for o in found),
         f"over {SECONDS} s of the processor": ends["too long"],
         "over 2 GiB of memory above what a process starts with": ends["too much memory"],
         "the slowest, seconds": round(max(o.seconds for o in found), 2),

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-import pickle
+import pickle  # noqa: TID251  # to write what must be refused
 import shutil
 import struct
 import sys
@@ -50,12 +50,14 @@ weights: {metadata: {small.width: 8}}
 """
 SHAPES = {"up.weight": (16, 8), "up.bias": (16,), "down.weight": (8, 16), "down.bias": (8,)}
 VALUES = (
-    -1, 0, 1, 2**31, 2**63, 2**64, 10**30, 1e308, 1.5, None, True, "", "x", [], {}, [[]], [0], [-1, 4], [2**63, 2], [0, 2**62], "NaN", "../outside/secret",
-    "/etc/passwd", "a/../../outside/secret", "a\0b", "x" * 5000, "\x1b[31m", "\u202e", "\ud800", *EXPRESSIONS[:9], *TRICKS[:9],
+    -1, 0, 1, 2**31, 2**63, 2**64, 10**30, 1e308, 1.5, None, True, "", "x", [], {}, [[]], [0], [-1, 4], [2**63, 2], [0, 2**62], "NaN",
+    "../outside/secret", "/etc/passwd", "a/../../outside/secret", "a\0b", "x" * 5000, "\x1b[31m", "\u202e", "\ud800", *EXPRESSIONS[:9],
+    *TRICKS[:9],
 )  # fmt: skip
 VOCABULARY = ["a", "b", "ab", "<s>", "</s>", *map(chr, range(0x100, 0x140))]
 TOKENIZER = {
-    "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.tokens": VOCABULARY, "tokenizer.ggml.merges": ["a b"],
+    "tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": "llama-bpe", "tokenizer.ggml.tokens": VOCABULARY,
+    "tokenizer.ggml.merges": ["a b"],
     "tokenizer.ggml.token_type": [1] * 3 + [3] * 2 + [1] * 64, "tokenizer.ggml.bos_token_id": 3,
 }  # fmt: skip
 

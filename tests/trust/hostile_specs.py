@@ -22,35 +22,25 @@ NAME = "hostile.yaml"
 HEAD = "lamina: 1\nmodel: hostile\n"
 TAIL = "inputs:\n  x: float32[b, 8]\ndims:\n  b: {max: 64}\nbody:\n  - linear: 8\noutputs:\n  y: float32[b, 8]\n"
 NUMBERS = (
-    "0",
-    "-1",
-    "1.5",
-    "1e999",
-    "-1e999",
-    ".nan",
-    ".inf",
-    "9" * 5000,
-    "2**63",
-    "2**31",
-    str(2**63),
-    "10**10**10",
-    "1e-999",
+    "0", "-1", "1.5", "1e999", "-1e999", ".nan", ".inf", "9" * 5000, "2**63", "2**31", str(2**63), "10**10**10", "1e-999",
     "0x" + "f" * 400,
-)
+)  # fmt: skip
 EXPRESSIONS = (
-    "range(10**9)", "[0] * 10**9", "'a' * 10**9", "sum(range(100000))", "10**10**10", "(2**62) * (2**62)", "1 // 0", "1 % 0", "-(2**63) // -1",
-    "2 ** -1", "0.0 ** -1", "__import__('os').system('id')", "().__class__.__mro__", "x.__init__", "f'{x}'", "lambda: 1", "(y := 1)",
-    "[i for i in range(100000) for j in range(100000)]", "[[0] * 1000 for i in range(100000)]", "max([])", "zip()", "range(1, 10, 0)", "x[10**20]",
-    "x[::0]", "-" * 3000 + "1", "(" * 300 + "1" + ")" * 300, "1" + "+1" * 5000, "not " * 2000 + "x", "[" * 90 + "]" * 90, "x" + "[0]" * 900,
-    "x" + ".a" * 900, "'" + "b" * 20000 + "'", "float('nan')", "int('9' * 9)", "1 if x else 2", "x @ x", "*x", "**x", "b'x'", "1j", "...",
-    "rearrange(x, 'b d -> b " + "1 " * 500 + "d')", "einsum(x, x, '" + "a" * 300 + "->a')", "reshape(x, [-1, -1])", "reshape(x, [2**62, 2**62])",
+    "range(10**9)", "[0] * 10**9", "'a' * 10**9", "sum(range(100000))", "10**10**10", "(2**62) * (2**62)", "1 // 0", "1 % 0",
+    "-(2**63) // -1", "2 ** -1", "0.0 ** -1", "__import__('os').system('id')", "().__class__.__mro__", "x.__init__", "f'{x}'",
+    "lambda: 1", "(y := 1)", "[i for i in range(100000) for j in range(100000)]", "[[0] * 1000 for i in range(100000)]", "max([])",
+    "zip()", "range(1, 10, 0)", "x[10**20]", "x[::0]", "-" * 3000 + "1", "(" * 300 + "1" + ")" * 300, "1" + "+1" * 5000,
+    "not " * 2000 + "x", "[" * 90 + "]" * 90, "x" + "[0]" * 900, "x" + ".a" * 900, "'" + "b" * 20000 + "'", "float('nan')",
+    "int('9' * 9)", "1 if x else 2", "x @ x", "*x", "**x", "b'x'", "1j", "...", "rearrange(x, 'b d -> b " + "1 " * 500 + "d')",
+    "einsum(x, x, '" + "a" * 300 + "->a')", "reshape(x, [-1, -1])", "reshape(x, [2**62, 2**62])",
 )  # fmt: skip
 TRICKS = (
-    '"\\e[31mred"', '"\\u202egnp.exe"', '"\\0"', '"\\ud800"', '"\\ufeff"', "\u202e", "\u2066", "\ufeff", "\u200b", "\u0430", "\u2028", "\U000e0041", "\x1b[2J",
-    "\x00", "\r", "\x85", "\ufffe", "é" * 10000, "a" * 200_000, "ﬁ", "Ⅷ", "٣", "²", "&a [*a]", "*nowhere", "!!python/object/apply:os.system ['id']",
-    "!!binary aGk=", "!!set {a}", "!<tag:x> 1", "? a", "? [a, b]\n: c", "{a: b", "[a, b", "'open", '"open', "|", ">", "|\n\n\n", "%YAML 9.9", "---", "...",
-    "- - - - a", "<<: *a", "<<: [*a, *b]", "null", "~", "", "true", "2026-01-01", "1:20", "{}", "[]", "[[]]", "{[]: 1}", "/etc/passwd", "../../x", "./../x",
-    "./" + "a/" * 3000, "./\0", "./outside.yaml", "${HOME}", "`id`", "$(id)", "a.b.c", "a: b: c", "#", "@", "`", "%",
+    '"\\e[31mred"', '"\\u202egnp.exe"', '"\\0"', '"\\ud800"', '"\\ufeff"', "\u202e", "\u2066", "\ufeff", "\u200b", "\u0430", "\u2028",
+    "\U000e0041", "\x1b[2J", "\x00", "\r", "\x85", "\ufffe", "é" * 10000, "a" * 200_000, "ﬁ", "Ⅷ", "٣", "²", "&a [*a]", "*nowhere",
+    "!!python/object/apply:os.system ['id']", "!!binary aGk=", "!!set {a}", "!<tag:x> 1", "? a", "? [a, b]\n: c", "{a: b", "[a, b",
+    "'open", '"open', "|", ">", "|\n\n\n", "%YAML 9.9", "---", "...", "- - - - a", "<<: *a", "<<: [*a, *b]", "null", "~", "", "true",
+    "2026-01-01", "1:20", "{}", "[]", "[[]]", "{[]: 1}", "/etc/passwd", "../../x", "./../x", "./" + "a/" * 3000, "./\0", "./outside.yaml",
+    "${HOME}", "`id`", "$(id)", "a.b.c", "a: b: c", "#", "@", "`", "%",
 )  # fmt: skip
 
 
@@ -74,12 +64,12 @@ def seeds() -> tuple[str, ...]:
 
 @cache
 def _parsed(text: str) -> Any:
-    try:
-        tree = YAML(typ="safe", pure=True).load(io.StringIO(text))
-        json.dumps(tree, default=str)
-    except Exception:  # some of `tests/broken` are not YAML, or have no end
+    if re.search(r"&\w", text):  # what its aliases make may have no end
         return {}
-    return tree
+    try:
+        return YAML(typ="safe", pure=True).load(io.StringIO(text))
+    except Exception:  # some of `tests/broken` are not YAML
+        return {}
 
 
 def _bytes(chance: Random, folder: Path, _: dict[str, str]) -> str:

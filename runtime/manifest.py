@@ -163,6 +163,8 @@ def _read(root: Path) -> bytes:
         raise BundleError(f"{root} {what}; a bundle is the folder that `lamina compile SPEC -o DIR` writes")
     if not path.is_file():
         raise BundleError(f"{root} holds no {MANIFEST}, so it is not a bundle; write one with `lamina compile SPEC -o DIR`")
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise BundleError(f"{path} is a link that leads out of the bundle; a bundle must hold its own files")
     if path.stat().st_size > _LARGEST:
         raise BundleError(f"{path} is over {_LARGEST >> 20} MiB: not a manifest")
     return path.read_bytes()

@@ -18,10 +18,12 @@ from ruamel.yaml.events import (
 )
 
 from lamina.schema.diagnostics import Collector, Fault, Note, Span
+from lamina.schema.printable import unprintable
 from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 from lamina.schema.yaml_scalars import resolve
 
 MAX_DEPTH = 60
+MAX_NODES = 20_000  # the largest spec of the zoo has about a twentieth
 
 
 @final
@@ -33,6 +35,7 @@ class Composer:
     lines: list[str]
     collector: Collector
     depth: int = field(default=0)
+    nodes: int = field(default=0)
 
     def document(self, events: Iterator[Event]) -> Node | None:
         """The tree of a file's only document, or None for an empty file. Raises Fault."""
@@ -52,6 +55,11 @@ class Composer:
 
     def _node(self, event: Event, events: Iterator[Event]) -> Node:
         self._refuse(event)
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise Fault(
+                "limit", f"the file holds more than {MAX_NODES:,} values", self._span(event), "write what repeats as a loop or a block"
+            )
         if isinstance(event, ScalarEvent):
             return self._scalar(event)
         self.depth += 1
@@ -89,6 +97,8 @@ class Composer:
         exact = start.line == end.line and end.column - start.column == len(event.value) + (0 if is_plain else 2)
         length = end.column - start.column if start.line == end.line else 1
         span = Span(self.file, start.line + 1, start.column + 1, max(length, 1))
+        if odd := unprintable(event.value):
+            raise Fault("encoding", f"the text holds the character U+{ord(odd):04X}, which cannot stand in a spec", span, "remove it")
         return Scalar(event.value, resolve(event.value, span) if is_plain else event.value, span, is_plain, exact)
 
     def _sequence(self, start: Event, events: Iterator[Event]) -> Sequence:

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from lamina.schema.printable import masked, printable
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -96,11 +98,11 @@ def render(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str]) -> str
 
 
 def _render_one(diagnostic: Diagnostic, sources: Mapping[str, str]) -> str:
-    lines = [f"{diagnostic.span}: error[{diagnostic.code}]: {diagnostic.message}", *_excerpt(diagnostic.span, sources)]
+    lines = [printable(f"{diagnostic.span}: error[{diagnostic.code}]: {diagnostic.message}"), *_excerpt(diagnostic.span, sources)]
     for note in diagnostic.notes:
-        lines += [f"{note.span}: note: {note.message}", *_excerpt(note.span, sources)]
+        lines += [printable(f"{note.span}: note: {note.message}"), *_excerpt(note.span, sources)]
     if diagnostic.hint:
-        lines.append(f"  = help: {diagnostic.hint}")
+        lines.append(printable(f"  = help: {diagnostic.hint}"))
     return "\n".join(lines)
 
 
@@ -110,7 +112,8 @@ def _excerpt(span: Span, sources: Mapping[str, str]) -> list[str]:
         return []
     # A very long line is shown around the caret only, so that one error cannot flood the terminal.
     start = max(0, span.column - 80) if len(lines[span.line - 1]) > 160 else 0
-    text = lines[span.line - 1][start : start + 160].replace("\t", " ")
+    text = lines[span.line - 1][start : start + 160]
+    text = masked(text.replace("\t", " "))
     number = str(span.line)
     carets = "^" * max(1, min(span.length, len(text) - (span.column - 1 - start)))
     return [f"  {number} | {text}", f"  {' ' * len(number)} | {' ' * (span.column - 1 - start)}{carets}"]

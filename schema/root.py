@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lamina.schema.diagnostics import Fault, Span, did_you_mean
 from lamina.schema.reading import Reading
-from lamina.schema.tree import Mapping, Scalar
+from lamina.schema.tree import Mapping, Node, Scalar
 from lamina.schema.yaml_text import parse, read_text
 
 RESERVED = ("transform", "search", "train", "decode", "taps")
@@ -66,6 +66,13 @@ def check_required(reading: Reading, node: Mapping, required: tuple[str, ...], u
         if key not in node.keys and not did_you_mean(key, unknown):
             reading.collector.error("missing-key", f"the file has no `{key}:`", node.span, f"add {_TEMPLATES[key]}")
             reading.usable = reading.usable and key not in _FOUNDATIONS
+    for name, value in node:
+        if name.text in required and name.text in ("inputs", "outputs") and _is_empty(value):
+            reading.collector.error("missing-key", f"`{name.text}:` is empty", name.span, f"add {_TEMPLATES[name.text]}")
+
+
+def _is_empty(node: Node) -> bool:
+    return (isinstance(node, Mapping) and not node.entries) or (isinstance(node, Scalar) and node.plain and not node.text)
 
 
 def _check_version(reading: Reading, root: Mapping) -> None:

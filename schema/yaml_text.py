@@ -14,8 +14,10 @@ from lamina.schema.diagnostics import Collector, Diagnostic, Fault, Span
 from lamina.schema.tree import Node
 from lamina.schema.yaml_errors import explain
 
-MAX_BYTES = 4 * 1024 * 1024
-_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+MAX_BYTES = 1024 * 1024
+_UNPRINTABLE = re.compile(
+    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
 
 
 def read_text(path: Path, name: str) -> str:
@@ -71,7 +73,7 @@ def _tree(text: str, file: str, collector: Collector) -> Node | None:
     if odd:
         start = text.rfind("\n", 0, odd.start()) + 1
         place = Span(file, text.count("\n", 0, odd.start()) + 1, odd.start() - start + 1)
-        collector.error("encoding", f"the character U+{ord(odd.group()):04X} cannot stand in a YAML file", place, "remove it")
+        collector.error("encoding", f"the character U+{ord(odd.group()):04X} cannot stand in a spec", place, "remove it")
         return None
     composer = Composer(file, text.splitlines(), collector)
     try:

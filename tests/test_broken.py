@@ -172,7 +172,7 @@ def test_utf16(tmp_path: Path) -> None:
 def test_a_nul_byte(tmp_path: Path) -> None:
     path = tmp_path / "nul.yaml"
     path.write_bytes(GOOD.replace("classifier", "class\0ifier").encode())
-    assert one(path) == "2:13 error[encoding]: the character U+0000 cannot stand in a YAML file (remove it)"
+    assert one(path) == "2:13 error[encoding]: the character U+0000 cannot stand in a spec (remove it)"
 
 
 def test_a_hundred_megabytes(tmp_path: Path) -> None:
@@ -183,18 +183,18 @@ def test_a_hundred_megabytes(tmp_path: Path) -> None:
     said = one(path)
     assert (
         said
-        == "1:1 error[limit]: `large.yaml` is larger than 4 MiB, the most a spec may be (weights belong in a checkpoint, not in the spec)"
+        == "1:1 error[limit]: `large.yaml` is larger than 1 MiB, the most a spec may be (weights belong in a checkpoint, not in the spec)"
     )
     assert time.perf_counter() - start < 1
 
 
-@pytest.mark.parametrize("text", ["[" * 3_000_000, "a:\n" + " - " * 1_000_000, "{a: " * 1_000_000, "'" + "x" * 3_900_000])
-def test_four_megabytes_of_nothing_good(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["[" * 1_000_000, "a:\n" + " - " * 300_000, "{a: " * 250_000, "'" + "x" * 1_000_000, "a: 1\n" * 100_000])
+def test_a_megabyte_of_nothing_good(tmp_path: Path, text: str) -> None:
     path = tmp_path / "flood.yaml"
     path.write_text(text)
-    start = time.perf_counter()
+    start = time.process_time()
     assert lamina.check(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_no_such_file(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ def read_config(context: Context, frame: Frame) -> dict[str, Any]:
     unknown from then on."""
     spec, config = context.spec, {}
     overrides = {o.name: o for o in (*spec.variants.get(spec.variant or "", ()), *spec.overrides)}
-    for index, entry in enumerate(spec.config):
-        context.later = {e.name for e in spec.config[index:]}
+    context.later = {entry.name for entry in spec.config}
+    for entry in spec.config:
         computed_dims(context, frame)
         value = context.guard(lambda e=entry: _entry(context, e, overrides.get(e.name), frame), entry.span)  # type: ignore[misc]
         context.globals[entry.name] = UNKNOWN if value is None and not entry.type.optional else value
         config[entry.name] = value
         _other_variants(context, entry, frame)
-    context.later = set()
+        context.later.discard(entry.name)
     computed_dims(context, frame)
     return config
 

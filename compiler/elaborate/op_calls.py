@@ -7,6 +7,7 @@ from typing import Any
 
 from lamina.compiler.elaborate.adapted import adapted
 from lamina.compiler.elaborate.bodies import around, set_blocks
+from lamina.compiler.elaborate.budget import OP
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.inputs import Ahead
 from lamina.compiler.elaborate.op_arguments import bound_op
@@ -44,6 +45,7 @@ def call_op(context: Context, op: type[Op], request: Request) -> Any:
 
 
 def _apply(context: Context, op: Op, inputs: Sequence[Any], supplied: Mapping[str, Any], scope: Scope, span: Span) -> Any:
+    context.budget.work(OP)
     tensors = as_tensors(context.graph, op, inputs, span)
     types = [t.type if t is not None else None for t in tensors]
     try:

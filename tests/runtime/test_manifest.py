@@ -76,6 +76,19 @@ def test_a_link_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
     assert "is a link that leads out of the bundle" in refused(folder)
 
 
+def test_a_manifest_that_is_a_link_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
+    folder = handmade.write(tmp_path / "bundle")
+    (folder / "manifest.json").rename(tmp_path / "elsewhere.json")
+    (folder / "manifest.json").symlink_to(tmp_path / "elsewhere.json")
+    assert "is a link that leads out of the bundle" in refused(folder)
+
+
+def test_what_a_terminal_takes_for_commands_is_written_as_codes(tmp_path: Path) -> None:
+    said = refused(handmade.write(tmp_path / "bundle", **{"\x1b[31m\u202e": 1}))
+    assert "\\u001b[31m\\u202e" in said
+    assert said.replace("\n", "").isprintable()
+
+
 def test_a_link_inside_the_bundle_and_a_linked_bundle_are_fine(tmp_path: Path) -> None:
     folder = handmade.write(tmp_path / "bundle")
     (folder / "model.onnx").rename(folder / "real.onnx")

@@ -6,7 +6,7 @@ BENCH ?= .venv-bench
 BUNDLE ?= build/minilm
 SENTENCES ?= docs/examples/sentences.txt
 
-.PHONY: demo test check evidence fuzz bench clean
+.PHONY: demo test check evidence fuzz trust bench clean
 
 demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, print their similarities, verify the bundle
 	$(DEMO)/bin/lamina compile minilm -o $(BUNDLE) --weights $$($(DEMO)/bin/python docs/examples/minilm_weights.py)
@@ -35,6 +35,15 @@ evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamin
 
 fuzz: $(VENV)/.ready  ## 5,000 random specs on every target; FROM=1200 COUNT=300 goes on from the spec of that number
 	$(VENV)/bin/python tests/trust/agree.py --seed $(or $(FROM),0) --count $(or $(COUNT),5000) --tensorrt 100
+
+trust: $(VENV)/.ready  ## measure what docs/trust.md says, which takes hours, and write the page
+	$(VENV)/bin/python tests/trust/agree.py --count 5000 --tensorrt 100 --record
+	$(VENV)/bin/python tests/trust/backend_nodes.py
+	$(VENV)/bin/python tests/trust/namesakes.py
+	$(VENV)/bin/python tests/trust/blame.py
+	$(VENV)/bin/python tests/trust/hostile.py --count 20000
+	$(VENV)/bin/python tests/trust/crashes.py
+	$(VENV)/bin/python docs/make_trust.py
 
 bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory
 	$(BENCH)/bin/python -m benchmarks.export

@@ -301,7 +301,8 @@ def _report(tally: Tally, options: argparse.Namespace) -> None:
     print(figures)
     if not (options.ops or options.count or options.many or options.dtypes != ",".join(DTYPES)):
         others = ", ".join(sorted(set(bench.op_names()) - namesakes))
-        note = f"PyTorch's tests have no operator for: {others}."
+        unmet = ", ".join(sorted(namesakes - tally.samples.keys()))
+        note = f"PyTorch's tests have no operator for: {others}. None of their samples fits: {unmet}."
         record("namesakes", "Ops against their namesakes in PyTorch", "python tests/trust/namesakes.py", figures, note)
 
 

@@ -253,15 +253,18 @@ def _differs(name: str, case: bench.Case, arrays: dict[str, Tensor], got: list[T
 def _apart(g: Tensor, w: Tensor, p: Tensor, dtype: torch.dtype, logistic: bool) -> Tensor:
     """Where it is neither near PyTorch in float64 nor near PyTorch in the sample's dtype."""
     limit = bench.TOLERANCE[str(dtype).removeprefix("torch.")]
-    wide, own = w.to(dtype).double(), p.double()
-    off = torch.nan_to_num((own - wide).abs(), nan=0.0, posinf=0.0)
-    size = wide.abs()[wide.isfinite()].max() if bool(wide.isfinite().any()) else torch.zeros(())
-    size = size.clamp(min=1) if logistic else size
-    allowed = limit * wide.abs() + limit * size + 4 * off
-    near = torch.minimum((g.double() - wide).abs(), (g.double() - w.double()).abs())
-    close = (near <= allowed) | (g.double() == wide) | (g.isnan() & wide.isnan())
-    same = torch.isclose(g.double(), own, limit, 0.0, equal_nan=True)
-    return ~(close | same)
+    full, rounded, own = w.double(), w.to(dtype).double(), p.double()
+    off = torch.nan_to_num((own - rounded).abs(), nan=0.0, posinf=0.0)
+    return ~(
+        _near(g, rounded, limit, off, logistic) | _near(g, full, limit, off, logistic) | torch.isclose(g.double(), own, limit, 0.0, True)
+    )
+
+
+def _near(g: Tensor, wanted: Tensor, limit: float, off: Tensor, logistic: bool) -> Tensor:
+    finite = wanted.isfinite()
+    size = wanted[finite].abs().max() if bool(finite.any()) else torch.zeros(())
+    allowed = limit * (wanted.abs() + (size.clamp(min=1) if logistic else size)) + 4 * off
+    return (finite & ((g.double() - wanted).abs() <= allowed)) | (g.double() == wanted) | (g.isnan() & wanted.isnan())
 
 
 def _chosen(names: str) -> list[Row]:
@@ -298,7 +301,8 @@ def _report(tally: Tally, options: argparse.Namespace) -> None:
     print(figures)
     if not (options.ops or options.count or options.many or options.dtypes != ",".join(DTYPES)):
         others = ", ".join(sorted(set(bench.op_names()) - namesakes))
-        note = f"PyTorch's tests have no operator for: {others}."
+        unmet = ", ".join(sorted(namesakes - tally.samples.keys()))
+        note = f"PyTorch's tests have no operator for: {others}. None of their samples fits: {unmet}."
         record("namesakes", "Ops against their namesakes in PyTorch", "python tests/trust/namesakes.py", figures, note)
 
 

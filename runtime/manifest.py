@@ -100,6 +100,12 @@ class Manifest(Strict):
         for tensor in (*self.inputs, *self.outputs):
             used: frozenset[str] = frozenset().union(*map(shapes.names, tensor.shape))
             yield from (f"`{tensor.name}: {tensor}` uses `{dim}`, which is not in dims" for dim in sorted(used - self.dims.keys()))
+            try:
+                least = [shapes.evaluate(size, {name: extent.min for name, extent in self.dims.items()}) for size in tensor.shape]
+            except ValueError as error:
+                yield f"`{tensor.name}: {tensor}` has no size: {error}"
+                continue
+            yield from (f"`{tensor.name}: {tensor}` has a size of {size}" for size in least if size < 0)
 
     def _adapter_problems(self) -> Iterator[str]:
         names = [adapter.name for adapter in self.adapters]

@@ -31,10 +31,13 @@ def chosen_dims(manifest: Manifest, given: Mapping[str, int]) -> dict[str, int]:
 def sample_inputs(manifest: Manifest, dims: Mapping[str, int], seed: int = 0) -> dict[str, Array]:
     """An array for each input at these dims (others at their optimum): normal floats, integers below `below`, else 0 or 1.
 
-    InputError if a dim is not as declared, or if the arrays would be over 8 GiB.
+    InputError if a dim is not as declared, a size has no value, or the arrays would be over 8 GiB.
     """
     sizes = chosen_dims(manifest, dims)
-    wanted = {spec.name: tuple(shapes.evaluate(size, sizes) for size in spec.shape) for spec in manifest.inputs}
+    try:
+        wanted = {spec.name: tuple(shapes.evaluate(size, sizes) for size in spec.shape) for spec in manifest.inputs}
+    except ValueError as error:
+        raise InputError(str(error)) from error
     total = sum(_bytes(spec, wanted[spec.name]) for spec in manifest.inputs)
     if total > _LARGEST:
         raise InputError(f"inputs at {', '.join(f'{k}={v}' for k, v in sizes.items())} are {total >> 30} GiB; choose smaller dims")

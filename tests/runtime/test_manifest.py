@@ -135,6 +135,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"inputs": [{"name": "x", "dtype": "float32", "shape": ["__import__('os')"]}]}, "is not a size"),
     ({"inputs": [{"name": "x/y", "dtype": "float32", "shape": []}]}, "inputs.0.name"),
     ({"inputs": [{"name": "x", "dtype": "float32", "shape": ["M"]}]}, "uses `M`, which is not in dims"),
+    ({"inputs": [{"name": "x", "dtype": "float32", "shape": ["1 // 0"]}]}, "divides by zero"),
+    ({"inputs": [{"name": "x", "dtype": "float32", "shape": ["2 - 3"]}]}, "has a size of -1"),
     ({"inputs": [{"name": "x", "dtype": "float32", "shape": ["N"]}] * 2}, "`x` stands twice"),
     ({"dims": {"N": {"min": 5, "opt": 2, "max": 8}}}, "min 5, opt 2, max 8 are not in order"),
     ({"dims": {"N": {"min": 1, "opt": 1, "max": 8, "multiple_of": 0}}}, "dims.N.multiple_of"),

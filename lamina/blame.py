@@ -47,8 +47,11 @@ def relative_error(got: Array, wanted: Array) -> float:
     return float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
 
 
-def blamed(target: str, file: Path, inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> list[Divergence]:
-    """Every step whose value the target has, the one that is farthest from its definition first; none for a target that keeps no values."""
+def blamed(target: str, file: Path, inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float) -> list[Divergence]:
+    """Every step whose value the target has: in their order those that are beyond the tolerance, then the others, the farthest first.
+
+    None for a target that keeps no values.
+    """
     if target == "tensorrt":
         return []
     got = _of_torch(inputs, judge, model) if target == "torch" else _of_onnx(file, inputs, model)
@@ -57,7 +60,8 @@ def blamed(target: str, file: Path, inputs: Mapping[str, Array], judge: Referenc
     )
     makers = _makers(model.graph)
     found = [_judged(node, got, wanted, makers) for node in model.graph.nodes if any(v.name in wanted for v in node.outputs)]
-    return sorted(found, key=lambda d: -d.error)
+    beyond = [d for d in found if d.error > tolerance]
+    return beyond + sorted((d for d in found if d.error <= tolerance), key=lambda d: -d.error)
 
 
 def computed(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> dict[str, Array]:

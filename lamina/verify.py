@@ -32,7 +32,7 @@ _SHOWN = 3  # steps of a target
 class Comparison:
     """One target at one point: the largest error of an output, relative to the reference's largest magnitude.
 
-    Where it fails, `divergences` are the steps that are farthest from their definitions, the farthest first.
+    Where it fails, `divergences` are the first steps that part from their definitions.
     Of a target whose weights are rounded the reference has the same weights; `rounding` is how far that is from the reference without.
     """
 
@@ -149,7 +149,7 @@ def _compare(
             worst = max(relative_error(got[name], wanted[name]) for name in wanted)
             tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
             asked = blame or worst > tolerance
-            steps = blamed(target, folder / manifest.targets.built()[target].file, inputs, judge, model) if asked else []
+            steps = blamed(target, folder / manifest.targets.built()[target].file, inputs, judge, model, tolerance) if asked else []
             found.append(Comparison(target, point, worst, tolerance, tuple(steps[:_SHOWN])))
     return found
 

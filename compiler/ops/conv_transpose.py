@@ -105,6 +105,22 @@ class ConvTranspose(Op):
             y = g("Add", y, g("Cast", column, to=ONNX_DTYPE["float32"]))
         return g("Cast", y, to=ONNX_DTYPE["bfloat16"])
 
+    @fast_path("tensorrt")
+    def spread_out(self, g: Builder, x: Value, *, weight: Value, bias: Value | None = None) -> Any:
+        """TensorRT has none that is both strided and dilated: zeros stand between the kernel's numbers instead."""
+        found = self._window(x)
+        if max(found.stride) == 1 or max(found.dilation) == 1:
+            return NotImplemented
+        sizes = [need_fixed(x.shape[1], "the channels"), self.out // self.groups, *found.kernel]
+        for axis, (count, step) in enumerate(zip(found.kernel, found.dilation, strict=True), 2):
+            split = g("Reshape", weight, g.ints(*sizes[:axis], count, 1, *sizes[axis + 1 :]))
+            wide = g("Pad", split, g.ints(0, step - 1), g.scalar(0, x), g.ints(axis + 1))
+            joined = g("Reshape", wide, g.ints(*sizes[:axis], count * step, *sizes[axis + 1 :]))
+            sizes[axis] = found.reach(axis - 2)
+            weight = g("Slice", joined, g.ints(0), g.ints(sizes[axis]), g.ints(axis))
+        plain = {"dilations": (1,) * (x.rank - 2), "kernel_shape": tuple(sizes[2:])}
+        return g("ConvTranspose", self._longer(g, x), weight, bias, **{**self._attributes(x), **plain})
+
     def _attributes(self, x: Value) -> dict[str, Any]:
         extra, found = spread(self.output_padding, x.rank - 2, "output_padding"), self._window(x)
         cut = [n * s and n * s - e for n, s, e in zip(self._zeros(x), found.stride, extra, strict=True)]

@@ -20,8 +20,8 @@ def command(
 ) -> None:
     """Hold a bundle against its spec.
 
-    Every target is compared with the unfused definition, at several values of the dynamic sizes. Where one differs, the steps
-    are named that are farthest from what their definitions make of the same values; exits with 1.
+    Every target is compared with the unfused definition, at several values of the dynamic sizes. Where one differs, the first
+    steps are named that are not what their definitions make of the same values; exits with 1.
     """
     from dataclasses import asdict
 

@@ -16,9 +16,10 @@ enum { PANEL = 32, LINE = 64, DEPTH = 512, MOST_ROWS = 240, MOST_PANELS = 8 };
 #define JOIN(a, b) a##b
 #define NAMED(a, b) JOIN(a, b)
 
-// Rows of x and of y, so many numbers apart, and so much of x's columns; whether y is new; bytes to fetch ahead at each step.
+// Rows of x and of y, so many numbers apart, and so much of x's columns; whether y is new; what is read next, and how many bytes of it to
+// fetch at each step.
 typedef struct {
-  const float* x;
+  const float *x, *next;
   int64_t x_step, y_step, depth, ahead;
   int first;
 } Tile;
@@ -46,24 +47,32 @@ typedef struct {
 typedef struct {
   const float* x;
   float* y;
-  int64_t depth, width;
+  int64_t depth, width, count;
   Rows* form;
   const Task* tasks;
 } Product;
 
+static int64_t parts(int64_t whole, int64_t most) { return (whole + most - 1) / most; }
+
+static const float* first_panel(const Product* p, const Task* task) { return task->weight + task->panel * PANEL * p->depth; }
+
 static void some_panels(void* argument, size_t number) {
   const Product* p = argument;
-  const Task* task = p->tasks + number;
+  const Task *task = p->tasks + number, *next = (int64_t)number + 1 < p->count ? task + 1 : task;
+  const int64_t stop = task->panel + MOST_PANELS < parts(p->width, PANEL) ? task->panel + MOST_PANELS : parts(p->width, PANEL);
   float last[MOST_ROWS * PANEL];  // of a panel that is wider than what is left of y
-  for (int64_t panel = task->panel; panel < task->panel + MOST_PANELS && panel * PANEL < p->width; panel++) {
+  for (int64_t panel = task->panel; panel < stop; panel++) {
     const int64_t first = panel * PANEL, width = p->width - first < PANEL ? p->width - first : PANEL;
     const float *x = p->x + task->row * p->depth, *w = task->weight + first * p->depth;
     float* y = p->y + task->row * p->width + first;
     for (int64_t k = 0; k < p->depth; k += DEPTH) {
+      const int64_t depth = p->depth - k < DEPTH ? p->depth - k : DEPTH;
+      const int last_one = panel + 1 == stop && k + depth == p->depth;  // a thread's next task is most often the one after this
       const Tile tile = {.x = x + k,
+                         .next = last_one ? first_panel(p, next) : w + (k + depth) * PANEL,
                          .x_step = p->depth,
                          .y_step = width < PANEL ? PANEL : p->width,
-                         .depth = p->depth - k < DEPTH ? p->depth - k : DEPTH,
+                         .depth = depth,
                          .first = k == 0};
       p->form(&tile, task->rows, w + k * PANEL, width < PANEL ? last : y);
     }
@@ -90,8 +99,6 @@ static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKern
   return NULL;
 }
 
-static int64_t parts(int64_t whole, int64_t most) { return (whole + most - 1) / most; }
-
 // The tasks of a group, of which there are so many; they are written where `to` is not null.
 static int64_t split(Task* to, const float* weight, int64_t row, int64_t rows, int64_t panels) {
   const int64_t pieces = parts(rows, MOST_ROWS);
@@ -115,6 +122,7 @@ static OrtStatus* multiply(const OrtKernelContext* context, Product* p, const in
     row += loads[g];
   }
   p->tasks = tasks;
+  p->count = count;
   OrtStatus* failed = KernelContext_ParallelFor(context, some_panels, (size_t)count, (size_t)count, p);
   free(tasks);
   return failed;

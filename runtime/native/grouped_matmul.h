@@ -13,8 +13,8 @@ INSTRUCTIONS INLINE void OWN(_tile)(const Tile* t, const float* w, float* y, con
     for (int c = 0; c < 2; c++) sums[r][c] = t->first ? (Vector){0} : *(const Vector*)(y + r * t->y_step + c * LANES);
   for (int64_t k = 0; k < t->depth; k++) {
     const Vector left = *(const Vector*)(w + k * PANEL), right = *(const Vector*)(w + k * PANEL + LANES);
-    __builtin_prefetch(ahead + k * t->ahead, 0, 2);
-    if (t->ahead > LINE) __builtin_prefetch(ahead + k * t->ahead + LINE, 0, 2);
+    __builtin_prefetch(ahead + k * t->ahead, 0, 1);
+    if (t->ahead > LINE) __builtin_prefetch(ahead + k * t->ahead + LINE, 0, 1);
 #pragma GCC unroll 12
     for (int r = 0; r < rows; r++) {
       const float value = t->x[r * t->x_step + k];
@@ -45,7 +45,7 @@ INSTRUCTIONS static void OWN(_rows)(const Tile* t, const float* w, float* y, con
 INSTRUCTIONS static void ROWS(const Tile* whole, int64_t count, const float* w, float* y) {
   const int64_t tiles = (count + TOGETHER - 1) / TOGETHER;
   Tile t = *whole;
-  const char* ahead = (const char*)(w + t.depth * PANEL);
+  const char* ahead = (const char*)t.next;
   t.ahead = PANEL * (int64_t)sizeof(float) / tiles;
   for (int64_t i = 0, row = 0; i < tiles; i++) {
     const int64_t rows = (count - row) / (tiles - i);

@@ -16,6 +16,9 @@ import numpy as np
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Graph, Node, Value
 from lamina.compiler.reference import Reference
+from lamina.runtime.manifest import Manifest, OnnxTarget
+from lamina.runtime.parts import TorchTarget
+from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 
 Array = np.ndarray[Any, Any]
@@ -47,14 +50,20 @@ def relative_error(got: Array, wanted: Array) -> float:
     return float(np.abs(a - b).max() / max(float(np.abs(b).max()), 1e-30))
 
 
-def blamed(target: str, file: Path, inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float) -> list[Divergence]:
-    """Every step whose value the target has: in their order those that are beyond the tolerance, then the others, the farthest first.
+def values_of(
+    target: str, folder: Path, manifest: Manifest, inputs: Mapping[str, Array], judge: Reference, model: Elaborated
+) -> dict[str, Array]:
+    """What a target makes of its steps, by the names of values; nothing for one that keeps no values."""
+    built = manifest.targets.built()[target]
+    if isinstance(built, OnnxTarget):
+        return _of_onnx(folder / built.file, Rooms(manifest, built.preallocated).with_room(inputs), model)
+    return _of_torch(inputs, judge, model) if isinstance(built, TorchTarget) else {}
 
-    None for a target that keeps no values.
-    """
-    if target == "tensorrt":
-        return []
-    got = _of_torch(inputs, judge, model) if target == "torch" else _of_onnx(file, inputs, model)
+
+def blamed(
+    got: Mapping[str, Array], inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float
+) -> list[Divergence]:
+    """Every step whose value the target has: in their order those that are beyond the tolerance, then the others, the farthest first."""
     wanted = type(judge)(severed(judge.graph, got), judge.weights).outputs(
         {**inputs, **{_given(name): array for name, array in got.items()}}
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lamina.blame import Divergence, blamed, computed, not_finite, relative_error
+from lamina.blame import Divergence, blamed, computed, not_finite, relative_error, values_of
 from lamina.compiler.adapters import adapted_weights, with_adapters
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
@@ -149,7 +149,8 @@ def _compare(
             worst = max(relative_error(got[name], wanted[name]) for name in wanted)
             tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
             asked = blame or worst > tolerance
-            steps = blamed(target, folder / manifest.targets.built()[target].file, inputs, judge, model, tolerance) if asked else []
+            made = values_of(target, folder, manifest, inputs, judge, model) if asked else {}
+            steps = blamed(made, inputs, judge, model, tolerance) if made else []
             found.append(Comparison(target, point, worst, tolerance, tuple(steps[:_SHOWN])))
     return found
 

@@ -170,3 +170,10 @@ outputs: {y: "float32[N, 4]"}
 def test_weights_may_have_the_names_of_what_a_module_does(tmp_path: Path) -> None:
     (tmp_path / "spec.yaml").write_text(TAKEN)
     assert verify(lamina.compile(lamina.load(tmp_path / "spec.yaml"), tmp_path / "bundle", ["torch"])).passed
+
+
+def test_steps_of_a_decoder_that_keeps_room_for_its_caches_are_compared(tmp_path: Path) -> None:
+    spec = lamina.load(ZOO / "language" / "gpt2.yaml", small=True)
+    report = verify(lamina.compile(spec, tmp_path / "bundle", ["onnxruntime"]), blame=True)
+    assert report.passed
+    assert all(0 < c.divergences[0].error < 1e-5 for c in report.comparisons)

@@ -88,7 +88,7 @@ def _reason(found: Mapping[str, Any]) -> str:
 
 def _costs(models: Mapping[str, Any]) -> Iterator[str]:
     yield "## What else it costs, at batch 1\n"
-    yield "Compiling is from the spec, or the network in memory, to a file; loading from the file to the first output, imports not counted.\n"
+    yield "Compiling is from the spec, or the network in memory, to a file; loading goes on to the first output, imports not counted.\n"
     yield "| model | | compile, s | load, s | most memory, MB | file, MB | items a second, batch 8 |\n|---|---|---|---|---|---|---|"
     for name, model in models.items():
         first, last = (model["batches"][key] for key in (min(model["batches"], key=int), max(model["batches"], key=int)))

@@ -30,11 +30,11 @@ def _gpt2() -> nn.Module:
 def _mamba() -> nn.Module:
     from transformers import MambaConfig, MambaForCausalLM
 
-    return MambaForCausalLM(MambaConfig())
+    return MambaForCausalLM(MambaConfig(num_hidden_layers=24))
 
 
 def _logits(network: nn.Module, ids: Tensor, mask: Tensor) -> Tensor:
-    found: Tensor = network(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    found: Tensor = network(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=1).logits
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, final
@@ -66,14 +66,39 @@ def to_onnx(
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
     places = _Places(folder)
     _graph(model.graph, graph, places)
-    functions = {f.overload: f for f in (_function(node) for node in graph.all_nodes() if node.function is not None)}
-    model.functions.extend(function for _, function in sorted(functions.items()))
+    model.functions.extend(_functions(graph, places))
     return model
 
 
 def _domains(node: Node) -> set[str]:
     inside = () if node.function is None else node.function.all_nodes()
     return {node.domain, *(inner.domain for inner in inside)}
+
+
+def _functions(graph: Graph, places: _Places) -> list[onnx.FunctionProto]:
+    """What defines our own operators, each once, though many steps may call it: its nodes name them all."""
+    calls: dict[str, tuple[onnx.FunctionProto, list[Node]]] = {}
+    for node in graph.all_nodes():
+        if node.function is not None:
+            function = _function(node)
+            calls.setdefault(function.overload, (function, []))[1].append(node)
+    for function, nodes in calls.values():
+        for inner in _all_protos(function.node):
+            _note(inner, nodes, places)
+    return [function for _, (function, _) in sorted(calls.items())]
+
+
+def _all_protos(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _all_protos(attribute.g.node)
+
+
+def _note(proto: Any, nodes: Sequence[Node], places: _Places) -> None:
+    """Say which steps a node comes from, each place and path on a line of its own."""
+    for key, texts in (("lamina.source", map(places.of, nodes)), ("lamina.path", (node.origin.path for node in nodes))):
+        proto.metadata_props.add(key=key, value="\n".join(dict.fromkeys(texts)))
 
 
 def _function(node: Node) -> onnx.FunctionProto:
@@ -169,8 +194,7 @@ def _node(proto: Any, node: Node, places: _Places | None) -> None:
     for name, body in zip(names, node.bodies, strict=False):
         _graph(proto.attribute.add(name=name, type=5).g, body, places)
     if places is not None:
-        for key, text in (("lamina.source", places.of(node)), ("lamina.path", node.origin.path)):
-            proto.metadata_props.add(key=key, value=text)
+        _note(proto, [node], places)
 
 
 def _attribute(proto: Any, key: str, value: Attribute) -> None:

@@ -14,10 +14,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lamina.compiler.adapters import adapted_weights, with_adapters
-from lamina.compiler.elaborate import Elaborated, elaborate
+from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Origin
-from lamina.compiler.lower import lower
-from lamina.fused import Made, all_nodes, fused
+from lamina.fused import Made, fused
+from lamina.located import node_origins
 from lamina.runtime.backend import Options
 from lamina.runtime.errors import BundleError
 from lamina.runtime.feeds import checked
@@ -78,8 +78,8 @@ def profile(
 ) -> Profile:
     """Run a bundle's ONNX file on random inputs at these sizes (other dims at their `opt`), on the CPU.
 
-    `spec` is what the bundle was compiled from, or its own. Raises InputError for sizes that will not do, BundleError for a bundle that has no such
-    target.
+    `spec` is what the bundle was compiled from, or its own. Raises InputError for sizes that will not do, BundleError for a bundle that has
+    no such target.
     """
     manifest, model = read_manifest(folder), elaborate(spec)
     if manifest.adapters:
@@ -95,7 +95,7 @@ def profile(
         made = _made(folder / built.file, graph)
         calls = _calls(json.loads(events.read_text(encoding="utf-8")))[_WARMUP:]
     fastest = _fastest(calls, key=lambda call: call.milliseconds)
-    rows = _rows(fastest, made, _origins(folder / built.file, model, chosen))
+    rows = _rows(fastest, made, node_origins(folder / built.file, model, chosen))
     whole, unprofiled = fmean(call.milliseconds for call in fastest), 1e3 * fmean(_fastest(seconds, key=float))
     return Profile(chosen, chosen_dims(manifest, at), rows, whole, unprofiled, len(calls))
 
@@ -195,19 +195,3 @@ def _made(file: Path, graph: Path) -> dict[str, Made]:
     import onnx
 
     return fused(onnx.load(file, load_external_data=False), onnx.load(graph, load_external_data=False))
-
-
-def _origins(file: Path, model: Elaborated, target: str) -> dict[str, Origin]:
-    """Where each node of the file comes from, in the spec that `model` was made of: by its name, else (of weights that are rounded) its path."""
-    import onnx
-
-    lowered = [(node.outputs[0].name, node.origin) for node in lower(model.graph, target).all_nodes()]  # type: ignore[arg-type]
-    names, paths = dict(lowered), {origin.path: origin for _, origin in lowered}
-    found = {}
-    for node in all_nodes(onnx.load(file, load_external_data=False).graph):
-        path = next((entry.value for entry in node.metadata_props if entry.key == "lamina.path"), "")
-        origin = names.get(node.name) or paths.get(path)
-        if origin is None:
-            raise BundleError(f"{file} has a node `{node.name}` (of `{path}`), which its spec does not make; compile the spec again")
-        found[node.name] = origin
-    return found

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamina.compiler.graph import STANDARD, Attribute, Constant, Derived, Graph, Node, Parameter
 from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.provenance import PATH, SOURCE, Places
 from lamina.schema.dims import Dim, TensorType
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def to_onnx(
         model.metadata_props.add(key=key, value=text)
     for fixed in {value.name: value for value in graph.initializers()}.values():  # a part of a weight may be read as several values
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
-    places = _Places(folder)
+    places = Places(folder)
     _graph(model.graph, graph, places)
     model.functions.extend(_functions(graph, places))
     return model
@@ -75,7 +76,7 @@ def _domains(node: Node) -> set[str]:
     return {node.domain, *(inner.domain for inner in inside)}
 
 
-def _functions(graph: Graph, places: _Places) -> list[onnx.FunctionProto]:
+def _functions(graph: Graph, places: Places) -> list[onnx.FunctionProto]:
     """What defines our own operators, each once, though many steps may call it: its nodes name them all."""
     calls: dict[str, tuple[onnx.FunctionProto, list[Node]]] = {}
     for node in graph.all_nodes():
@@ -95,9 +96,10 @@ def _all_protos(nodes: Iterable[Any]) -> Iterator[Any]:
             yield from _all_protos(attribute.g.node)
 
 
-def _note(proto: Any, nodes: Sequence[Node], places: _Places) -> None:
+def _note(proto: Any, nodes: Sequence[Node], places: Places) -> None:
     """Say which steps a node comes from, each place and path on a line of its own."""
-    for key, texts in (("lamina.source", map(places.of, nodes)), ("lamina.path", (node.origin.path for node in nodes))):
+    origins = [node.origin for node in nodes]
+    for key, texts in ((SOURCE, map(places.of, origins)), (PATH, (origin.path for origin in origins))):
         proto.metadata_props.add(key=key, value="\n".join(dict.fromkeys(texts)))
 
 
@@ -122,25 +124,7 @@ def _function(node: Node) -> onnx.FunctionProto:
     return proto
 
 
-@final
-class _Places:
-    """Where nodes come from, as text; files in `folder` as seen from there."""
-
-    def __init__(self, folder: PurePath | None) -> None:
-        self.folder = folder
-        self.files: dict[str, str] = {}
-
-    def of(self, node: Node) -> str:
-        span = node.origin.span
-        file = self.files.get(span.file) or self.files.setdefault(span.file, self._seen(span.file))
-        return f"{file}:{span.line}:{span.column}"
-
-    def _seen(self, file: str) -> str:
-        path = PurePath(file)
-        return path.relative_to(self.folder).as_posix() if self.folder is not None and path.is_relative_to(self.folder) else file
-
-
-def _graph(proto: Any, graph: Graph, places: _Places | None) -> None:
+def _graph(proto: Any, graph: Graph, places: Places | None) -> None:
     proto.name = graph.name
     for value in graph.inputs:
         _value_info(proto.input.add(), value.name, value.type)
@@ -181,7 +165,7 @@ def _initializer(
         proto.external_data.add(key=key, value=text)
 
 
-def _node(proto: Any, node: Node, places: _Places | None) -> None:
+def _node(proto: Any, node: Node, places: Places | None) -> None:
     proto.op_type, proto.domain = node.op_type, node.domain
     if node.function is not None:
         proto.overload = _function(node).overload

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.graph import Origin
 from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.provenance import mentioned
 from lamina.schema.diagnostics import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -37,8 +38,10 @@ def check_support(model: onnx.ModelProto, origins: Mapping[str, Origin]) -> tupl
         paths.setdefault(origin.span, origin.path)
         lacking.setdefault((origin.span, dtypes), []).append(f"`{node.op_type}`")
     said = [_lacks(span, _listed(operators), dtypes, paths[span]) for (span, dtypes), operators in lacking.items()]
-    first = next((o.span for o in origins.values()), Span("model", 1, 1))
-    return tuple(said) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}", first),)
+    named = origins.get(mentioned(whole, origins))
+    place = named or next(iter(origins.values()), Origin(Span("model", 1, 1), ""))
+    path = f" (in `{named.path}`)" if named else ""
+    return tuple(said) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}{path}", place.span),)
 
 
 def _lacks(span: Span, operators: str, dtypes: str, path: str) -> Diagnostic:

@@ -209,7 +209,10 @@ class _Job:
         graph, weights = for_archive(lower(self.model.graph, "torch"), self.source.weights)
         module = to_module(graph, weights).eval()
         self.origins["torch"] = module.origins
-        save_pt2(module, graph, self.writer.path("model.pt2"))
+        try:
+            save_pt2(module, graph, self.writer.path("model.pt2"))
+        except SpecError as error:
+            raise SpecError(error.diagnostics, self.spec.sources) from error
         return {"file": "model.pt2", "version": metadata.version("torch")}
 
     def write_json(self, files: Mapping[str, Any]) -> None:

@@ -9,7 +9,19 @@ if TYPE_CHECKING:
     from lamina.compiler.compile import compile
     from lamina.runtime import Session, generate, generate_stream, layer_origins, origins, sample, sample_stream
 
-__all__ = ["Session", "check", "compile", "generate", "generate_stream", "layer_origins", "load", "origins", "sample", "sample_stream", "to_torch"]
+__all__ = [
+    "Session",
+    "check",
+    "compile",
+    "generate",
+    "generate_stream",
+    "layer_origins",
+    "load",
+    "origins",
+    "sample",
+    "sample_stream",
+    "to_torch",
+]
 __version__ = "0.1.0"
 _HOMES = {
     "Session": "lamina.runtime",

@@ -108,7 +108,8 @@ class _Fused:
         names = self._reading(node)
         own = [self.makers[name] for name in names]
         calls = any((maker.domain, maker.op_type) in self.calls for maker in own)
-        return Made(names, added=node.op_type in _MOVES and not calls and all(maker.op_type != node.op_type for maker in own))
+        moves = node.op_type in _MOVES and not calls and all(maker.op_type != node.op_type for maker in own)
+        return Made(names, added=moves or not names)
 
     def _reading(self, node: Any) -> tuple[str, ...]:
         return _once(found for name in node.output for reader in self.readers[name] for found in self.of(reader).nodes)

@@ -182,7 +182,7 @@ def _rows(calls: Sequence[_Call], made: Mapping[str, Made], origins: Mapping[str
     found: dict[tuple[str, str], list[_Event]] = {}
     for event in (event for call in calls for event in call.events):
         found.setdefault((event.name, event.op), []).append(event)
-    return tuple(_row(events, len(calls), made[name], origins) for (name, _), events in found.items())
+    return tuple(_row(events, len(calls), made.get(name, Made((), added=True)), origins) for (name, _), events in found.items())
 
 
 def _row(events: Sequence[_Event], calls: int, stands: Made, origins: Mapping[str, Origin]) -> Row:

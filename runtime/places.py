@@ -36,7 +36,9 @@ def origins(bundle: Path | str, target: str) -> Mapping[str, Place]:
     folder = Path(bundle)
     manifest = read_manifest(folder)
     if ORIGINS not in manifest.files:
-        raise BundleError(f"{folder} holds no {ORIGINS}: only `torch` and `tensorrt` have one; ONNX nodes say their `lamina.source` themselves")
+        raise BundleError(
+            f"{folder} holds no {ORIGINS}: only `torch` and `tensorrt` have one; ONNX nodes say their `lamina.source` themselves"
+        )
     check_hashes(folder, manifest.files, [ORIGINS])
     try:
         tables = _TABLES.validate_json((folder / ORIGINS).read_bytes())

@@ -61,11 +61,11 @@ def _profiled(spec: ModelSpec, bundle: Path | None, at: str | None, depth: int |
     from lamina.profile import profile
     from lamina.profile_view import ProfileView
 
-    if depth is not None or format == "mermaid":
-        raise typer.BadParameter("a profile is shown line by line, as a table, json or html", param_hint="--profile")
+    if format == "mermaid":
+        raise typer.BadParameter("a profile is a table, json or html", param_hint="--format")
     if target in ("tensorrt", "torch"):
         raise typer.BadParameter(f"ONNX Runtime profiles, and it does not run the target {target}", param_hint="--target")
     with progress() as stage, TemporaryDirectory() as folder:
         made = bundle or compile(spec, Path(folder) / "bundle", [target or "onnxruntime"], progress=stage)
         found = profile(made, spec, sizes(at), target, stage)
-    return ProfileView(_title(spec), found, spec.sources, str(spec.path)).render(format)
+    return ProfileView(_title(spec), found, spec.sources, str(spec.path), depth).render(format)

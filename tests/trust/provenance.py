@@ -1,6 +1,6 @@
-"""Does what a spec becomes lead back to it? Every ONNX node, PyTorch parameter, TensorRT layer and profile row of the zoo's small variants.
+"""Does what a spec becomes lead back to it? Every ONNX node, PyTorch parameter, TensorRT layer and profile row of the zoo's small specs.
 
-python tests/trust/provenance.py [--engines 20]
+python tests/trust/provenance.py [--engines 12]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 
 import onnx
 from trust import record
-from zoo import Case, files, model, points, small_case, small_cases, torch_module
+from zoo import Case, files, model, points, small_case, torch_module
 
 import lamina
 from lamina.compiler.lower import lower
@@ -35,17 +35,19 @@ from lamina.compiler.weights.shapes import Shapes
 from lamina.fused import all_nodes
 from lamina.located import node_origins
 from lamina.profile import profile
+from lamina.schema.diagnostics import SpecError
 
 NOTE = (
     "A line is right where the op's word or sign stands in it, or a name that is given the op (`act` for a gelu), and for a weight one of "
     "the names that its path ends in, or an op where its name is computed."
 )
+ROWS, ARCHIVES = "rows of ONNX Runtime's profiles", "tensors of exported archives, of a sample"
 FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx"}
-# What stands for an op in an expression.
-SYMBOLS = {
-    "add": "+", "sub": "-", "mul": "*", "div": "/", "matmul": "@", "neg": "-", "pow": "**", "floor_divide": "//", "mod": "%",
-    "equal": "==", "not_equal": "!=", "less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=",
-    "select": "[", "slice": "[", "unsqueeze": "[",
+# What stands for an op in an expression: a sign, or a function of lists.
+SIGNS = {
+    "add": ("+", "sum"), "sub": ("-",), "mul": ("*", "prod"), "div": ("/",), "matmul": ("@",), "neg": ("-",), "pow": ("**",),
+    "floor_divide": ("//",), "mod": ("%",), "equal": ("==",), "not_equal": ("!=",), "less": ("<",), "less_equal": ("<=",),
+    "greater": (">",), "greater_equal": (">=",), "select": ("[",), "slice": ("[",), "unsqueeze": ("[",),
 }  # fmt: skip
 STRUCTURES = ("branches", "for", "if", "iterate", "map", "repeat", "residual", "scan")
 # The network that the parser makes of a file, layer by layer.
@@ -75,13 +77,13 @@ class Sources:
         return text[int(column) - 1 :]
 
     def has_op(self, source: str, op: str) -> bool:
-        """Whether the step at a place is of an op: its word or its sign stands there, a structure made of it, or a name that is given it."""
+        """Whether the step at a place is of an op: its word or its sign stands there, a structure made of it, or a name given it."""
         text = self.line(source)
         start = re.match(r"\w*", text)
         first = start[0] if start else ""
-        if op in re.findall(r"\w+", text) or SYMBOLS.get(op, "\0") in text or first in STRUCTURES:
+        if op in re.findall(r"\w+", text) or any(sign in text for sign in SIGNS.get(op, ())) or first in STRUCTURES:
             return True
-        return first not in op_names() and (op in self.words or op == "size")  # `act` for a gelu; a size is read where it is needed
+        return op == "size" or (first not in op_names() and op in self.words)  # a size is read where it is needed; `act` may be a gelu
 
     def has_name(self, source: str, path: str) -> bool:
         """Whether the step at a place has one of the names that a weight's path ends in, or is of an op, where the name is computed."""
@@ -129,10 +131,14 @@ def parameters_of(case: Case) -> Counter[str]:
 
 
 def archive_of(case: Case, folder: Path) -> Counter[str]:
-    """The parameters, buffers and constants of the exported archive, by the table of the bundle."""
+    """The parameters, buffers and constants of the exported archive, by the table of the bundle; or the refusal to export it."""
     import torch
 
-    bundle = lamina.compile(case.spec(), folder, ["torch"])
+    try:
+        bundle = lamina.compile(case.spec(), folder, ["torch"])
+    except SpecError as error:
+        print(f"\n{error}", flush=True)
+        return Counter(refused=1)
     program = torch.export.load(bundle / "model.pt2")
     table = {name: place.source for name, place in lamina.origins(bundle, "torch").items()}
     return _tensors(case, "model.pt2", [*program.state_dict, *program.constants], table)
@@ -192,30 +198,34 @@ def _any_op(sources: Sources, ops: list[str], source: str) -> bool:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--engines", type=int, default=20, help="of so many specs, as building takes long; so for archives")
+    arguments.add_argument("--engines", type=int, default=12, help="of so many specs, as building takes long; so for archives")
     options = arguments.parse_args()
     found: dict[str, Counter[str]] = {}
-    specs = list(files())
-    cases = [case for path in specs for case in small_cases(path)]
-    sample = {small_case(path) for path in specs[:: max(1, len(specs) // options.engines)]}
+    cases = [small_case(path) for path in files()]
+    sample = set(cases[:: max(1, len(cases) // options.engines)])
     for number, case in enumerate(cases, 1):
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
             bundle = lamina.compile(case.spec(), folder / "bundle")
             tasks = {f"nodes of {FILES[t]}": partial(nodes_of, case, bundle, t) for t in FILES}
             tasks |= {"parameters and buffers of PyTorch modules": partial(parameters_of, case)}
-            tasks |= {"rows of ONNX Runtime's profiles": partial(rows_of, case, bundle)}
+            tasks |= {ROWS: partial(rows_of, case, bundle)}
             if case in sample:
-                tasks |= {"tensors of exported archives, of a sample": partial(archive_of, case, folder / "archive")}
+                tasks |= {ARCHIVES: partial(archive_of, case, folder / "archive")}
                 tasks |= {"layers of TensorRT's networks, of a sample": partial(layers_of, case, folder / "engine")}
             for what, task in tasks.items():
                 found[what] = found.get(what, Counter()) + task()
         print(f"\r{number} of {len(cases)}", end="", flush=True)
-    figures: dict[str, int | str] = {"small variants": len(cases), "of them in the sample": len(sample)}
+    figures: dict[str, int | str] = {"specs, small": len(cases), "of them in the sample": len(sample)}
     for what, count in found.items():
         figures[what] = count["all"]
         figures[f"{what}: with a line, and the right one"] = f"{count['placed']}, {count['right']}"
-    figures["rows that ONNX Runtime added (layouts, casts), at the line whose value they move"] = found["rows of ONNX Runtime's profiles"]["added"]
+    figures["rows that ONNX Runtime added (layouts, casts), at the line whose value they move"] = found["rows of ONNX Runtime's profiles"][
+        "added"
+    ]
+    figures["archives that PyTorch refuses to export, of the sample, at the line of the first step with which it does"] = found[ARCHIVES][
+        "refused"
+    ]
     record("provenance", "Lines of everything", "python tests/trust/provenance.py", figures, NOTE)
     unplaced = {what for what, count in found.items() if not count["all"] == count["placed"] == count["right"]}
     sys.exit(f"not all of: {', '.join(sorted(unplaced))}" if unplaced else 0)

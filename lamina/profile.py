@@ -21,6 +21,7 @@ from lamina.located import node_origins
 from lamina.runtime.backend import Options
 from lamina.runtime.errors import BundleError
 from lamina.runtime.feeds import checked
+from lamina.runtime.integrity import check_hashes
 from lamina.runtime.manifest import Manifest, OnnxTarget, read_manifest
 from lamina.runtime.ort import OrtBackend, traced
 from lamina.runtime.samples import chosen_dims, sample_inputs
@@ -85,6 +86,7 @@ def profile(
     if manifest.adapters:
         model = with_adapters(model, adapted_weights([tensor.name for tensor in manifest.inputs]))
     chosen, built = _target(folder, manifest, target)
+    check_hashes(folder, manifest.files, manifest.files_of(chosen))
     inputs = checked(manifest, sample_inputs(manifest, at))
     progress("time the model")
     seconds = _timed(folder, manifest, built, inputs)

@@ -19,9 +19,9 @@ _GAP = 2  # lines without a cost that are shown between others
 _LEFT_OUT = f"{'⋮':>4}"
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem }} table {{ border-collapse: collapse; margin-bottom: 1.5rem }} i {{ color: #777 }}
+body {{ font: 15px/1.4 system-ui, sans-serif; margin: 2rem }} table {{ border-collapse: collapse; margin-bottom: 1rem }} i {{ color: #777 }}
 td, th {{ padding: 0 .6rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }} td.s, th.s {{ text-align: left }}
-td.s {{ white-space: pre; font-family: ui-monospace, monospace }} td.b {{ width: 8rem }} tr:hover {{ background: #f4f4f4 }}
+td.s {{ white-space: pre; font-family: ui-monospace, monospace }} tr:hover {{ background: #f4f4f4 }} td.b {{ width: 8rem }}
 td.b div {{ background: #e6784a; height: .8rem }}
 </style></head><body><h1>{title}</h1><p>{summary}</p>
 {tables}

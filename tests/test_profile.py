@@ -273,6 +273,9 @@ def test_a_bundle_is_shown_by_its_own_spec(cli: Any, folder: Path) -> None:  # n
     assert {line["file"] for line in found["lines"]} == {str(folder / "own" / "spec.yaml")}
     assert line_of(own, "name: head") in {line["line"] for line in found["lines"]}
     assert "blocks.1.conv" in cli("show", folder / "own").out
+    refused = cli("show", folder / "own", "--profile", "--set", "hidden=8")
+    assert (refused.code, refused.out) == (1, "")
+    assert "a bundle is profiled as it was compiled" in refused.err
 
 
 def test_the_page(chain: ProfileView) -> None:
@@ -316,6 +319,9 @@ def test_a_bundle_without_an_onnx_file(folder: Path, tmp_path: Path) -> None:
         profile(bundle, spec, {}, "onnxruntime")
     with pytest.raises(InputError):
         profile(bundle, spec, {"N": 0})
+    (bundle / "weights.bin").write_bytes(b"\1" * (bundle / "weights.bin").stat().st_size)
+    with pytest.raises(BundleError, match="does not have the SHA-256"):
+        profile(bundle, spec, {})
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4"])

@@ -39,6 +39,8 @@ def command(
     bundle = Path(spec) if Path(spec).is_dir() else None
     found = read(spec if bundle is None else str(bundle / "spec.yaml"), variant, set_)
     if profile:
+        if bundle and (variant or set_):
+            raise typer.BadParameter("a bundle is profiled as it was compiled; give the spec instead", param_hint="--variant or --set")
         print(_profiled(found, bundle, at, depth, format, target))
         return
     model, chosen = elaborate(found), sizes(at)

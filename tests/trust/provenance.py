@@ -41,7 +41,7 @@ NOTE = (
     "A line is right where the op's word or sign stands in it, or a name that is given the op (`act` for a gelu), and for a weight one of "
     "the names that its path ends in, or an op where its name is computed."
 )
-ROWS, ARCHIVES = "rows of ONNX Runtime's profiles", "tensors of exported archives, of a sample"
+ROWS, ARCHIVES = "rows of ONNX Runtime's profiles", "parameters and buffers of exported archives, of a sample"
 FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx"}
 # What stands for an op in an expression: a sign, or a function of lists.
 SIGNS = {
@@ -131,7 +131,7 @@ def parameters_of(case: Case) -> Counter[str]:
 
 
 def archive_of(case: Case, folder: Path) -> Counter[str]:
-    """The parameters, buffers and constants of the exported archive, by the table of the bundle; or the refusal to export it."""
+    """The parameters and buffers of the exported archive, by the table of the bundle; or the refusal to export it."""
     import torch
 
     try:
@@ -141,7 +141,7 @@ def archive_of(case: Case, folder: Path) -> Counter[str]:
         return Counter(refused=1)
     program = torch.export.load(bundle / "model.pt2")
     table = {name: place.source for name, place in lamina.origins(bundle, "torch").items()}
-    return _tensors(case, "model.pt2", [*program.state_dict, *program.constants], table)
+    return _tensors(case, "model.pt2", [*program.graph_signature.parameters, *program.graph_signature.buffers], table)
 
 
 def _tensors(case: Case, what: str, names: Iterable[str], places: Mapping[str, str]) -> Counter[str]:

@@ -88,6 +88,8 @@ class Job:
         self.alive.append(monitor)
         # On by default, it would round float32 factors to 10 bits: errors near 1e-3, ten times what `verify` allows.
         config.clear_flag(trt.BuilderFlag.TF32)
+        # Else the engine says of its layers no more than names of its own making, not which nodes they were fused of.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         _make_attention_decomposable(trt, network)
         if self.request["profile"]:
             profile = self.builder.create_optimization_profile()

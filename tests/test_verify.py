@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import lamina
+from lamina.cli.verify import _text
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.weights.seeded import Seeded
 from lamina.schema.diagnostics import SpecError
@@ -109,6 +110,7 @@ def test_a_file_that_does_not_open_is_blamed_on_a_line(bundle: Path, change: Cal
     assert target == "onnx"
     assert f"(in `{path}`)" in found.message
     assert "name: fc2" in Path(found.span.file).read_text().splitlines()[found.span.line - 1]
+    assert f"FAIL onnx         {found.span}: {found.message}" in _text(report).splitlines()
 
 
 def test_a_run_that_fails_is_blamed_on_a_line(tmp_path: Path) -> None:

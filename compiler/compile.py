@@ -16,16 +16,18 @@ from lamina.compiler.bundle import BundleWriter
 from lamina.compiler.describe import describe
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.genai import genai_files
-from lamina.compiler.graph import Graph
+from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.block_weights import block_weights
 from lamina.compiler.prompting import prompting
+from lamina.compiler.provenance import Places
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import tokenizer_file
 from lamina.compiler.weights.quantize import Quantizer
 from lamina.compiler.weights.tensor import Tensor, Weights
+from lamina.runtime.places import ORIGINS
 from lamina.schema.carried import LENGTH
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 from lamina.schema.dims import Precision
@@ -125,6 +127,7 @@ class _Job:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
         self.quantizer = Quantizer(source.weights, precision, spec.precision)
         self.tokenizer = tokenizer_file(spec, source.path)
+        self.origins: dict[str, Mapping[str, Origin]] = {}  # of targets whose files have no place for them
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
@@ -146,6 +149,9 @@ class _Job:
                 self.writer.path(WEIGHTS).unlink(missing_ok=True)
         if "torch" in targets:
             built["torch"] = self._torch()
+        if self.origins:
+            places = Places(self.spec.path.parent)
+            self.write_json({ORIGINS: {target: places.table(origins) for target, origins in self.origins.items()}})
         self._texts()
         return built
 
@@ -174,7 +180,7 @@ class _Job:
         self.progress("build the TensorRT engine")
         inputs = [(v.name, v.dtype, v.shape) for v in graph.inputs]
         dims = {n: (d.min, d.opt, d.max) for n, d in self.model.dims.items()}
-        origins = {n.outputs[0].name: n.origin for n in graph.all_nodes()}
+        self.origins["tensorrt"] = origins = {n.outputs[0].name: n.origin for n in graph.all_nodes()}
         model = self.writer.path(ONNX_FILES["tensorrt"])
         engine = tensorrt.build(
             model,
@@ -202,7 +208,11 @@ class _Job:
         assert self.source.weights is not None
         graph, weights = for_archive(lower(self.model.graph, "torch"), self.source.weights)
         module = to_module(graph, weights).eval()
-        save_pt2(module, graph, self.writer.path("model.pt2"))
+        self.origins["torch"] = module.origins
+        try:
+            save_pt2(module, graph, self.writer.path("model.pt2"))
+        except SpecError as error:
+            raise SpecError(error.diagnostics, self.spec.sources) from error
         return {"file": "model.pt2", "version": metadata.version("torch")}
 
     def write_json(self, files: Mapping[str, Any]) -> None:

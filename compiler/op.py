@@ -19,7 +19,7 @@ from pydantic_core import core_schema
 from lamina.compiler.body import Body
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.schema.diagnostics import Fault
+from lamina.schema.diagnostics import Fault, Span
 from lamina.schema.dims import FLOATS, Dim, Size, TensorType
 
 Types = TensorType | tuple[TensorType, ...]
@@ -45,11 +45,12 @@ NonNegative = Annotated[int, Field(ge=0)]
 @dataclass(frozen=True, slots=True)
 class Weight:
     """What `parameters` says of one weight. `init`: `zeros`, `ones`, `constant(c)`, `normal(std)`, `trunc_normal(std)`,
-    `uniform(bound)`."""
+    `uniform(bound)`. `span` is the step that declares it, where that is one of a block that the op applies."""
 
     type: TensorType
     init: str = "zeros"
     trainable: bool = True
+    span: Span | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lamina.compiler.api import check, load, to_torch
     from lamina.compiler.compile import compile
-    from lamina.runtime import Session, generate, generate_stream, sample, sample_stream
+    from lamina.runtime import Session, generate, generate_stream, layer_origins, origins, sample, sample_stream
 
-__all__ = ["Session", "check", "compile", "generate", "generate_stream", "load", "sample", "sample_stream", "to_torch"]
+__all__ = [
+    "Session",
+    "check",
+    "compile",
+    "generate",
+    "generate_stream",
+    "layer_origins",
+    "load",
+    "origins",
+    "sample",
+    "sample_stream",
+    "to_torch",
+]
 __version__ = "0.1.0"
 _HOMES = {
     "Session": "lamina.runtime",
@@ -17,7 +29,9 @@ _HOMES = {
     "compile": "lamina.compiler.compile",
     "generate": "lamina.runtime",
     "generate_stream": "lamina.runtime",
+    "layer_origins": "lamina.runtime",
     "load": "lamina.compiler.api",
+    "origins": "lamina.runtime",
     "sample": "lamina.runtime",
     "sample_stream": "lamina.runtime",
     "to_torch": "lamina.compiler.api",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from lamina.blame import Divergence, blamed, computed, not_finite, relative_erro
 from lamina.compiler.adapters import adapted_weights, with_adapters
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
-from lamina.runtime import Session
+from lamina.located import diagnosed
+from lamina.runtime import BundleError, InputError, Session
 from lamina.runtime.feeds import checked, first_sizes
 from lamina.runtime.manifest import Manifest, OnnxTarget, Range, read_manifest
 from lamina.runtime.rooms import Rooms
 from lamina.runtime.samples import sample_inputs
+from lamina.schema.diagnostics import Diagnostic
 from lamina.schema.read import read_spec
 from lamina.work import Work, applies_blocks, work_of
 
@@ -52,7 +54,8 @@ class Comparison:
 class Report:
     """Every comparison, what the reference was, the targets that could not run here (with the reason), and how much experts worked.
 
-    Where the definition's own outputs are not finite, `not_finite` is the step that they come from.
+    Where the definition's own outputs are not finite, `not_finite` is the step that they come from. `failures` say of targets that ONNX
+    Runtime does not open, or cannot run, at which lines.
     """
 
     reference: str
@@ -60,10 +63,12 @@ class Report:
     skipped: Mapping[str, str]
     work: tuple[Work, ...] = ()
     not_finite: Divergence | None = None
+    failures: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        return bool(self.comparisons) and all(c.passed for c in self.comparisons) and all(w.passed for w in self.work)
+        sound = bool(self.comparisons) and not self.failures
+        return sound and all(c.passed for c in self.comparisons) and all(w.passed for w in self.work)
 
 
 def verify(
@@ -90,6 +95,7 @@ def verify(
     comparisons: list[Comparison] = []
     work: list[Work] = []
     skipped: dict[str, str] = {}
+    failures: dict[str, tuple[Diagnostic, ...]] = {}
     for target, built in manifest.targets.built().items():
         progress(f"verify {target}")
         try:
@@ -99,12 +105,19 @@ def verify(
                 rounded = reference(spec, model, folder, manifest.weights.source, weights, built.precision)
                 comparisons += _compare_rounded(folder, manifest, target, judge, rounded)
         except _Skipped as reason:
-            skipped[target] = str(reason)
-        if isinstance(built, OnnxTarget) and applies_blocks(model):
+            lacking = diagnosed(reason, folder / built.file, model, target) if isinstance(built, OnnxTarget) else ()
+            skipped[target] = "; ".join([str(reason), *(f"{d.span}: {d.message}" for d in lacking)])
+        except (BundleError, InputError) as error:
+            found = diagnosed(error, folder / built.file, model, target) if isinstance(built, OnnxTarget) else ()
+            if not found:
+                raise
+            failures[target] = found
+        if isinstance(built, OnnxTarget) and target not in failures and applies_blocks(model):
             point, inputs, _ = expected[-1]
             work += work_of(folder / built.file, target, Rooms(manifest, built.preallocated).with_room(inputs), point, model)
     odd = next((inputs for _, inputs, outputs in expected if not all(map(_finite, outputs.values()))), None)
-    return Report(judge.name, tuple(comparisons), skipped, tuple(work), None if odd is None else not_finite(odd, judge, model))
+    not_a_number = None if odd is None else not_finite(odd, judge, model)
+    return Report(judge.name, tuple(comparisons), skipped, tuple(work), not_a_number, failures)
 
 
 def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int]]:

@@ -9,13 +9,30 @@ from lamina.runtime.session import Session
 
 if TYPE_CHECKING:
     from lamina.runtime.generation.generate import Generated, generate, generate_stream
+    from lamina.runtime.places import Place, layer_origins, origins
     from lamina.runtime.sampling.sample import sample, sample_stream
 
-__all__ = ["BackendMissing", "BundleError", "Generated", "InputError", "Session", "generate", "generate_stream", "sample", "sample_stream"]
+__all__ = [
+    "BackendMissing",
+    "BundleError",
+    "Generated",
+    "InputError",
+    "Place",
+    "Session",
+    "generate",
+    "generate_stream",
+    "layer_origins",
+    "origins",
+    "sample",
+    "sample_stream",
+]
 _HOMES = {
     "Generated": "lamina.runtime.generation.generate",
+    "Place": "lamina.runtime.places",
     "generate": "lamina.runtime.generation.generate",
     "generate_stream": "lamina.runtime.generation.generate",
+    "layer_origins": "lamina.runtime.places",
+    "origins": "lamina.runtime.places",
     "sample": "lamina.runtime.sampling.sample",
     "sample_stream": "lamina.runtime.sampling.sample",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from lamina.runtime.carrier import Carrier
 from lamina.runtime.dtypes import Array
@@ -15,12 +16,13 @@ class Options:
     """How to run. None leaves the choice to the library.
 
     `providers` are ONNX Runtime's, in order of preference, and `provider_options` theirs, one each.
-    `threads` is how many CPU threads one call uses.
+    `threads` is how many CPU threads one call uses. `trace` is a folder for what ONNX Runtime writes of the calls (`ort.traced`).
     """
 
     providers: Sequence[str] | None = None
     provider_options: Sequence[Mapping[str, str]] | None = None
     threads: int | None = None
+    trace: Path | None = None
 
 
 class Backend(ABC):

@@ -18,6 +18,7 @@ from lamina.runtime.ort_carrier import OrtCarrier
 from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import did_you_mean
 
+_GRAPH, _CALLS = "graph.onnx", "calls"  # in the folder of a trace
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 
 
@@ -29,7 +30,7 @@ class OrtBackend(Backend):
         ort = _library()
         self._ort, self._outputs = ort, [tensor.name for tensor in manifest.outputs]
         self._manifest, self._rooms = manifest, Rooms(manifest, target.preallocated)
-        self._session = _open(ort, path, options)
+        self._session, self._traced = _open(ort, path, options), options.trace is not None
         self._errors = _errors(ort)
         self._bfloat16 = any(tensor.dtype == "bfloat16" for tensor in (*manifest.inputs, *manifest.outputs))
         inputs = [*(tensor.name for tensor in manifest.inputs), *self._rooms.lengths.values()]
@@ -64,7 +65,15 @@ class OrtBackend(Backend):
         return self._ort.OrtValue.ortvalue_from_numpy(array)
 
     def close(self) -> None:
+        if self._traced:
+            self._session.end_profiling()
         del self._session
+
+
+def traced(folder: Path) -> tuple[Path, Path]:
+    """What `Options.trace` left, once the backend is closed: the graph that ran, as ONNX, and the runs of its nodes, as JSON."""
+    (calls,) = folder.glob(f"{_CALLS}*.json")
+    return folder / _GRAPH, calls
 
 
 def _library() -> Any:
@@ -87,6 +96,9 @@ def _open(ort: Any, path: Path, options: Options) -> Any:
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
+    if options.trace is not None:
+        settings.enable_profiling, settings.profile_file_prefix = True, str(options.trace / _CALLS)
+        settings.optimized_model_filepath = str(options.trace / _GRAPH)
     providers = _providers(ort, options)
     kernels = library()
     if kernels is not None and providers == ["CPUExecutionProvider"]:  # a GPU runs what defines them

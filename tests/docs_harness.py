@@ -39,7 +39,7 @@ ROOT = Path(__file__).parent.parent
 CHECKOUT = ("pyproject.toml", "README.md", "Makefile", "lamina", "schema", "compiler", "runtime", "specs", "tests", "docs")
 COMMANDS = ("lamina", "python", "make", "echo")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```\s*$", re.MULTILINE | re.DOTALL)
-_MEASURED = re.compile(r"\b\d\.\d+e-\d\d\b|\b\d+\.\d\d ms\b")
+_MEASURED = re.compile(r"\b\d\.\d+e-\d\d\b|^ +\d+\.\d+ ms +\d+\.\d% [ ▏▎▍▌▋▊▉█]{10}|\b\d+\.\d+ ms\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)

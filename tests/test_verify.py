@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import lamina
+from lamina.cli.verify import _text
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.weights.seeded import Seeded
 from lamina.schema.diagnostics import SpecError
@@ -80,6 +81,58 @@ def test_wrong_numbers_are_blamed_on_the_step_that_reads_them(bundle: Path) -> N
     assert all(c.divergences[0].op == "linear" and "blocks.2." in c.divergences[0].path for c in failed)
 
 
+def with_node(bundle: Path, part: str, change: Callable[[onnx.NodeProto], None]) -> str:
+    """Change the first node whose name has this part, in model.onnx; returns what stands at its line of the bundle's spec."""
+    model = onnx.load(bundle / "model.onnx", load_external_data=False)
+    node = next(n for n in model.graph.node if part in n.name)
+    change(node)
+    edit(bundle, "model.onnx", lambda path: path.write_bytes(model.SerializeToString()) and None)
+    return next(p.value for p in node.metadata_props if p.key == "lamina.path")
+
+
+def unknown(node: onnx.NodeProto) -> None:
+    node.op_type, node.domain = "Nothing", ""
+
+
+def transposed(node: onnx.NodeProto) -> None:
+    node.op_type = "Transpose"
+    del node.input[1:], node.attribute[:]
+    node.attribute.append(onnx.helper.make_attribute("perm", [0, 1]))
+
+
+@pytest.mark.parametrize("change", [unknown, transposed])
+def test_a_file_that_does_not_open_is_blamed_on_a_line(bundle: Path, change: Callable[[onnx.NodeProto], None]) -> None:
+    path = with_node(bundle, "blocks.1.encoder.mlp.fc2/MatMul", change)
+    report = verify(bundle)
+    assert not report.passed
+    assert {c.target for c in report.comparisons} == {"onnxruntime"}
+    ((target, (found, *_)),) = report.failures.items()
+    assert target == "onnx"
+    assert f"(in `{path}`)" in found.message
+    assert "name: fc2" in Path(found.span.file).read_text().splitlines()[found.span.line - 1]
+    assert f"FAIL onnx         {found.span}: {found.message}" in _text(report).splitlines()
+
+
+def test_a_run_that_fails_is_blamed_on_a_line(tmp_path: Path) -> None:
+    text = CONVERTS.lstrip()
+    (tmp_path / "spec.yaml").write_text(text)
+    bundle = lamina.compile(lamina.load(tmp_path / "spec.yaml"), tmp_path / "bundle", ["onnx"])
+
+    def narrower(path: Path) -> None:
+        model = onnx.load(path, load_external_data=False)
+        (gather,) = [n for n in model.graph.node if n.op_type == "Gather"]
+        index = next(i for i in model.graph.initializer if i.name == gather.input[0])
+        shorter = onnx.numpy_helper.from_array(np.zeros((2, 3), np.float32), index.name)
+        index.CopyFrom(shorter)
+        path.write_bytes(model.SerializeToString())
+
+    edit(bundle, "model.onnx", narrower)
+    ((target, (found,)),) = verify(bundle).failures.items()
+    assert target == "onnx"
+    assert found.span.line == 7
+    assert "(in `gather`)" in found.message
+
+
 def checkpoint(spec: ModelSpec, path: Path) -> Path:
     """Random weights as a file, with running variances that are positive."""
     parameters = elaborate(spec).graph.parameters()
@@ -105,6 +158,16 @@ def test_weights_that_were_fused_away_are_asked_for(tmp_path: Path) -> None:
     assert verify(bundle, weights=weights).passed
 
 
+CONVERTS = """
+lamina: 1
+model: converts
+inputs: {i: "int64[N]"}
+dims: {N: {min: 8, max: 64}}
+body:
+  - table = parameter([9, 3], init='normal(1)', name='table')
+  - gather(table, i + 7, dim=0)
+outputs: {y: "float32[N, 3]"}
+"""
 LOOKS_UP = """
 lamina: 1
 model: looks_up

@@ -81,6 +81,8 @@ def _closed(name: str, graph: Graph, own: Mapping[str, Parameter]) -> Body:
     outer = [v for v in read.values() if v not in mine.values()]
     places = {id(v): Value(v.name, v.type) for v in (*mine.values(), *outer)}
     closed = graph.mapped(lambda v: places.get(id(v), v))
-    weights = {key: Weight(p.type, p.init, p.trainable) for key, p in mine.items() if p.type is not None}
+    weights = {
+        key: Weight(p.type, p.init, p.trainable, p.origin.span if p.origin else None) for key, p in mine.items() if p.type is not None
+    }
     inputs = (*graph.inputs, *places.values())
     return Body(name, Graph(graph.name, inputs, closed.outputs, closed.nodes), weights, {f"around.{v.name}": v for v in outer})

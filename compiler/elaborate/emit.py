@@ -45,7 +45,7 @@ class Emitter:
         known = next((own for block, own in reversed(self.blocks) if f"{path}.".startswith(f"{block}.")), self.parameters)
         found = known.get(path)
         if found is None:
-            found = known[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(span, path))
+            found = known[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(weight.span or span, path))
             return found
         assert found.origin is not None
         notes = [Note("the first use is here", found.origin.span)]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamina.compiler.graph import STANDARD, Attribute, Constant, Derived, Graph, Node, Parameter
 from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.provenance import PATH, SOURCE, Places
 from lamina.schema.dims import Dim, TensorType
 
 if TYPE_CHECKING:
@@ -64,16 +65,42 @@ def to_onnx(
         model.metadata_props.add(key=key, value=text)
     for fixed in {value.name: value for value in graph.initializers()}.values():  # a part of a weight may be read as several values
         _initializer(model.graph.initializer.add(), fixed, tensors, placements, location)
-    places = _Places(folder)
+    places = Places(folder)
     _graph(model.graph, graph, places)
-    functions = {f.overload: f for f in (_function(node) for node in graph.all_nodes() if node.function is not None)}
-    model.functions.extend(function for _, function in sorted(functions.items()))
+    model.functions.extend(_functions(graph, places))
     return model
 
 
 def _domains(node: Node) -> set[str]:
     inside = () if node.function is None else node.function.all_nodes()
     return {node.domain, *(inner.domain for inner in inside)}
+
+
+def _functions(graph: Graph, places: Places) -> list[onnx.FunctionProto]:
+    """What defines our own operators, each once, though many steps may call it: its nodes name them all."""
+    calls: dict[str, tuple[onnx.FunctionProto, list[Node]]] = {}
+    for node in graph.all_nodes():
+        if node.function is not None:
+            function = _function(node)
+            calls.setdefault(function.overload, (function, []))[1].append(node)
+    for function, nodes in calls.values():
+        for inner in _all_protos(function.node):
+            _note(inner, nodes, places)
+    return [function for _, (function, _) in sorted(calls.items())]
+
+
+def _all_protos(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from _all_protos(attribute.g.node)
+
+
+def _note(proto: Any, nodes: Sequence[Node], places: Places) -> None:
+    """Say which steps a node comes from, each place and path on a line of its own."""
+    origins = [node.origin for node in nodes]
+    for key, texts in ((SOURCE, map(places.of, origins)), (PATH, (origin.path for origin in origins))):
+        proto.metadata_props.add(key=key, value="\n".join(dict.fromkeys(texts)))
 
 
 def _function(node: Node) -> onnx.FunctionProto:
@@ -97,25 +124,7 @@ def _function(node: Node) -> onnx.FunctionProto:
     return proto
 
 
-@final
-class _Places:
-    """Where nodes come from, as text; files in `folder` as seen from there."""
-
-    def __init__(self, folder: PurePath | None) -> None:
-        self.folder = folder
-        self.files: dict[str, str] = {}
-
-    def of(self, node: Node) -> str:
-        span = node.origin.span
-        file = self.files.get(span.file) or self.files.setdefault(span.file, self._seen(span.file))
-        return f"{file}:{span.line}:{span.column}"
-
-    def _seen(self, file: str) -> str:
-        path = PurePath(file)
-        return path.relative_to(self.folder).as_posix() if self.folder is not None and path.is_relative_to(self.folder) else file
-
-
-def _graph(proto: Any, graph: Graph, places: _Places | None) -> None:
+def _graph(proto: Any, graph: Graph, places: Places | None) -> None:
     proto.name = graph.name
     for value in graph.inputs:
         _value_info(proto.input.add(), value.name, value.type)
@@ -156,7 +165,7 @@ def _initializer(
         proto.external_data.add(key=key, value=text)
 
 
-def _node(proto: Any, node: Node, places: _Places | None) -> None:
+def _node(proto: Any, node: Node, places: Places | None) -> None:
     proto.op_type, proto.domain = node.op_type, node.domain
     if node.function is not None:
         proto.overload = _function(node).overload
@@ -169,8 +178,7 @@ def _node(proto: Any, node: Node, places: _Places | None) -> None:
     for name, body in zip(names, node.bodies, strict=False):
         _graph(proto.attribute.add(name=name, type=5).g, body, places)
     if places is not None:
-        for key, text in (("lamina.source", places.of(node)), ("lamina.path", node.origin.path)):
-            proto.metadata_props.add(key=key, value=text)
+        _note(proto, [node], places)
 
 
 def _attribute(proto: Any, key: str, value: Attribute) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.graph import Origin
 from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.provenance import mentioned
 from lamina.schema.diagnostics import Diagnostic, Span
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 CODE = "onnxruntime"
 _DTYPES = {number: name for name, number in ONNX_DTYPE.items()}
+_SHAPES = "ShapeInferenceError"
 _SILENT = 4  # log severity: what goes wrong is in the exception
 
 
@@ -37,8 +39,10 @@ def check_support(model: onnx.ModelProto, origins: Mapping[str, Origin]) -> tupl
         paths.setdefault(origin.span, origin.path)
         lacking.setdefault((origin.span, dtypes), []).append(f"`{node.op_type}`")
     said = [_lacks(span, _listed(operators), dtypes, paths[span]) for (span, dtypes), operators in lacking.items()]
-    first = next((o.span for o in origins.values()), Span("model", 1, 1))
-    return tuple(said) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}", first),)
+    named = origins.get(mentioned(whole, origins))
+    place = named or next(iter(origins.values()), Origin(Span("model", 1, 1), ""))
+    path = f" (in `{named.path}`)" if named else ""
+    return tuple(said) or (Diagnostic(CODE, f"{_title()} cannot open the model: {whole}{path}", place.span),)
 
 
 def _lacks(span: Span, operators: str, dtypes: str, path: str) -> Diagnostic:
@@ -86,7 +90,7 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
-    """The nodes that do not open alone, each with the dtypes that it reads."""
+    """The nodes for which there is no kernel, so that they do not open alone, each with the dtypes that it reads."""
     from onnx import helper, shape_inference
 
     graph = shape_inference.infer_shapes(model).graph
@@ -95,11 +99,14 @@ def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
     types |= {n: helper.make_tensor_value_info(n, t.data_type, t.dims) for n, t in constants.items()}
     seen: dict[Any, bool] = {}
     for node in (n for inner in _graphs(graph) for n in inner.node if not any(a.HasField("g") for a in n.attribute)):
-        used = [name for name in dict.fromkeys(node.input) if name in types]
+        used = [name for name in dict.fromkeys(node.input) if name]
+        if not types.keys() >= set(used):
+            continue  # what it reads is of no known type, as something before it is wrong
         read = [types[name].type.tensor_type.elem_type for name in used]
         key = (node.domain, node.op_type, *read, *(a.SerializeToString() for a in node.attribute))
         if key not in seen:
-            seen[key] = refusal(_alone(model, node, [types[n] for n in used], [constants[n] for n in used if n in constants])) is not None
+            reason = refusal(_alone(model, node, [types[n] for n in used], [constants[n] for n in used if n in constants]))
+            seen[key] = reason is not None and _SHAPES not in reason  # shapes that do not fit are no lack of a kernel
         if seen[key]:
             yield node, " and ".join(dict.fromkeys(_DTYPES[d] for d in read))
 

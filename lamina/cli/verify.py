@@ -21,7 +21,8 @@ def command(
     """Hold a bundle against its spec.
 
     Every target is compared with the unfused definition, at several values of the dynamic sizes. Where one differs, the first
-    steps are named that are not what their definitions make of the same values; exits with 1.
+    steps are named that are not what their definitions make of the same values, and where one cannot be run, the steps that it
+    cannot; exits with 1.
     """
     from dataclasses import asdict
 
@@ -67,5 +68,6 @@ def _text(report: object) -> str:
         passed = all(w.passed for w in parts)
         lines.append(f"{'ok  ' if passed else 'FAIL'} {target:<12} experts: {human(done)} multiply-adds, {human(due)} asked for")
         lines += [f"     {w.span}: {w.path} does {w.done / max(w.due, 1):.1f} times its work" for w in parts if not w.passed]
+    lines += [f"FAIL {target:<12} {d.span}: {d.message}" for target, found in report.failures.items() for d in found]
     lines += [f"skipped {target}: {reason}" for target, reason in report.skipped.items()]
     return "\n".join(lines)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import onnx
 import pytest
-from tensorrt_models import attention, external, mlp
+from onnx import TensorProto, helper
+from tensorrt_models import attention, external, mlp, save
 
 from lamina.compiler.missing import MissingDependency
 from lamina.compiler.targets.tensorrt import Engine, EngineError, build, find, library, process
+from lamina.compiler.targets.tensorrt.model import Model
 from lamina.schema.dims import Dim, Symbol
 
 RTX = find("tensorrt_rtx")
@@ -89,6 +92,27 @@ def test_key_leaves_out_where_nodes_came_from(model: Path, tmp_path: Path, reque
     onnx.save(noted, model)
     request.getfixturevalue("no_worker")
     assert build_mlp(model, tmp_path / "cache").key == first.key
+
+
+def test_key_leaves_out_where_nodes_in_loops_came_from(tmp_path: Path) -> None:
+    def looped(line: int) -> str:
+        step = helper.make_node("Neg", ["s"], ["z"], name="z")
+        step.metadata_props.add(key="lamina.source", value=f"spec.yaml:{line}:1")
+        ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "sz"]
+        scan = helper.make_node(
+            "Scan", ["x"], ["y"], name="y", num_scan_inputs=1, body=helper.make_graph([step], "b", ports[:1], ports[1:])
+        )
+        model = save(tmp_path / "model.onnx", [scan], [("x", TensorProto.FLOAT, ["N", 4])], [("y", TensorProto.FLOAT, ["N", 4])])
+        return Model(model).fingerprint()
+
+    assert looped(3) == looped(99)
+
+
+def test_every_layer_says_which_node_it_is_of(tmp_path: Path) -> None:
+    """Those too that the parser adds of its own: for weights, to broadcast, to convert."""
+    engine = build_mlp(mlp(tmp_path / "model.onnx"), tmp_path / "cache")
+    said = set(re.findall(rb"\[ONNX Layer: (.*?)\]", engine.path.read_bytes()))
+    assert said == {b"body/fc1/MatMul", b"body/act/Relu", b"body/fc2/MatMul"}
 
 
 def test_key_covers_external_weights(tmp_path: Path) -> None:

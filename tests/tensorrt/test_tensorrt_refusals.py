@@ -144,8 +144,8 @@ def test_float64_ports_are_refused(tmp_path: Path) -> None:
     model = chain(tmp_path / "model.onnx", ("Neg", "v1"), dtype=TensorProto.DOUBLE, end=TensorProto.DOUBLE)
     origins = {"v1": Origin(Span("toy.yaml", 6, 5, 3), "body.neg")}
     wanted = [
-        (6, f"TensorRT-RTX {RTX.version} has no float64, which `x` is"),
-        (6, f"TensorRT-RTX {RTX.version} has no float64, which `v1` is"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `x` is (in `body.neg`)"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `v1` is (in `body.neg`)"),
     ]
     assert [(d.span.line, d.message) for d in check_support(model, origins=origins, sources=SOURCES)] == wanted
     with pytest.raises(SpecError) as caught:
@@ -166,8 +166,8 @@ def test_float64_inside_is_refused(tmp_path: Path) -> None:
     origins = {n.output[0]: ORIGINS[n.name] for n in nodes}
     found = check_support(model, origins=origins, sources=SOURCES)
     assert [(d.span.line, d.message) for d in found] == [
-        (4, f"TensorRT-RTX {RTX.version} has no float64, which `a` is"),
-        (6, f"TensorRT-RTX {RTX.version} has no float64, which `c` is"),
+        (4, f"TensorRT-RTX {RTX.version} has no float64, which `a` is (in `body.relu`)"),
+        (6, f"TensorRT-RTX {RTX.version} has no float64, which `c` is (in `body.neg`)"),
     ]
 
 
@@ -195,7 +195,8 @@ def test_build_failure_names_the_line(tmp_path: Path) -> None:
     assert found.span.line == 6
     assert found.message == (
         f"TensorRT-RTX {RTX.version} takes the operators but cannot build the engine: kOPT values for profile 0 violate shape constraints: "
-        "body/neg/Neg: dimensions not compatible for elementwise. Broadcast has incompatible dimensions: 3 != 2 && 3 != 1 && 2 != 1"
+        "body/neg/Neg: dimensions not compatible for elementwise. Broadcast has incompatible dimensions: 3 != 2 && 3 != 1 && 2 != 1 "
+        "(in `body.neg`)"
     )
 
 

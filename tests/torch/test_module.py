@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +279,31 @@ def test_what_cannot_be_exported_is_refused_at_a_line() -> None:
     graph = Graph("fixed", (x,), (g("Add", x, g.constant([0.0] * 12, "float32")),), tuple(g.nodes))
     with pytest.raises(SpecError, match=r"model.yaml:7:3: error\[torch\]: torch.export does not take the model"):
         export(to_module(graph), graph)
+
+
+def test_the_step_is_named_with_which_export_is_refused() -> None:
+    """PyTorch names none: a size of 12 is asked for by the second step of three, and by no other."""
+    x, weight = Value("x", TensorType("float32", (n, t))), _parameter("scale", 1)
+    g = _builder((x,))
+    first = g.at(Origin(Span("model.yaml", 8, 5), "first"))("Mul", x, weight)
+    second = g.at(Origin(Span("model.yaml", 9, 5), "second"))("Add", first, g.constant([0.0] * 12, "float32"))
+    third = g.at(Origin(Span("model.yaml", 10, 5), "third"))("Relu", second)
+    graph = Graph("fixed", (x,), (third,), tuple(g.nodes))
+    with pytest.raises(SpecError, match=r"model.yaml:9:5: error\[torch\]: torch.export does not take the model: .* \(in `second`\)"):
+        export(to_module(graph, Given(scale=[2.0])), graph)
+
+
+def test_weights_and_constants_say_where_they_come_from() -> None:
+    """A weight where it is declared, a constant where it is first read."""
+    x = Value("x", TensorType("float32", (n, 3)))
+    g = _builder((x,))
+    two = Constant("two", TensorType("float32", (3,)), np.full(3, 2.0, np.float32))
+    declared = Origin(Span("model.yaml", 3, 9), "stem")
+    weight = replace(_parameter("stem.weight", 3), origin=declared)
+    scaled = g.at(Origin(Span("model.yaml", 8, 5), "scaled"))("Mul", x, weight)
+    y = g.at(Origin(Span("model.yaml", 9, 5), "doubled"))("Mul", scaled, two)
+    module = to_module(Graph("scaled", (x,), (g.at(Origin(Span("model.yaml", 10, 5), "again"))("Mul", y, two),), tuple(g.nodes)))
+    assert module.origins == {"stem.weight": declared, "_constant_0": Origin(Span("model.yaml", 9, 5), "doubled")}
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32"])

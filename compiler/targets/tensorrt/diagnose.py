@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lamina.compiler.graph import Origin
+from lamina.compiler.provenance import mentioned
 from lamina.compiler.targets.tensorrt.library import Library
 from lamina.schema.diagnostics import Diagnostic, Span
 
@@ -39,15 +40,15 @@ class Places:
 
     def mentioned(self, text: str) -> str:
         """The longest node name that stands in a text as a word of its own, else the loop that it counts to, or an empty string."""
-        found = (n for n in self.origins if n in text and re.search(rf"(?<![\w./]){re.escape(n)}(?![\w/])", text))
         counted = [int(n) for n in LOOP.findall(text)]
-        return max(found, key=len, default=next((self.loops[n] for n in reversed(counted) if n < len(self.loops)), ""))
+        return mentioned(text, self.origins) or next((self.loops[n] for n in reversed(counted) if n < len(self.loops)), "")
 
 
 def float64(library: Library, names: Mapping[str, str], places: Places) -> tuple[Diagnostic, ...]:
     """One diagnostic for each tensor of float64, at the node to name for it."""
     hint = "make it float32: that is what the library would compute in, without a word"
-    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is", places.find(at).span, hint) for n, at in names.items())
+    found = ((name, places.find(at)) for name, at in names.items())
+    return tuple(Diagnostic("tensorrt", f"{library} has no float64, which `{n}` is{_in(at)}", at.span, hint) for n, at in found)
 
 
 def refused(library: Library, refusals: Iterable[Mapping[str, Any]], places: Places) -> tuple[Diagnostic, ...]:
@@ -56,8 +57,7 @@ def refused(library: Library, refusals: Iterable[Mapping[str, Any]], places: Pla
     for refusal in refusals:
         origin = places.find(refusal["node"])
         message = _message(library, refusal)
-        path = f" (in `{origin.path}`)" if origin.path else ""
-        said.setdefault((origin.span, message), Diagnostic("tensorrt", message + path, origin.span, WHOLE))
+        said.setdefault((origin.span, message), Diagnostic("tensorrt", message + _in(origin), origin.span, WHOLE))
     return tuple(sorted(said.values(), key=lambda d: (d.span.file, d.span.line, d.span.column)))
 
 
@@ -65,7 +65,7 @@ def failed(library: Library, log: Sequence[str], places: Places) -> Diagnostic:
     """The diagnostic for a graph that parsed, but of which no engine came: at the node that the log names, if it names one."""
     reasons = [r for r in (reason(line) for line in log) if r]
     origin = places.find(next(filter(None, map(places.mentioned, reasons)), ""))
-    message = f"{library} takes the operators but cannot build the engine: {'; '.join(reasons) or 'it gives no reason'}"
+    message = f"{library} takes the operators but cannot build the engine: {'; '.join(reasons) or 'it gives no reason'}{_in(origin)}"
     return Diagnostic("tensorrt", message, origin.span, "check that every value in the declared `dims` ranges is possible here")
 
 
@@ -80,6 +80,10 @@ def reason(text: str) -> str:
     if found := ASSERTION.search(line) or API_ERROR.search(line):
         line = found.group(1)
     return line.rstrip(".!")
+
+
+def _in(origin: Origin) -> str:
+    return f" (in `{origin.path}`)" if origin.path else ""
 
 
 def _message(library: Library, refusal: Mapping[str, Any]) -> str:

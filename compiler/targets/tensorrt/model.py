@@ -55,7 +55,7 @@ class Model:
 
     def loops(self) -> tuple[str, ...]:
         """The names of loops, each before those inside it: as the library counts them."""
-        return tuple(_loops(self._proto.graph))
+        return tuple(node.output[0] for node in _nodes(self._proto.graph) if node.op_type in ("Scan", "Loop"))
 
     def fingerprint(self) -> str:
         """The sha256 of all that reaches the engine: not of the notes that say which line of which file a node came from."""
@@ -63,7 +63,7 @@ class Model:
 
         bare = onnx.ModelProto()
         bare.CopyFrom(self._proto)
-        for node in bare.graph.node:
+        for node in _nodes(bare.graph):
             del node.metadata_props[:]
         return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
@@ -99,9 +99,9 @@ def _external(graph: Any) -> Iterator[Any]:
     yield from (tensor for tensor in graph.initializer if tensor.external_data)
 
 
-def _loops(graph: Any) -> Iterator[str]:
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph, each before those of its bodies."""
     for node in graph.node:
-        if node.op_type in ("Scan", "Loop"):
-            yield node.output[0]
+        yield node
         for attribute in node.attribute:
-            yield from _loops(attribute.g)
+            yield from _nodes(attribute.g)

@@ -18,6 +18,7 @@ import importlib
 import json
 import os
 import sys
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -75,7 +76,10 @@ class Job:
         self.alive.append(network)
         parser = self.trt.OnnxParser(network, self.logger)
         path = self.request["onnx"]
-        return network, parser, parser.parse_from_file(path) if model is None else parser.parse(model, path)
+        self.logger.follow(network)
+        taken = parser.parse_from_file(path) if model is None else parser.parse(model, path)
+        self.logger.name_layers()
+        return network, parser, taken
 
     def build(self, network: Any, capabilities: list[str]) -> dict[str, Any]:
         """Write the serialized engine."""
@@ -84,6 +88,8 @@ class Job:
         self.alive.append(monitor)
         # On by default, it would round float32 factors to 10 bits: errors near 1e-3, ten times what `verify` allows.
         config.clear_flag(trt.BuilderFlag.TF32)
+        # Else the engine says of its layers no more than names of its own making, not which nodes they were fused of.
+        config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
         _make_attention_decomposable(trt, network)
         if self.request["profile"]:
             profile = self.builder.create_optimization_profile()
@@ -188,13 +194,24 @@ def _make_attention_decomposable(trt: Any, network: Any) -> None:
 
 
 def _logger(trt: Any) -> Any:
-    """A logger that keeps the errors, and the name and operator of the node that the parser is at."""
+    """A logger that keeps the errors, and the name and operator of the node that the parser is at, with the layers made until then."""
 
     class Logger(trt.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []
             self.parsing = ("", "")
+
+        def follow(self, network: Any) -> None:
+            """The network that is parsed from here on."""
+            self.network, self.starts, self.nodes = network, list[int](), list[str]()
+
+        def name_layers(self) -> None:
+            """Let every layer say which node it is of. The parser does not for weights and for what it adds to broadcast and convert."""
+            for i in range(self.network.num_layers if self.nodes else 0):
+                layer = self.network.get_layer(i)
+                if not layer.metadata:
+                    layer.metadata = f"[ONNX Layer: {self.nodes[max(bisect_right(self.starts, i) - 1, 0)]}]"
 
         def log(self, severity: Any, message: str) -> None:
             if severity <= trt.ILogger.ERROR:
@@ -203,6 +220,8 @@ def _logger(trt: Any) -> Any:
             elif "arsing node: " in message:
                 name, _, op = message.partition("arsing node: ")[2].rpartition(" [")
                 self.parsing = (name, op.rstrip("]"))
+                self.starts.append(self.network.num_layers)
+                self.nodes.append(name)
 
     return Logger()
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
+from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.targets.torch import host, registry
 from lamina.compiler.targets.torch.arrays import torch_dtype, widened
 from lamina.compiler.targets.torch.loops import Looped, scanned
 from lamina.compiler.targets.torch.registry import Kind, Lowering, Result
-from lamina.schema.diagnostics import Diagnostic, SpecError
+from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 
 HOST_LIMIT = 4096  # elements; a longer integer constant is data, not a shape
 _LOOPS = {"Loop": frozenset[str](), "Scan": frozenset({"num_scan_inputs", "scan_input_axes", "scan_output_axes"})}  # and their attributes
@@ -41,10 +41,13 @@ class Hosted:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The fx graph, the modules that it calls, and what to pass after `training` and the inputs: parameters and constants, in order."""
+    """The fx graph, the modules that it calls, and what to pass after `training` and the inputs: parameters and constants, in order.
+
+    Of each the step that declares it, of a constant the first that reads it.
+    """
 
     graph: fx.Graph
-    leaves: tuple[Parameter | Constant, ...]
+    leaves: Mapping[Parameter | Constant, Origin]
     modules: Mapping[str, nn.Module]
 
     def module(self) -> fx.GraphModule:
@@ -76,17 +79,19 @@ class _Emitter:
         self.last = next(reversed(self.tensors.values()), self.training)
         self.hosted: dict[Value, Hosted] = {}
         self.constants: dict[Value, Constant] = {}
-        self.leaves: list[Parameter | Constant] = []
+        self.leaves: dict[Parameter | Constant, Origin] = {}
+        self.origin = Origin(Span("model", 1, 1), "")  # of the node that is emitted
         self._device: fx.Node | None = None
 
     def program(self) -> Program:
         for node in _needed(self.source):
             self.emit(node)
         self.graph.output(tuple(self.tensor(v) for v in self.source.outputs))
-        return Program(self.graph, tuple(self.leaves), self.modules)
+        return Program(self.graph, self.leaves, self.modules)
 
     def emit(self, node: Node) -> None:
         """Add the calls that compute one node's outputs."""
+        self.origin = node.origin
         if node.body is not None and node.op_type in _LOOPS:
             self._emit_loop(node, node.body)
         elif node.domain == "torch" and registry.find(f"torch.{node.op_type}") is None:
@@ -131,16 +136,18 @@ class _Emitter:
         return self._device
 
     def _anchor(self) -> fx.Node:
-        return self.tensors[self.leaves[0]] if self.leaves else self._leaf(Constant("device", None, np.zeros(())))
+        return self.tensors[next(iter(self.leaves))] if self.leaves else self._leaf(Constant("device", None, np.zeros(())))
 
     def _leaf(self, value: Parameter | Constant) -> fx.Node:
         with self.graph.inserting_after(self.last):
             self.last = self.graph.placeholder(f"{'weight' if isinstance(value, Parameter) else 'constant'}_{len(self.leaves)}")
-        self.leaves.append(value)
+        self.leaves[value] = (isinstance(value, Parameter) and value.origin) or self.origin
         return self.last
 
     def _emit_derived(self, value: Derived) -> None:
+        reader = self.origin
         self.emit(value.node)
+        self.origin = reader
         result = value.node.outputs[0]
         if result in self.hosted:
             self.hosted[value] = self.hosted[result]
@@ -210,7 +217,9 @@ class _Emitter:
             module = Looped(inner, len(inputs) - 2, outputs - len(inputs) + 2)
         name = f"loop_{len(self.modules)}"
         self.modules[name] = module
-        given = [self.tensor(v) for v in (*(v for v in inputs if v is not None), *around, *program.leaves)]
+        given = [self.tensor(v) for v in (*(v for v in inputs if v is not None), *around)]
+        for leaf, self.origin in program.leaves.items():
+            given.append(self.tensor(leaf))
         result = self.graph.call_module(name, (self.training, *given))
         for i, value in enumerate(node.outputs):
             self.tensors[value] = self.call(operator.getitem, result, i)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim as ExportDim
 
-from lamina.compiler.graph import Graph, Parameter, Value
+from lamina.compiler.graph import Graph, Origin, Parameter, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
 from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights
 from lamina.schema.diagnostics import Diagnostic, SpecError
@@ -71,8 +72,32 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
     """The exported program of the module in eval mode.
 
     A size that equals another by chance while it is traced is taken for a constant, so other sizes are tried then. Raises SpecError with
-    what PyTorch says where none will do.
+    what PyTorch says where none will do, at the first step with which it refuses.
     """
+    found = _traced(module, graph)
+    if isinstance(found, torch.export.ExportedProgram):
+        return found
+    origin = _first_refused(graph)
+    path = f" (in `{origin.path}`)" if origin.path else ""
+    message = f"torch.export does not take the model: {str(found).strip().splitlines()[0]}{path}"
+    raise SpecError([Diagnostic("torch", message, origin.span, "fix the sizes that it names, or leave out the target `torch`")])
+
+
+def _first_refused(graph: Graph) -> Origin:
+    """The first node with which PyTorch takes the graph no more: what it says names none."""
+    nodes = graph.nodes
+
+    def refused(last: int) -> bool:
+        part = replace(graph, nodes=nodes[: last + 1], outputs=tuple(v for node in nodes[: last + 1] for v in node.outputs))
+        module = LaminaModule(part)
+        module.load_state_dict({name: torch.empty_like(held, device="cpu") for name, held in module.state_dict().items()}, assign=True)
+        return isinstance(_traced(module, part), RuntimeError)
+
+    return nodes[bisect_left(range(len(nodes) - 1), True, key=refused)].origin
+
+
+def _traced(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram | RuntimeError:
+    """The program, or the first refusal."""
     symbols = _symbols(graph)
     shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
     fixed = {size for value in graph.inputs for size in value.shape if isinstance(size, int)}
@@ -94,10 +119,8 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
                 refusal = refusal or error
     finally:
         module.train(training)
-    message = f"torch.export does not take the model: {str(refusal).strip().splitlines()[0]}"
-    raise SpecError(
-        [Diagnostic("torch", message, graph.nodes[0].origin.span, "fix the sizes that it names, or leave out the target `torch`")]
-    )
+    assert refusal is not None
+    return refusal
 
 
 def _symbols(graph: Graph) -> list[Symbol]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol, final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.compiler.graph import Constant, Graph, Parameter
+from lamina.compiler.graph import Constant, Graph, Origin, Parameter
 from lamina.compiler.targets.torch.arrays import from_numpy, torch_dtype
 from lamina.compiler.targets.torch.build import build
 
@@ -52,12 +53,18 @@ class LaminaModule(nn.Module):
         self._kept = [kept is None or name in kept for name in self.output_names]
         # Not a submodule: it has no weights, and its name would stand in the way of a path of the spec.
         self.__dict__["_program"] = program.module()
-        self._slots = [self._place(leaf, weights, wide) for leaf in program.leaves]
+        self._origins: dict[str, Origin] = {}
+        self._slots = [self._place(leaf, origin, weights, wide) for leaf, origin in program.leaves.items()]
 
     @property
     def code(self) -> str:
         """The generated program, for reading."""
         return str(self.__dict__["_program"].code)
+
+    @property
+    def origins(self) -> Mapping[str, Origin]:
+        """Where each parameter and buffer comes from, by its name in the module: the step that declares it, or first reads a constant."""
+        return MappingProxyType(self._origins)
 
     def forward(self, *positional: Tensor, **named: Tensor) -> Tensor | dict[str, Tensor]:
         """Raises TypeError when an input is missing, unknown or given twice."""
@@ -73,10 +80,11 @@ class LaminaModule(nn.Module):
             raise TypeError(f"the inputs are {', '.join(self.input_names)}; given were {found}")
         return [given[name] for name in self.input_names]
 
-    def _place(self, leaf: Parameter | Constant, weights: Weights | None, wide: bool) -> tuple[nn.Module, str]:
+    def _place(self, leaf: Parameter | Constant, origin: Origin, weights: Weights | None, wide: bool) -> tuple[nn.Module, str]:
         """Store a tensor and say where: parameters under their path, constants as buffers that no state dict holds."""
+        name = f"_constant_{len(self._buffers)}" if isinstance(leaf, Constant) else leaf.name
+        self._origins[name] = origin
         if isinstance(leaf, Constant):
-            name = f"_constant_{len(self._buffers)}"
             self.register_buffer(name, _widen(from_numpy(leaf.array), wide), persistent=False)
             return self, name
         *scopes, name = leaf.name.split(".")

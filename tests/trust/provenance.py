@@ -1,0 +1,239 @@
+"""Does what a spec becomes lead back to it? Every ONNX node, PyTorch parameter, TensorRT layer and profile row of the zoo's small specs.
+
+python tests/trust/provenance.py [--count 126] [--engines 12]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import final
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
+
+import onnx
+from trust import record
+from zoo import Case, files, model, points, small_case, torch_module
+
+import lamina
+from lamina.compiler.lower import lower
+from lamina.compiler.provenance import Places
+from lamina.compiler.registry import op_names
+from lamina.compiler.targets.onnx import external_values, to_onnx
+from lamina.compiler.targets.tensorrt.model import Model
+from lamina.compiler.targets.tensorrt.process import WORKER
+from lamina.compiler.weights.derived import tensor_of
+from lamina.compiler.weights.shapes import Shapes
+from lamina.fused import all_nodes
+from lamina.located import node_origins
+from lamina.profile import profile
+from lamina.schema.diagnostics import SpecError
+
+NOTE = (
+    "A line is right where the op's word or sign stands in it, or a name that is given the op (`act` for a gelu), and for a weight one of "
+    "the names that its path ends in, or an op where its name is computed."
+)
+ROWS, ARCHIVES = "rows of ONNX Runtime's profiles", "parameters and buffers of exported archives, of a sample"
+FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx"}
+# What stands for an op in an expression: a sign, or a function of lists.
+SIGNS = {
+    "add": ("+", "sum"), "sub": ("-",), "mul": ("*", "prod"), "div": ("/",), "matmul": ("@",), "neg": ("-",), "pow": ("**",),
+    "floor_divide": ("//",), "mod": ("%",), "equal": ("==",), "not_equal": ("!=",), "less": ("<",), "less_equal": ("<=",),
+    "greater": (">",), "greater_equal": (">=",), "select": ("[",), "slice": ("[",), "unsqueeze": ("[",),
+}  # fmt: skip
+STRUCTURES = ("branches", "for", "if", "iterate", "map", "repeat", "residual", "scan")
+# The network that the parser makes of a file, layer by layer.
+LAYERS = """
+import importlib, json, runpy, sys
+job = runpy.run_path(sys.argv[1])["Job"](importlib.import_module("tensorrt_rtx"), {"onnx": sys.argv[2]}, sys.stdout)
+network, _, taken = job.parse()
+print("LAYERS", json.dumps([(layer.name, layer.metadata) for layer in map(network.get_layer, range(network.num_layers))] if taken else []))
+"""
+
+
+@final
+class Sources:
+    """The texts of a case, by the names that places have."""
+
+    def __init__(self, case: Case) -> None:
+        spec = case.spec()
+        places = Places(spec.path.parent)
+        self.texts = {places.file(name): text.splitlines() for name, text in spec.sources.items()}
+        self.words = {word for lines in self.texts.values() for line in lines for word in re.findall(r"\w+", line)}
+
+    def line(self, source: str) -> str:
+        """The line of a place, from its column on."""
+        file, line, column = source.rsplit(":", 2)
+        text = self.texts[file][int(line) - 1]
+        assert text[int(column) - 1 :].strip(), source
+        return text[int(column) - 1 :]
+
+    def has_op(self, source: str, op: str) -> bool:
+        """Whether the step at a place is of an op: its word or its sign stands there, a structure made of it, or a name given it."""
+        text = self.line(source)
+        start = re.match(r"\w*", text)
+        first = start[0] if start else ""
+        if op in re.findall(r"\w+", text) or any(sign in text for sign in SIGNS.get(op, ())) or first in STRUCTURES:
+            return True
+        return op == "size" or (first not in op_names() and op in self.words)  # a size is read where it is needed; `act` may be a gelu
+
+    def has_name(self, source: str, path: str) -> bool:
+        """Whether the step at a place has one of the names that a weight's path ends in, or is of an op, where the name is computed."""
+        words = set(re.findall(r"\w+", self.line(source)))
+        return not words.isdisjoint([part for part in path.split(".") if not part.isdigit()][-3:]) or not words.isdisjoint(op_names())
+
+
+def judged(things: Iterable[tuple[str, Iterable[str], Callable[[str], bool]]]) -> Counter[str]:
+    """How many things there are, how many have places, and at how many of these all are right; names those that are not."""
+    found = Counter[str]()
+    for what, places, right in things:
+        sources = list(places)
+        sound = bool(sources) and all(map(right, sources))
+        if not sound:
+            print(f"\n{what}: {sources or 'no place'}", flush=True)
+        found += Counter({"all": 1, "placed": bool(sources), "right": sound})
+    return found
+
+
+@cache
+def ops_of(case: Case, target: str) -> dict[str, str]:
+    """The op of each operator, by the operator's name."""
+    nodes = lower(model(case).graph, target).all_nodes()  # type: ignore[arg-type]
+    return {node.outputs[0].name: node.origin.form.split(".")[0] or node.op_type.lower() for node in nodes}
+
+
+def nodes_of(case: Case, bundle: Path, target: str) -> Counter[str]:
+    """The nodes of an ONNX file, those of bodies and functions among them."""
+    proto, sources, ops = onnx.load(bundle / FILES[target], load_external_data=False), Sources(case), ops_of(case, target)
+    calls: dict[str, str] = {node.overload: ops[node.name] for node in all_nodes(proto.graph) if node.overload}
+    named = [(node, ops[node.name]) for node in all_nodes(proto.graph)]
+    named += [(node, calls[function.overload]) for function in proto.functions for node in function.node]
+
+    def places(node: onnx.NodeProto) -> list[str]:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        return notes["lamina.source"].splitlines() if notes.get("lamina.path") else []
+
+    return judged((f"{case}, {target}: {node.name}", places(node), partial(sources.has_op, op=op)) for node, op in named)
+
+
+def parameters_of(case: Case) -> Counter[str]:
+    """The parameters and buffers of the module."""
+    module, places = torch_module(case), Places(case.spec().path.parent)
+    names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+    return _tensors(case, "module", names, {name: places.of(origin) for name, origin in module.origins.items()})
+
+
+def archive_of(case: Case, folder: Path) -> Counter[str]:
+    """The parameters and buffers of the exported archive, by the table of the bundle; or the refusal to export it."""
+    import torch
+
+    try:
+        bundle = lamina.compile(case.spec(), folder, ["torch"])
+    except SpecError as error:
+        print(f"\n{error}", flush=True)
+        return Counter(refused=1)
+    program = torch.export.load(bundle / "model.pt2")
+    table = {name: place.source for name, place in lamina.origins(bundle, "torch").items()}
+    return _tensors(case, "model.pt2", [*program.graph_signature.parameters, *program.graph_signature.buffers], table)
+
+
+def _tensors(case: Case, what: str, names: Iterable[str], places: Mapping[str, str]) -> Counter[str]:
+    """Weights have a step that declares them, constants one that reads them."""
+    sources, origins = Sources(case), torch_module(case).origins
+
+    def right(name: str, source: str) -> bool:
+        op = origins[name].form.split(".")[0] if name.startswith("_constant_") else ""
+        return sources.has_op(source, op) if op else sources.has_name(source, name)
+
+    return judged((f"{case}, {what}: {name}", [places[name]] if name in places else [], partial(right, name)) for name in names)
+
+
+def layers_of(case: Case, folder: Path) -> Counter[str]:
+    """The layers of the network that an engine is built of, by the table of the engine's bundle."""
+    bundle, sources, ops = lamina.compile(case.spec(), folder, ["tensorrt"]), Sources(case), ops_of(case, "tensorrt")
+    table = lamina.origins(bundle, "tensorrt")
+    lasting = {place: name for name, place in table.items()}
+    layers = network(case, folder.parent)
+    assert layers, case
+    return judged(
+        (f"{case}, TensorRT: {name}", [p.source for p in found], partial(sources.has_op, op=ops[lasting[found[0]]] if found else ""))
+        for name, found in ((name, lamina.layer_origins(said, table)) for name, said in layers)
+    )
+
+
+def network(case: Case, folder: Path) -> list[tuple[str, str]]:
+    """The layers that the parser makes, with what the library keeps of each."""
+    graph = lower(model(case).graph, "tensorrt")
+    file = folder / "parsed.onnx"
+    file.write_bytes(to_onnx(graph, {v.name: tensor_of(v, Shapes()) for v in external_values([graph])}, {}).SerializeToString())
+    bare = Model(file).without_weights(folder)
+    done = subprocess.run([sys.executable, "-c", LAYERS, str(WORKER), str(bare)], capture_output=True, text=True, check=True)
+    found: list[tuple[str, str]] = json.loads(done.stdout.rpartition("LAYERS ")[2])
+    return found
+
+
+def rows_of(case: Case, bundle: Path) -> Counter[str]:
+    """The rows of ONNX Runtime's profile: those that it made of steps, and those that it added."""
+    spec, sources = case.spec(), Sources(case)
+    places, ops = Places(spec.path.parent), ops_of(case, "onnxruntime")
+    found = profile(bundle, spec, next(points(model(case))), "onnxruntime")
+    of = {origin: ops[name] for name, origin in node_origins(bundle / FILES["onnxruntime"], model(case), "onnxruntime").items()}
+    counted = judged(
+        (f"{case}, profile: {row.name}", map(places.of, row.origins), partial(_any_op, sources, [of[o] for o in row.origins]))
+        for row in found.rows
+    )
+    return counted + Counter({"added": sum(row.added for row in found.rows)})
+
+
+def _any_op(sources: Sources, ops: list[str], source: str) -> bool:
+    return any(sources.has_op(source, op) for op in ops)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--count", type=int, help="so many specs, spread over the zoo; all of them if not given")
+    arguments.add_argument("--engines", type=int, default=12, help="of so many specs, as building takes long; so for archives")
+    options = arguments.parse_args()
+    found: dict[str, Counter[str]] = {}
+    paths = list(files())
+    cases = [small_case(path) for path in paths[:: max(1, len(paths) // (options.count or len(paths)))]]
+    sample = set(cases[:: max(1, len(cases) // options.engines)])
+    for number, case in enumerate(cases, 1):
+        with tempfile.TemporaryDirectory() as made:
+            folder = Path(made)
+            bundle = lamina.compile(case.spec(), folder / "bundle")
+            tasks = {f"nodes of {FILES[t]}": partial(nodes_of, case, bundle, t) for t in FILES}
+            tasks |= {"parameters and buffers of PyTorch modules": partial(parameters_of, case)}
+            tasks |= {ROWS: partial(rows_of, case, bundle)}
+            if case in sample:
+                tasks |= {ARCHIVES: partial(archive_of, case, folder / "archive")}
+                tasks |= {"layers of TensorRT's networks, of a sample": partial(layers_of, case, folder / "engine")}
+            for what, task in tasks.items():
+                found[what] = found.get(what, Counter()) + task()
+        print(f"\r{number} of {len(cases)}", end="", flush=True)
+    figures: dict[str, int | str] = {"specs, small": len(cases), "of them in the sample": len(sample)}
+    for what, count in found.items():
+        figures[what] = count["all"]
+        figures[f"{what}: with a line, and the right one"] = f"{count['placed']}, {count['right']}"
+    figures["rows that ONNX Runtime added (layouts, casts), at the line whose value they move"] = found["rows of ONNX Runtime's profiles"][
+        "added"
+    ]
+    figures["archives that PyTorch refuses to export, of the sample, at the line of the first step with which it does"] = found[ARCHIVES][
+        "refused"
+    ]
+    record("provenance", "Lines of everything", shlex.join(["python", *sys.argv]), figures, NOTE)
+    unplaced = {what for what, count in found.items() if not count["all"] == count["placed"] == count["right"]}
+    sys.exit(f"not all of: {', '.join(sorted(unplaced))}" if unplaced else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lamina.compiler.elaborate import Elaborated
-from lamina.compiler.graph import Graph, Node
+from lamina.compiler.graph import Constant, Graph, Node, Parameter
+from lamina.compiler.passes.decompose import decompose
+from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.reference import Reference
+from lamina.compiler.weights.derived import is_evaluable
 from lamina.runtime.manifest import Manifest, OnnxTarget
 from lamina.runtime.parts import TorchTarget
 from lamina.runtime.rooms import Rooms
@@ -58,7 +61,8 @@ def values_of(
     """What a target makes of its steps, by the names of values; nothing for one that keeps no values."""
     built = manifest.targets.built()[target]
     if isinstance(built, OnnxTarget):
-        return _of_onnx(folder / built.file, Rooms(manifest, built.preallocated).with_room(inputs), model)
+        made = _of_onnx(folder / built.file, Rooms(manifest, built.preallocated).with_room(inputs), model)
+        return {**_of_weights(target, judge, model), **made}
     return _of_torch(inputs, judge, model) if isinstance(built, TorchTarget) else {}
 
 
@@ -168,6 +172,18 @@ def _of_onnx(file: Path, inputs: Mapping[str, Array], model: Elaborated) -> dict
     wanted = {i.name for i in session.get_inputs()}
     made = session.run(list(places.values()), {k: v for k, v in inputs.items() if k in wanted})
     return dict(zip(places, made, strict=True))
+
+
+def _of_weights(target: str, judge: Reference, model: Elaborated) -> dict[str, Array]:
+    """What steps make of weights alone, which files hold folded, as the target's forms of these steps have it."""
+    known = {v.name for node in judge.graph.nodes for v in node.outputs} & {v.name for node in model.graph.nodes for v in node.outputs}
+    graph, fixed = drop_identity(decompose(model.graph, target)), set[int]()
+    for node in graph.nodes:
+        if is_evaluable(node) and all(isinstance(v, Parameter | Constant) or id(v) in fixed for v in node.inputs if v is not None):
+            fixed |= {id(v) for v in node.outputs}
+    nodes = tuple(node for node in graph.nodes if id(node.outputs[0]) in fixed)
+    names = [v.name for node in nodes for v in node.outputs if v.name in known]
+    return type(judge)(replace(graph, inputs=(), outputs=(), nodes=nodes), judge.weights).values({}, names) if names else {}
 
 
 def _of_torch(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> dict[str, Array]:

@@ -28,12 +28,14 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Constant, Node, Value
 from lamina.compiler.op import Op
 from lamina.compiler.passes.decompose import _Decomposition
+from lamina.schema.diagnostics import SpecError
 from lamina.schema.dims import FLOATS, TensorType
 from lamina.schema.spec import ModelSpec
-from lamina.verify import verify
+from lamina.verify import Report, sample_points, verify
 
 TARGETS = ("onnx", "onnxruntime", "torch")
-FAULTS = ((1.02, 0.01), (0.5, 0.0), (1.0, 0.1), (-1.0, 0.1), (float("nan"), 0.0))  # y becomes y * a + b
+# y becomes y * a + b, which is never y: an output of neurons may be 0 everywhere.
+FAULTS = ((1.02, 0.01), (0.5, 0.1), (1.0, 0.1), (-1.0, 0.1), (float("nan"), 0.0))
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,21 @@ def blamed(fault: Fault, folder: Path) -> str | None:
         bundle = lamina.compile(fault.spec, folder / "bundle", [fault.target])  # type: ignore[list-item]
         if not done:
             return None
-        report = verify(bundle, blame=True)
+        report = _verified(bundle)
     return next((c.divergences[0].path for c in report.comparisons if c.divergences), "nothing")
 
 
+def _verified(bundle: Path) -> Report:
+    """At one point of the dims, the largest: a fault is in every one, but where there is no image, say, a step does nothing."""
+    with mock.patch("lamina.verify.sample_points", lambda manifest: [*sample_points(manifest)][-1:]):
+        return verify(bundle, blame=True)
+
+
 def unsound(fault: Fault, folder: Path) -> str:
-    """What is wrong with the spec on the target without the fault; nothing of one that verifies."""
+    """What is wrong with the spec on the target without the fault; nothing of one that verifies. Raises SpecError if it is refused."""
+    bundle = lamina.compile(fault.spec, folder / "bundle", [fault.target])  # type: ignore[list-item]
     try:
-        report = verify(lamina.compile(fault.spec, folder / "bundle", [fault.target]), blame=True)  # type: ignore[list-item]
+        report = _verified(bundle)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "" if report.passed else "it does not verify"
@@ -130,8 +139,12 @@ class Tally:
         if found is None:
             return
         if found != fault.path:
-            with tempfile.TemporaryDirectory() as folder:
-                reason = unsound(fault, Path(folder))
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    reason = unsound(fault, Path(folder))
+            except SpecError as refusal:
+                print(f"\n{fault}\n  refused without the fault, too: {refusal}", flush=True)
+                return
             print(f"\n{fault}\n  blamed: {found}{reason and f', and without the fault: {reason}'}", flush=True)
             if reason:
                 self.unsound[f"{fault.spec.path.stem} on {fault.target}"] = reason

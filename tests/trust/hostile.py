@@ -1,6 +1,6 @@
 """What is fed to Lamina by someone who means harm: specs, bundles, checkpoints and adapters, each tried in a process that is watched.
 
-python tests/trust/hostile.py [--count 20000] [--seed 0] [--only NUMBER] [--seconds N] [--dry]
+python tests/trust/hostile.py [--count 20000] [--seed 0] [--only NUMBER] [--jobs 2] [--seconds N] [--dry]
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -49,6 +51,7 @@ KINDS = (hostile_specs.make,) * 4 + (hostile_files.bundle,) * 2 + (hostile_files
 
 
 _worked = 0.0
+_forking = threading.Lock()
 
 
 class Hang(BaseException):
@@ -212,15 +215,16 @@ def outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
 
 def _batch_outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
     """Until the process ends; the input at which it died, if it did, is the last."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        try:
-            batch(numbers, seed, room, writing)
-        finally:
-            os._exit(1)
-    os.close(writing)
+    with _forking:  # no other child may inherit the writing end, or it would not end with this one
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            try:
+                batch(numbers, seed, room, writing)
+            finally:
+                os._exit(1)
+        os.close(writing)
     done, rest, patience = 0, b"", START
     try:
         while True:
@@ -251,9 +255,16 @@ def again(outcome: Outcome, seed: int, room: Room) -> Outcome:
     return next(outcomes(range(number, number + 1), seed, room))
 
 
-def run(numbers: range, seed: int, folder: Path, end: float) -> list[Outcome]:
-    """The outcomes of hostile inputs, up to a time of the clock; what is found is said at once."""
-    room = Room(folder / "room", [])
+def run(numbers: range, seed: int, folder: Path, end: float, jobs: int) -> list[Outcome]:
+    """The outcomes of hostile inputs, up to a time of the clock, in so many rooms at once."""
+    parts = [range(numbers[0] + len(numbers) * i // jobs, numbers[0] + len(numbers) * (i + 1) // jobs) for i in range(jobs)]
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(lambda i: _part(parts[i], seed, Room(folder / f"room{i}", []), end), range(jobs))
+        return [outcome for part in found for outcome in part]
+
+
+def _part(numbers: range, seed: int, room: Room, end: float) -> list[Outcome]:
+    """What is found is said at once."""
     found = []
     for outcome in outcomes(numbers, seed, room):
         found.append(again(outcome, seed, room))
@@ -286,6 +297,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int)
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then, whatever the count")
     parser.add_argument("--dry", action="store_true", help="keep no figures")
     options = parser.parse_args()
@@ -293,7 +305,7 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        found = run(numbers, options.seed, Path(folder), start + options.seconds)
+        found = run(numbers, options.seed, Path(folder), start + options.seconds, min(options.jobs, len(numbers)))
     findings = [outcome for outcome in found if outcome.is_finding]
     kinds = Counter(outcome.kind.partition(":")[0] for outcome in found)
     ends = Counter(outcome.end for outcome in found)

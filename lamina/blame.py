@@ -9,6 +9,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,7 @@ def blamed(
     made = type(judge)(graph, judge.weights).outputs({**inputs, **{cut.given.name: got[cut.name] for cut in cuts}})
     wanted = {cut.name: made[cut.made.name] for cut in cuts}
     makers = _makers(model.graph)
-    found = [_judged(node, got, wanted, makers) for node in _steps(model.graph) if any(v.name in wanted for v in node.outputs)]
+    found = [_judged(node, got, wanted, makers) for node, _ in _placed(model.graph) if any(v.name in wanted for v in node.outputs)]
     beyond = [d for d in found if d.error > tolerance]
     return beyond + sorted((d for d in found if d.error <= tolerance), key=lambda d: -d.error)
 
@@ -101,24 +103,31 @@ def _fails(judge: Reference, inputs: Mapping[str, Array], nodes: Sequence[Node])
 
 
 def not_finite(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> Divergence | None:
-    """The first step of the definition that makes NaN, or if none does, that is infinite."""
-    nodes = {v.name: node for node in _steps(model.graph) for v in node.outputs}
-    graph, places = opened(judge.graph, nodes.keys())
-    values = type(judge)(graph, judge.weights).values(inputs, [place.name for place in places.values()])
+    """The first step of the definition that makes NaN, or if none does, that is infinite; in a loop that of the first pass in which one is."""
+    nodes = list(_placed(model.graph))
+    graph, values = opened(judge.graph, {v.name for node, _ in nodes for v in node.outputs})
+    made = type(judge)(graph, judge.weights).values(inputs, [value.name for value in values.values()])
     for kind in (np.isnan, np.isinf):
-        for name, node in nodes.items():
-            array = values[places[name].name] if name in places else np.zeros(0)
-            if np.issubdtype(array.dtype, np.floating) and kind(array).any():
-                return Divergence(node.origin.path, node.op_type, node.origin.span, float(array[kind(array)][0]))
+        found = []
+        for node, place in nodes:
+            for array in (made[values[v.name].name] for v in node.outputs if v.name in values):
+                if np.issubdtype(array.dtype, np.floating) and (bad := kind(array)).any():
+                    passes = np.argwhere(bad)[0][: len(place) - 1].tolist()
+                    end = [inf] if node.bodies else []  # a loop is done when all its passes are
+                    moment = [part for pair in zip_longest(place, passes) for part in pair if part is not None]
+                    found.append((moment + end, node, float(array[bad][0])))
+        if found:
+            _, node, value = min(found, key=lambda entry: entry[0])
+            return Divergence(node.origin.path, node.op_type, node.origin.span, value)
     return None
 
 
-def _steps(graph: Graph) -> Iterator[Node]:
-    """The nodes, each after those of its bodies."""
-    for node in graph.nodes:
+def _placed(graph: Graph, at: tuple[int, ...] = ()) -> Iterator[tuple[Node, tuple[int, ...]]]:
+    """The nodes, each after those of its bodies, and where they stand in their graph and those around it."""
+    for place, node in enumerate(graph.nodes):
         for body in node.bodies:
-            yield from _steps(body)
-        yield node
+            yield from _placed(body, (*at, place))
+        yield node, (*at, place)
 
 
 def _makers(graph: Graph) -> dict[int, Node]:

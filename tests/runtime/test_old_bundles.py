@@ -48,9 +48,7 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
     ],
     ids=["newer", "with a key that is not known", "without one that is needed", "with one of another type"],
 )
-def test_one_that_cannot_be_read_is_refused_with_what_to_do(
-    change: Callable[[dict[str, Any]], object], what: str, tmp_path: Path
-) -> None:
+def test_one_that_cannot_be_read_is_refused_with_what_to_do(change: Callable[[dict[str, Any]], object], what: str, tmp_path: Path) -> None:
     bundle = changed(tmp_path, change)
     with pytest.raises(BundleError) as caught:
         lamina.Session(bundle)

@@ -67,9 +67,7 @@ class Machine:
             "PYTHONDONTWRITEBYTECODE": "1", **self.environment,
         }  # fmt: skip
         command = [*self.wrapper, sys.executable, str(Path(__file__).resolve()), "--jobs", str(given)]
-        return subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, umask=self.mask
-        )
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, umask=self.mask)
 
 
 def machines(folder: Path) -> tuple[Machine, Machine]:
@@ -208,12 +206,16 @@ def main() -> int:
     print("\n".join(found))
     made = {title: files for title, files in first.items() if "refused" not in files}
     figures = {
-        **{f"bundles for {what}": sum(title.endswith(f" for {what}") for title in made) for what in (" and ".join(PLAIN), "torch", "tensorrt")},
+        **{
+            f"bundles for {what}": sum(title.endswith(f" for {what}") for title in made)
+            for what in (" and ".join(PLAIN), "torch", "tensorrt")
+        },
         "refused, by both in the same words": len(first) - len(made),
         "files compared": sum(map(len, made.values())),
         "bytes compared": sum(int(digest.split()[1]) for files in made.values() for digest in files.values()),
         "files that differ": len(found),
-        "what libraries themselves compute otherwise there": ", ".join(name for name in own[0] if own[0][name] != own[1][name]) or "nothing",
+        "what libraries themselves compute otherwise there": ", ".join(name for name in own[0] if own[0][name] != own[1][name])
+        or "nothing",
         "seconds in all": round(time.monotonic() - start),
     }
     print(figures)

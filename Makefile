@@ -43,6 +43,7 @@ trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
 	$(VENV)/bin/python tests/trust/blame.py
 	$(VENV)/bin/python tests/trust/hostile.py --count 20000
 	$(VENV)/bin/python tests/trust/crashes.py
+	$(VENV)/bin/python tests/trust/reproduce.py
 	$(VENV)/bin/python docs/make_trust.py
 
 bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory

@@ -1,7 +1,8 @@
 """Elementary functions in float64 whose bits are the same on every machine.
 
 Libraries of mathematical functions have other forms for other processors, and their last digits differ. Here all is made of what IEEE
-754 defines to the last bit: sums, products, quotients, square roots, and changes of exponents; errors are one or two units in the last place.
+754 defines to the last bit: sums, products, quotients, square roots, and changes of exponents. Errors are one or two units in the last
+place.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def _fails(judge: Reference, inputs: Mapping[str, Array], nodes: Sequence[Node])
 
 
 def not_finite(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> Divergence | None:
-    """The first step of the definition that makes NaN, or if none does, that is infinite; in a loop that of the first pass in which one is."""
+    """The first step of the definition that makes NaN, or if none does, that is infinite; in a loop, in the first pass that has one."""
     nodes = list(_placed(model.graph))
     graph, values = opened(judge.graph, {v.name for node, _ in nodes for v in node.outputs})
     made = type(judge)(graph, judge.weights).values(inputs, [value.name for value in values.values()])

@@ -40,7 +40,7 @@ def opened(graph: Graph, names: Collection[str], *, inside: bool = False) -> tup
 
 
 def open_loops(graph: Any, names: Collection[str], *, inside: bool = False) -> dict[str, str]:
-    """The same in the GraphProto of a file, in place: which of its own values holds each of these. What a loop runs over may be one of them."""
+    """The same in a file's GraphProto, in place: what its value is called that holds each. What a loop runs over may be one of them."""
     found = {name: name for node in graph.node for name in node.output if name in names}
     found |= {value.name: value.name for value in graph.input if inside and value.name in names}
     for node in graph.node:

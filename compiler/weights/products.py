@@ -43,7 +43,7 @@ def _blocks(a: Array, b: Array) -> Array:
 
 
 def _slices(x: Array, axis: int, count: int) -> tuple[list[Array], Array]:
-    """Whole numbers of few digits, and the exponents of the first ones' unit along an axis: x is their sum, each _DIGITS below the one before."""
+    """Whole numbers of few digits, each _DIGITS below the one before, whose sum is x; and the exponents of the first ones' unit."""
     x = x.astype(np.float64)
     exponent = np.frexp(np.abs(x).max(axis=axis, keepdims=True, initial=0))[1]
     rest, found = np.ldexp(x, _DIGITS - exponent), []

@@ -63,8 +63,8 @@ class Machine:
         given = folder / "jobs.json"
         given.write_text(json.dumps(list(jobs)))
         environment = {
-            "PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LAMINA_CACHE": str(home / "engines"), "PYTHONPATH": str(self.package),
-            "PYTHONDONTWRITEBYTECODE": "1", **self.environment,
+            "PATH": os.defpath, "HOME": str(home), "TMPDIR": str(home), "LAMINA_CACHE": str(home / "engines"),
+            "PYTHONPATH": str(self.package), "PYTHONDONTWRITEBYTECODE": "1", **self.environment,
         }  # fmt: skip
         command = [*self.wrapper, sys.executable, str(Path(__file__).resolve()), "--jobs", str(given)]
         return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, umask=self.mask)

@@ -44,6 +44,7 @@ trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
 	$(VENV)/bin/python tests/trust/provenance.py
 	$(VENV)/bin/python tests/trust/hostile.py --count 20000
 	$(VENV)/bin/python tests/trust/crashes.py
+	$(VENV)/bin/python tests/trust/reproduce.py
 	$(VENV)/bin/python docs/make_trust.py
 
 bench: $(BENCH)/.ready  ## race the zoo against the best peers and write docs/performance.md; then compile times, start-up and memory

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.compiler import elementary
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.waves import along
@@ -101,7 +102,7 @@ def _turned(
     g: Builder, at: int, shape: Sequence[Size], angles: Array, scale: float, re: Value, im: Value | None, dtype: str, real: bool = False
 ) -> tuple[Value, Value | None]:
     """(re + i im) exp(i angles) along an axis, for angles [new, old]."""
-    cos, sin = scale * np.cos(angles), scale * np.sin(angles)
+    cos, sin = scale * elementary.cos(angles), scale * elementary.sin(angles)
     if at == len(shape) - 1:
         cos, sin = cos.T, sin.T
     if im is None:
@@ -113,7 +114,7 @@ def _turned(
 def _twisted(g: Builder, angles: Array, after: int, re: Value, im: Value | None, dtype: str) -> tuple[Value, Value]:
     """(re + i im) exp(i angles), element by element; `after` axes follow those of the angles."""
     assert im is not None
-    cos, sin = (g.constant(wave.reshape(*angles.shape, *[1] * after), dtype) for wave in (np.cos(angles), np.sin(angles)))
+    cos, sin = (g.constant(wave.reshape(*angles.shape, *[1] * after), dtype) for wave in (elementary.cos(angles), elementary.sin(angles)))
     return g("Sub", g("Mul", re, cos), g("Mul", im, sin)), g("Add", g("Mul", re, sin), g("Mul", im, cos))
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lamina.compiler import elementary
 from lamina.compiler.builder import Builder
 from lamina.compiler.factored import analyse_in_two, factors, synthesise_in_two
 from lamina.compiler.graph import Value
@@ -294,7 +295,7 @@ def _inverse_operator(g: Builder, a: Axis, re: Value, im: Value, dtype: str) -> 
 def _forward_in_two(g: Builder, a: Axis, shape: Sequence[Size], re: Value, im: Value | None, dtype: str) -> Pair:
     found = factors(a.samples, a.kept)
     assert found is not None
-    return analyse_in_two(g, a.at, shape, found, (found.a * found.b) ** a.power, re, im, dtype)
+    return analyse_in_two(g, a.at, shape, found, float(elementary.power(found.a * found.b, a.power)), re, im, dtype)
 
 
 def _inverse_in_two(g: Builder, a: Axis, shape: Sequence[Size], re: Value, im: Value, dtype: str) -> Pair:
@@ -302,7 +303,7 @@ def _inverse_in_two(g: Builder, a: Axis, shape: Sequence[Size], re: Value, im: V
     assert found is not None
     samples = found.a * found.b
     mirrored = np.arange(found.kept) * 2 % samples == 0  # a frequency stands for its mirror image too, unless it is its own
-    weights = samples**a.power * (np.where(mirrored, 1.0, 2.0) if a.half else np.ones(found.kept))
+    weights = elementary.power(samples, a.power) * (np.where(mirrored, 1.0, 2.0) if a.half else np.ones(found.kept))
     new_re, new_im = synthesise_in_two(g, a.at, shape, found, weights, a.half, (re, im), dtype)
     return new_re, new_re if new_im is None else new_im
 

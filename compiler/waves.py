@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lamina.compiler import elementary
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
@@ -69,9 +70,9 @@ class Waves:
         if len(frequencies) < len(arrays) or places is None or isinstance(self.period, Dim) or isinstance(self.base, Dim):
             return self._computed(g, dtype, by_frequency)
         column = np.concatenate(frequencies)[:, None]
-        scale = np.where(2 * column % self.period == 0, self.edge, 1.0) * self.factor * self.base**self.power
+        scale = np.where(2 * column % self.period == 0, self.edge, 1.0) * self.factor * elementary.power(self.base, self.power)
         angles = (column * places % self.period) * (2 * math.pi / self.period)
-        cos, sin = scale * np.cos(angles), scale * np.sin(angles)
+        cos, sin = scale * elementary.cos(angles), scale * elementary.sin(angles)
         return (cos, sin) if by_frequency else (cos.T, sin.T)
 
     def _computed(self, g: Builder, dtype: str, by_frequency: bool) -> tuple[Value, Value]:
@@ -135,7 +136,7 @@ class _Table:
 def to_power(g: Builder, size: Size, power: float, dtype: str) -> Value:
     """size ** power for powers 1/2, 0, -1/2, ... as a scalar."""
     if isinstance(size, int):
-        return g.constant(size**power, dtype)
+        return g.constant(elementary.power(size, power), dtype)
     return g("Pow", as_scalar(g, size, dtype), g.constant(power, dtype))
 
 

@@ -1,5 +1,6 @@
 """Which step parts from its definition: each is held to what its definition makes of the very values that the target gave it.
 
+Steps in loops are held to theirs in every pass.
 Errors of the steps before do not count, however much they grow on the way, so what stands out is where an error comes in.
 """
 
@@ -8,18 +9,24 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lamina.compiler.elaborate import Elaborated
-from lamina.compiler.graph import Graph, Node, Value
+from lamina.compiler.graph import Constant, Graph, Node, Parameter
+from lamina.compiler.passes.decompose import decompose
+from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.reference import Reference
+from lamina.compiler.weights.derived import is_evaluable
 from lamina.runtime.manifest import Manifest, OnnxTarget
 from lamina.runtime.parts import TorchTarget
 from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
+from lamina.severed import open_loops, opened, severed
 
 Array = np.ndarray[Any, Any]
 
@@ -56,7 +63,8 @@ def values_of(
     """What a target makes of its steps, by the names of values; nothing for one that keeps no values."""
     built = manifest.targets.built()[target]
     if isinstance(built, OnnxTarget):
-        return _of_onnx(folder / built.file, Rooms(manifest, built.preallocated).with_room(inputs), model)
+        made = _of_onnx(folder / built.file, Rooms(manifest, built.preallocated).with_room(inputs), model)
+        return {**_of_weights(target, judge, model), **made}
     return _of_torch(inputs, judge, model) if isinstance(built, TorchTarget) else {}
 
 
@@ -64,11 +72,11 @@ def blamed(
     got: Mapping[str, Array], inputs: Mapping[str, Array], judge: Reference, model: Elaborated, tolerance: float
 ) -> list[Divergence]:
     """Every step whose value the target has: in their order those that are beyond the tolerance, then the others, the farthest first."""
-    wanted = type(judge)(severed(judge.graph, got), judge.weights).outputs(
-        {**inputs, **{_given(name): array for name, array in got.items()}}
-    )
+    graph, cuts = severed(judge.graph, got)
+    made = type(judge)(graph, judge.weights).outputs({**inputs, **{cut.given.name: got[cut.name] for cut in cuts}})
+    wanted = {cut.name: made[cut.made.name] for cut in cuts}
     makers = _makers(model.graph)
-    found = [_judged(node, got, wanted, makers) for node in model.graph.nodes if any(v.name in wanted for v in node.outputs)]
+    found = [_judged(node, got, wanted, makers) for node, _ in _placed(model.graph) if any(v.name in wanted for v in node.outputs)]
     beyond = [d for d in found if d.error > tolerance]
     return beyond + sorted((d for d in found if d.error <= tolerance), key=lambda d: -d.error)
 
@@ -95,31 +103,35 @@ def _fails(judge: Reference, inputs: Mapping[str, Array], nodes: Sequence[Node])
 
 
 def not_finite(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> Divergence | None:
-    """The first step of the definition that makes NaN, or if none does, that is infinite."""
-    nodes = {v.name: node for node in model.graph.nodes for v in node.outputs}
-    values = judge.values(inputs, list(nodes))
+    """The first step of the definition that makes NaN, or if none does, that is infinite; in a loop, in the first pass that has one."""
+    nodes = list(_placed(model.graph))
+    graph, values = opened(judge.graph, {v.name for node, _ in nodes for v in node.outputs})
+    made = type(judge)(graph, judge.weights).values(inputs, [value.name for value in values.values()])
     for kind in (np.isnan, np.isinf):
-        for name, array in values.items():
-            if np.issubdtype(array.dtype, np.floating) and kind(array).any():
-                node = nodes[name]
-                return Divergence(node.origin.path, node.op_type, node.origin.span, float(array[kind(array)][0]))
+        found = []
+        for node, place in nodes:
+            for array in (made[values[v.name].name] for v in node.outputs if v.name in values):
+                if np.issubdtype(array.dtype, np.floating) and (bad := kind(array)).any():
+                    passes = np.argwhere(bad)[0][: len(place) - 1].tolist()
+                    end = [inf] if node.bodies else []  # a loop is done when all its passes are
+                    moment = [part for pair in zip_longest(place, passes) for part in pair if part is not None]
+                    found.append((moment + end, node, float(array[bad][0])))
+        if found:
+            _, node, value = min(found, key=lambda entry: entry[0])
+            return Divergence(node.origin.path, node.op_type, node.origin.span, value)
     return None
 
 
-def severed(graph: Graph, names: Collection[str]) -> Graph:
-    """A graph that makes each of these values from the others as they are given: an input more for each."""
-    places = {id(v): Value(_given(v.name), v.type) for node in graph.nodes for v in node.outputs if v.name in names}
-    nodes = tuple(node.mapped(lambda v: places.get(id(v), v)) for node in graph.nodes)
-    made = tuple(v for node in graph.nodes for v in node.outputs if id(v) in places)
-    return replace(graph, inputs=(*graph.inputs, *places.values()), outputs=made, nodes=nodes)
-
-
-def _given(name: str) -> str:
-    return f"{name}'"
+def _placed(graph: Graph, at: tuple[int, ...] = ()) -> Iterator[tuple[Node, tuple[int, ...]]]:
+    """The nodes, each after those of its bodies, and where they stand in their graph and those around it."""
+    for place, node in enumerate(graph.nodes):
+        for body in node.bodies:
+            yield from _placed(body, (*at, place))
+        yield node, (*at, place)
 
 
 def _makers(graph: Graph) -> dict[int, Node]:
-    return {id(v): node for node in graph.nodes for v in node.outputs}
+    return {id(v): node for node in graph.all_nodes() for v in node.outputs}
 
 
 def _named(node: Node, makers: Mapping[int, Node]) -> Node:
@@ -156,10 +168,9 @@ def _of_onnx(file: Path, inputs: Mapping[str, Array], model: Elaborated) -> dict
     from lamina.runtime.native import library
 
     proto = onnx.load(file, load_external_data=False)
-    made = {o for node in proto.graph.node for o in node.output}
-    present = [v.name for node in model.graph.nodes for v in node.outputs if v.name in made]
+    places = open_loops(proto.graph, {v.name for node in model.graph.all_nodes() for v in node.outputs})
     known = {o.name for o in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in present if name not in known)
+    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in places.values() if name not in known)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -168,7 +179,20 @@ def _of_onnx(file: Path, inputs: Mapping[str, Array], model: Elaborated) -> dict
         options.register_custom_ops_library(str(kernels))
     session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = {i.name for i in session.get_inputs()}
-    return dict(zip(present, session.run(present, {k: v for k, v in inputs.items() if k in wanted}), strict=True))
+    made = session.run(list(places.values()), {k: v for k, v in inputs.items() if k in wanted})
+    return dict(zip(places, made, strict=True))
+
+
+def _of_weights(target: str, judge: Reference, model: Elaborated) -> dict[str, Array]:
+    """What steps make of weights alone, which files hold folded, as the target's forms of these steps have it."""
+    known = {v.name for node in judge.graph.nodes for v in node.outputs} & {v.name for node in model.graph.nodes for v in node.outputs}
+    graph, fixed = drop_identity(decompose(model.graph, target)), set[int]()
+    for node in graph.nodes:
+        if is_evaluable(node) and all(isinstance(v, Parameter | Constant) or id(v) in fixed for v in node.inputs if v is not None):
+            fixed |= {id(v) for v in node.outputs}
+    nodes = tuple(node for node in graph.nodes if id(node.outputs[0]) in fixed)
+    names = [v.name for node in nodes for v in node.outputs if v.name in known]
+    return type(judge)(replace(graph, inputs=(), outputs=(), nodes=nodes), judge.weights).values({}, names) if names else {}
 
 
 def _of_torch(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) -> dict[str, Array]:
@@ -176,7 +200,6 @@ def _of_torch(inputs: Mapping[str, Array], judge: Reference, model: Elaborated) 
     from lamina.compiler.lower import lower
     from lamina.compiler.targets.torch import run_values
 
-    graph = lower(model.graph, "torch")
-    made = {v.name for node in graph.nodes for v in node.outputs}
-    names = [v.name for node in model.graph.nodes for v in node.outputs if v.name in made]
-    return run_values(graph, judge.weights, inputs, names, wide=False)
+    graph, places = opened(lower(model.graph, "torch"), {v.name for node in model.graph.all_nodes() for v in node.outputs})
+    made = run_values(graph, judge.weights, inputs, [place.name for place in places.values()], wide=False)
+    return {name: made[place.name] for name, place in places.items()}

@@ -182,11 +182,15 @@ def _parse(text: bytes, path: Path) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}); compile the spec again") from None
     if isinstance(version, int) and version > FORMAT:
-        raise BundleError(f"{path} has format {version} and this lamina reads up to {FORMAT}; upgrade lamina, or compile the spec again")
+        raise BundleError(f"{path} has format {version} and this lamina reads up to {FORMAT}; upgrade lamina, or {_again(path)}")
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        raise BundleError(f"{path} is not valid; compile the spec again\n" + "\n".join(_lines(error))) from None
+        raise BundleError(f"{path} is not valid; {_again(path)}\n" + "\n".join(_lines(error))) from None
+
+
+def _again(path: Path) -> str:
+    return f"compile the spec again: `lamina compile {path.with_name('spec.yaml')} -o DIR`, with the `--weights` that it had"
 
 
 def _version(text: bytes) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,12 @@ from safetensors.numpy import save_file
 import lamina
 from lamina.cli.verify import _text
 from lamina.compiler.elaborate import elaborate
+from lamina.compiler.graph import Constant, Node, Value
+from lamina.compiler.op import Op
+from lamina.compiler.passes.decompose import _Decomposition
 from lamina.compiler.weights.seeded import Seeded
 from lamina.schema.diagnostics import SpecError
+from lamina.schema.dims import TensorType
 from lamina.schema.spec import ModelSpec
 from lamina.verify import verify
 
@@ -240,3 +245,105 @@ def test_steps_of_a_decoder_that_keeps_room_for_its_caches_are_compared(tmp_path
     report = verify(lamina.compile(spec, tmp_path / "bundle", ["onnxruntime"]), blame=True)
     assert report.passed
     assert all(0 < c.divergences[0].error < 1e-5 for c in report.comparisons)
+
+
+LOOPED = """
+lamina: 1
+model: looped
+inputs: {x: "float32[N, T, 4]"}
+dims: {N: {min: 1, max: 8}, T: {min: 2, max: 16}}
+body:
+  - start = linear(x[:, 0], 4, name='first')
+  - scan:
+      over: 1
+      values: {v: x}
+      carry: {h: start}
+      do:
+        - kept = sigmoid(linear(v, 4, name='gate'))
+        - h = kept * h
+        - map:
+            over: 1
+            values: {column: h}
+            do:
+              - y = tanh(column) + sum(column, dims=0)
+            collect: {y: y}
+        - h = h + 0.1 * y
+      collect: {h_all: h}
+  - iterate:
+      carry: {z: h}
+      until: 1e-6
+      at_most: 9
+      do:
+        - half = cos(z)
+        - z = (z + half) / 2
+outputs: {h_all: "float32[N, T, 4]", z: "float32[N, 4]"}
+"""
+
+
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Lower an op, where it stands on a line that holds a text, to something else: a tenth more than it should be."""
+
+    def at(op: str, text: str) -> None:
+        lower = _Decomposition._lower
+
+        def wrongly(self: _Decomposition, node: Node, found: Op) -> list[Node]:
+            made = lower(self, node, found)
+            lines = node.origin.span.file and Path(node.origin.span.file).read_text().splitlines()
+            if node.op_type != op or self.target == "definition" or text not in lines[node.origin.span.line - 1]:
+                return made
+            (result,), right = node.outputs, Value(f"{node.outputs[0].name}/right", node.outputs[0].type)
+            factor = Constant(f"{result.name}/factor", TensorType(result.dtype, ()), np.array(1.1, result.dtype))
+            *others, last = made
+            return [*others, replace(last, outputs=(right,)), Node("Mul", (right, factor), (result,), node.origin, op=found)]
+
+        monkeypatch.setattr(_Decomposition, "_lower", wrongly)
+
+    return at
+
+
+@pytest.mark.parametrize("target", ["onnx", "onnxruntime", "torch"])
+@pytest.mark.parametrize(
+    ("op", "line"),
+    [("linear", "name='gate'"), ("mul", "h = kept * h"), ("tanh", "y = tanh"), ("cos", "half = cos"), ("linear", "name='first'")],
+)
+def test_a_wrong_step_in_a_loop_is_blamed_on_its_line(
+    target: str, op: str, line: str, tmp_path: Path, wrong: Callable[[str, str], None]
+) -> None:
+    """In a recurrence, in a map within it, in a fixed point; and before them."""
+    (tmp_path / "spec.yaml").write_text(LOOPED.lstrip())
+    wrong(op, line)
+    bundle = lamina.compile(lamina.load(tmp_path / "spec.yaml"), tmp_path / "bundle", [target])
+    failed = [c for c in verify(bundle).comparisons if not c.passed]
+    assert failed
+    lines = (bundle / "spec.yaml").read_text().splitlines()
+    assert [(c.divergences[0].op, line in lines[c.divergences[0].span.line - 1]) for c in failed] == [(op, True)] * len(failed)
+
+
+FOLDED = """
+lamina: 1
+model: folded
+inputs: {x: "float32[N, 4]"}
+dims: {N: {min: 1, max: 8}}
+body:
+  - rates = parameter([4], init='normal(1)', name='rates')
+  - rates = exp(rates)
+  - x * (0 - rates)
+outputs: {y: "float32[N, 4]"}
+"""
+
+
+@pytest.mark.parametrize("target", ["onnx", "onnxruntime", "torch"])
+def test_a_wrong_step_that_was_folded_is_blamed_on_its_line(target: str, tmp_path: Path, wrong: Callable[[str, str], None]) -> None:
+    (tmp_path / "spec.yaml").write_text(FOLDED.lstrip())
+    wrong("exp", "exp(rates)")
+    (comparison, *_) = verify(lamina.compile(lamina.load(tmp_path / "spec.yaml"), tmp_path / "bundle", [target])).comparisons
+    assert comparison.divergences[0].op == "exp"
+
+
+def test_where_nan_comes_from_in_a_loop(tmp_path: Path) -> None:
+    text = LOOPED.replace("y = tanh(column)", "y = log(0 - column * column - 1)")  # and `kept * h` in every later pass
+    found = verify(written(text, tmp_path)).not_finite
+    assert found is not None
+    assert found.op == "log"
+    assert "y = log" in text.lstrip().splitlines()[found.span.line - 1]

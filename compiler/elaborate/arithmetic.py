@@ -7,6 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
+from lamina.compiler import elementary
 from lamina.compiler.elaborate.bounds import MAX_LIST
 from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault
@@ -23,7 +24,7 @@ def _power(a: Any, b: Any) -> Any:
     result = a**b
     if isinstance(result, complex):
         raise Fault("expression", f"{a} to the power {b} is not a real number")
-    return result
+    return float(elementary.power(a, b)) if isinstance(result, float) else result
 
 
 def _times(a: Any, b: Any) -> Any:

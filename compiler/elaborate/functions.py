@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from lamina.compiler import elementary
 from lamina.compiler.elaborate.bounds import MAX_LIST, bounded
 from lamina.compiler.elaborate.words import shown
 from lamina.schema.diagnostics import Fault
@@ -135,6 +136,18 @@ def _size_or(name: str, function: Callable[[Any], Any]) -> tuple[int, int, Calla
     return least, most, lambda value: value if isinstance(value, Dim) else checked(value)
 
 
+def _real(function: Callable[[float], Any]) -> Callable[[Any], float]:
+    """A function of real numbers, where it has a value."""
+
+    def of(value: Any) -> float:
+        found = float(function(float(value)))
+        if not math.isfinite(found):
+            raise ValueError
+        return found
+
+    return of
+
+
 FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {  # how many arguments, at least and at most; and the function
     "range": (1, 3, _range),
     "len": (1, 1, _length),
@@ -153,9 +166,9 @@ FUNCTIONS: dict[str, tuple[int, int, Callable[..., Any]]] = {  # how many argume
     "floor": _size_or("floor", math.floor),
     "ceil": _size_or("ceil", math.ceil),
     "sqrt": _on_number("sqrt", math.sqrt),
-    "log2": _on_number("log2", math.log2),
-    "exp": _on_number("exp", math.exp),
-    "log": _on_number("log", math.log),
-    "sin": _on_number("sin", math.sin),
-    "cos": _on_number("cos", math.cos),
+    "log2": _on_number("log2", _real(elementary.log2)),
+    "exp": _on_number("exp", _real(elementary.exp)),
+    "log": _on_number("log", _real(elementary.log)),
+    "sin": _on_number("sin", _real(elementary.sin)),
+    "cos": _on_number("cos", _real(elementary.cos)),
 }

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
+from lamina.compiler import elementary
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
@@ -80,7 +81,7 @@ class RotaryEmbedding(Op):
             positions = g("Range", g.constant(0, "int64"), g("Squeeze", g.size(x.shape[2])), g.constant(1, "int64"))
         dim, wide = self._dim(x), "float64" if x.dtype == "float64" else "float32"
         column = g("Cast", g("Unsqueeze", positions, g.ints(-1)), to=ONNX_DTYPE[wide])
-        angles = g("Mul", column, g.constant(self.base ** (-np.arange(0, dim, 2) / dim), wide))
+        angles = g("Mul", column, g.constant(elementary.power(self.base, -np.arange(0, dim, 2) / dim), wide))
         cos, sin = g("Cos", angles), g("Sin", angles)
         return (cos, sin) if x.dtype == wide else (g("Cast", cos, to=ONNX_DTYPE[x.dtype]), g("Cast", sin, to=ONNX_DTYPE[x.dtype]))
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from lamina.compiler import elementary
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.numeric import ONNX_DTYPE
@@ -40,7 +41,7 @@ class SinusoidalEmbedding(Op):
     def define(self, g: Builder, x: Value) -> Value:
         wide = "float64" if x.dtype == "float64" else "float32"
         column = g("Unsqueeze", g("Cast", x, to=ONNX_DTYPE[wide]), g.ints(-1))
-        angles = g("Mul", column, g.constant(self.base ** (-np.arange(0, self.dim, 2) / self.dim), wide))
+        angles = g("Mul", column, g.constant(elementary.power(self.base, -np.arange(0, self.dim, 2) / self.dim), wide))
         halves = g("Sin", angles), g("Cos", angles)
         if self.interleaved:
             pairs = g("Concat", *(g("Unsqueeze", half, g.ints(-1)) for half in halves), axis=-1)

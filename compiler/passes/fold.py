@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
-from lamina.compiler.weights.derived import EVALUABLE, constant_outputs, stand_in
+from lamina.compiler.graph import Constant, Derived, Graph, Node, Parameter, Value
+from lamina.compiler.weights.derived import constant_outputs, is_evaluable, stand_in
 
 _FIXED = (Parameter, Constant, Derived)
 _LARGEST = 1 << 20  # bytes of a Constant that folding makes
@@ -49,4 +49,4 @@ def _folded(node: Node) -> Sequence[Value]:
 
 def _foldable(node: Node) -> bool:
     present = [v for v in node.inputs if v is not None]
-    return bool(present) and node.domain == STANDARD and node.op_type in EVALUABLE and all(isinstance(v, _FIXED) for v in present)
+    return bool(present) and is_evaluable(node) and all(isinstance(v, _FIXED) for v in present)

@@ -1,4 +1,7 @@
-"""Standard operators that compute new numbers, in NumPy: one small function each, with ONNX's semantics (opset 24)."""
+"""Standard operators that compute new numbers, in NumPy: one small function each, with ONNX's semantics (opset 24).
+
+They give the same bits on every machine, so NumPy is asked only for what IEEE 754 defines, and for sums in an order of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from lamina.compiler import elementary
 from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
+from lamina.compiler.weights.products import product
 from lamina.compiler.weights.tensor import Array
 
 Attributes = Mapping[str, Any]
@@ -35,6 +40,11 @@ def _ufunc(function: Callable[..., Any]) -> Function:
     return widened(lambda inputs, attributes: function(*inputs))
 
 
+def _real(function: Callable[..., Array]) -> Function:
+    """An elementary function of float64."""
+    return lambda inputs, attributes: function(*inputs).astype(inputs[0].dtype)
+
+
 def _test(function: Callable[..., Any]) -> Function:
     return lambda inputs, attributes: function(*inputs)
 
@@ -47,6 +57,11 @@ def _divide(a: Array, b: Array) -> Array:
     if a.dtype.kind not in "iu":
         return np.asarray(np.divide(a, b))
     return np.asarray(np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b)))  # ONNX truncates, Python floors
+
+
+def _pow(inputs: Inputs, attributes: Attributes) -> Any:
+    whole = all(x.dtype.kind in "iu" for x in inputs)
+    return (np.power if whole else elementary.power)(*inputs).astype(inputs[0].dtype)
 
 
 def _mod(inputs: Inputs, attributes: Attributes) -> Any:
@@ -75,17 +90,17 @@ ELEMENTWISE: dict[str, Function] = {
     "CastLike": lambda inputs, attributes: inputs[0].astype(inputs[1].dtype),
     "Ceil": _ufunc(np.ceil),
     "Clip": widened(_clip),
-    "Cos": _ufunc(np.cos),
+    "Cos": _real(elementary.cos),
     "Div": _ufunc(_divide),
     "Equal": _test(np.equal),
-    "Exp": _ufunc(np.exp),
+    "Exp": _real(elementary.exp),
     "Floor": _ufunc(np.floor),
     "Greater": _test(np.greater),
     "GreaterOrEqual": _test(np.greater_equal),
     "Identity": lambda inputs, attributes: inputs[0],
     "Less": _test(np.less),
     "LessOrEqual": _test(np.less_equal),
-    "Log": _ufunc(np.log),
+    "Log": _real(elementary.log),
     "Max": _many(np.maximum),
     "Min": _many(np.minimum),
     "Mod": widened(_mod),
@@ -93,19 +108,19 @@ ELEMENTWISE: dict[str, Function] = {
     "Neg": _ufunc(np.negative),
     "Not": _test(np.logical_not),
     "Or": _test(np.logical_or),
-    "Pow": _ufunc(np.power),
+    "Pow": _pow,
     "Reciprocal": _ufunc(lambda x: 1 / x),
     "Relu": _ufunc(lambda x: np.maximum(x, 0)),
     "Round": _ufunc(np.rint),
-    "Sigmoid": _ufunc(lambda x: 1 / (1 + np.exp(-x))),
+    "Sigmoid": _real(elementary.sigmoid),
     "Sign": _ufunc(np.sign),
-    "Sin": _ufunc(np.sin),
-    "Softplus": _ufunc(lambda x: np.logaddexp(x, 0)),
+    "Sin": _real(elementary.sin),
+    "Softplus": _real(elementary.softplus),
     "Sqrt": _ufunc(np.sqrt),
     "Sub": _ufunc(np.subtract),
     "Sum": _many(np.add),
-    "Tan": _ufunc(np.tan),
-    "Tanh": _ufunc(np.tanh),
+    "Tan": _real(elementary.tan),
+    "Tanh": _real(elementary.tanh),
     "Where": _where,
 }
 
@@ -122,19 +137,19 @@ def _reduction(function: Callable[..., Any]) -> Function:
 
 
 def _matmul(inputs: Inputs, attributes: Attributes) -> Any:
-    return np.matmul(*inputs)
+    return product(*inputs)
 
 
 def _gemm(inputs: Inputs, attributes: Attributes) -> Any:
     a = inputs[0].T if attributes.get("transA", 0) else inputs[0]
     b = inputs[1].T if attributes.get("transB", 0) else inputs[1]
-    scaled = np.matmul(a, b) * attributes.get("alpha", 1.0)
+    scaled = product(a, b) * attributes.get("alpha", 1.0)
     return scaled if len(inputs) < 3 or inputs[2] is None else scaled + inputs[2] * attributes.get("beta", 1.0)
 
 
 def _softmax(inputs: Inputs, attributes: Attributes) -> Any:
     axis = attributes.get("axis", -1)
-    powers = np.exp(inputs[0] - inputs[0].max(axis=axis, keepdims=True))
+    powers = elementary.exp(inputs[0] - inputs[0].max(axis=axis, keepdims=True))
     return powers / powers.sum(axis=axis, keepdims=True)
 
 
@@ -145,13 +160,8 @@ def _cumsum(inputs: Inputs, attributes: Attributes) -> Any:
     return np.flip(total, axis) if attributes.get("reverse", 0) else total
 
 
-def _einsum(inputs: Inputs, attributes: Attributes) -> Any:
-    return np.einsum(attributes["equation"], *inputs)
-
-
 COMPUTING: dict[str, Function] = {
     "CumSum": widened(_cumsum),
-    "Einsum": widened(_einsum),
     "Gemm": widened(_gemm),
     "MatMul": widened(_matmul),
     "ReduceL2": _reduction(lambda x, **how: np.sqrt(np.square(x).sum(**how))),

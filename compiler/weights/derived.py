@@ -10,7 +10,7 @@ from typing import final
 
 import numpy as np
 
-from lamina.compiler.graph import Constant, Derived, Node, Parameter, Value
+from lamina.compiler.graph import STANDARD, Constant, Derived, Node, Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.weights.arithmetic import COMPUTING, ELEMENTWISE, Function
 from lamina.compiler.weights.layout import LAYOUT
@@ -44,6 +44,11 @@ def constant_outputs(node: Node, largest: int) -> tuple[Constant, ...] | None:
         return None
     arrays = arrays if stand_ins is None else evaluate(node, inputs)
     return tuple(Constant(v.name, TensorType(a.dtype.name, a.shape), a) for v, a in zip(node.outputs, arrays, strict=True))
+
+
+def is_evaluable(node: Node) -> bool:
+    """Whether it can be computed here, once its inputs are known."""
+    return node.domain == STANDARD and node.op_type in EVALUABLE
 
 
 def evaluate(node: Node, inputs: Sequence[Array | None]) -> Outputs:

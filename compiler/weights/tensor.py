@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, final
 
 import numpy as np
 
+from lamina.compiler import elementary
 from lamina.compiler.graph import Parameter, Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
@@ -19,7 +20,7 @@ from lamina.schema.dims import FLOATS
 Array = np.ndarray[Any, np.dtype[Any]]
 PIECE = 1 << 20  # bytes: small enough that making, hashing and writing a piece all happen in a core's cache
 _COLUMNS = 64
-MAPS: Mapping[str, Callable[[Array], Array]] = {"log": np.log, "exp": np.exp}
+MAPS: Mapping[str, Callable[[Array], Array]] = {"log": elementary.log, "exp": elementary.exp}
 AnyTensor = TypeVar("AnyTensor", bound="Tensor")
 
 

@@ -40,7 +40,7 @@ def test_constants_become_constants() -> None:
     assert found.type is not None
     assert (found.dtype, found.shape) == ("float32", (4,))
     np.testing.assert_allclose(found.array, np.cos([0.5, 1.0, 1.5, 2.0]), rtol=1e-6)
-    assert_same(before, after, FEEDS)
+    assert_same(before, after, FEEDS, rtol=1e-6)  # NumPy's own cosine is a little off
 
 
 def test_an_operator_with_several_outputs() -> None:

@@ -1,6 +1,6 @@
 """What is fed to Lamina by someone who means harm: specs, bundles, checkpoints and adapters, each tried in a process that is watched.
 
-python tests/trust/hostile.py [--count 20000] [--seed 0] [--only NUMBER] [--seconds N] [--dry]
+python tests/trust/hostile.py [--count 20000] [--seed 0] [--only NUMBER] [--jobs 2] [--seconds N] [--dry]
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -27,6 +29,7 @@ from typing import Any, NoReturn
 
 import hostile_files
 import hostile_specs
+from hostile_traits import TRAITS, traits
 from trust import record
 
 import lamina
@@ -35,7 +38,9 @@ from lamina.runtime.errors import BackendMissing, BundleError, InputError
 from lamina.schema.diagnostics import SpecError
 
 SECONDS = 5  # of the processor, for one input
-WALL = 20  # seconds, for one input: nothing waits for a pipe
+WALL = 20  # seconds of the clock that an input may wait, for a pipe
+BUSY = 0.2  # seconds of the processor in that time, with which it does not wait
+START = 300  # seconds, for a process to load PyTorch, on a machine that others use too
 MEMORY = 2 << 30  # bytes of address space that the inputs of a process may ask for
 BATCH = 500  # inputs of one process
 REFUSED = (SpecError, BundleError, InputError, MachineError, BackendMissing)
@@ -43,6 +48,10 @@ WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.symlink", "os.li
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect")
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # what bidirectional text is turned with
 KINDS = (hostile_specs.make,) * 4 + (hostile_files.bundle,) * 2 + (hostile_files.checkpoint,) * 3 + (hostile_files.adapter,)
+
+
+_worked = 0.0
+_forking = threading.Lock()
 
 
 class Hang(BaseException):
@@ -58,6 +67,7 @@ class Outcome:
     end: str
     seconds: float = 0.0
     text: str = ""
+    traits: tuple[str, ...] = ()
 
     @property
     def is_finding(self) -> bool:
@@ -110,19 +120,24 @@ def attempt(number: int, seed: int, room: Room) -> Outcome:
     room.clear()
     chance = Random(f"{seed}:{number}")
     kind, call = KINDS[number % len(KINDS)](chance, room.inside)
-    before = room.listing()
+    before, has = room.listing(), traits(kind, room.inside)
     start = time.process_time()
-    end, text = _tried(call, room)
+    try:
+        end, text = _tried(call, room)
+    except Hang:  # just as it ended
+        end, text = "too long", ""
     seconds = time.process_time() - start
     if room.touched or room.listing() != before:
         end, text = "a file touched, or a program run", "; ".join(room.touched[:3]) or str(room.listing())
-    return Outcome(number, kind, end, seconds, text)
+    return Outcome(number, kind, end, seconds, text, has)
 
 
 def _tried(call: Callable[[], object], room: Room) -> tuple[str, str]:
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
     signal.setitimer(signal.ITIMER_REAL, WALL)
     room.touched.clear()
+    global _worked
+    _worked = time.process_time()
     room.watching = True
     try:
         call()
@@ -164,6 +179,7 @@ def batch(numbers: range, seed: int, room: Room, out: int) -> NoReturn:
     sys.addaudithook(room.hook)
     warnings.simplefilter("ignore")
     _load_once()
+    os.write(out, b"\n")  # from here on nothing may be silent for long
     for number in numbers:
         try:
             outcome = attempt(number, seed, room)
@@ -178,8 +194,14 @@ def _load_once() -> None:
     lamina.Session(hostile_files.good() / "bundle", "torch", threads=1).close()
 
 
-def _hang(number: int, frame: object) -> NoReturn:
-    raise Hang
+def _hang(number: int, frame: object) -> None:
+    """Of the clock, what works goes on: others use the machine. What waits does not."""
+    global _worked
+    worked, _worked = _worked, time.process_time()
+    if number == signal.SIGALRM and _worked - worked > BUSY:
+        signal.setitimer(signal.ITIMER_REAL, WALL)
+    else:
+        raise Hang
 
 
 def outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
@@ -193,25 +215,27 @@ def outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
 
 def _batch_outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
     """Until the process ends; the input at which it died, if it did, is the last."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        os.close(reading)
-        try:
-            batch(numbers, seed, room, writing)
-        finally:
-            os._exit(1)
-    os.close(writing)
-    done, rest = 0, b""
+    with _forking:  # no other child may inherit the writing end, or it would not end with this one
+        reading, writing = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(reading)
+            try:
+                batch(numbers, seed, room, writing)
+            finally:
+                os._exit(1)
+        os.close(writing)
+    done, rest, patience = 0, b"", START
     try:
         while True:
-            if not select.select([reading], [], [], 2 * WALL)[0]:
+            if not select.select([reading], [], [], patience)[0]:
                 os.kill(child, signal.SIGKILL)
             got = os.read(reading, 1 << 16)
             if not got:
                 break
             *whole, rest = (rest + got).split(b"\n")
-            for line in whole:
+            patience = 8 * WALL
+            for line in filter(None, whole):
                 done += 1
                 yield Outcome(**json.loads(line))
     finally:
@@ -231,9 +255,16 @@ def again(outcome: Outcome, seed: int, room: Room) -> Outcome:
     return next(outcomes(range(number, number + 1), seed, room))
 
 
-def run(numbers: range, seed: int, folder: Path, end: float) -> list[Outcome]:
-    """The outcomes of hostile inputs, up to a time of the clock; what is found is said at once."""
-    room = Room(folder / "room", [])
+def run(numbers: range, seed: int, folder: Path, end: float, jobs: int) -> list[Outcome]:
+    """The outcomes of hostile inputs, up to a time of the clock, in so many rooms at once."""
+    parts = [range(numbers[0] + len(numbers) * i // jobs, numbers[0] + len(numbers) * (i + 1) // jobs) for i in range(jobs)]
+    with ThreadPoolExecutor(jobs) as pool:
+        found = pool.map(lambda i: _part(parts[i], seed, Room(folder / f"room{i}", []), end), range(jobs))
+        return [outcome for part in found for outcome in part]
+
+
+def _part(numbers: range, seed: int, room: Room, end: float) -> list[Outcome]:
+    """What is found is said at once."""
     found = []
     for outcome in outcomes(numbers, seed, room):
         found.append(again(outcome, seed, room))
@@ -266,6 +297,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--only", type=int)
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then, whatever the count")
     parser.add_argument("--dry", action="store_true", help="keep no figures")
     options = parser.parse_args()
@@ -273,11 +305,11 @@ def main() -> int:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         prepare(Path(folder))
-        found = run(numbers, options.seed, Path(folder), start + options.seconds)
+        found = run(numbers, options.seed, Path(folder), start + options.seconds, min(options.jobs, len(numbers)))
     findings = [outcome for outcome in found if outcome.is_finding]
     kinds = Counter(outcome.kind.partition(":")[0] for outcome in found)
     ends = Counter(outcome.end for outcome in found)
-    print(f"{len(found)} inputs, {dict(ends)}, {time.monotonic() - start:.0f} s")
+    print(f"{len(found)} inputs, {dict(ends)}, {dict(Counter(t for o in found for t in o.traits))}, {time.monotonic() - start:.0f} s")
     if options.only is None and not options.dry:
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
         _record(found, kinds, ends, peak, options.seed, time.monotonic() - start)
@@ -290,6 +322,7 @@ def _record(found: list[Outcome], kinds: Counter[str], ends: Counter[str], peak:
         "inputs": len(found),
         "of them specs": len(found) - bundles - checkpoints - adapters,
         "of them bundles, checkpoints, adapters": f"{bundles}, {checkpoints}, {adapters}",
+        **{f"of them {trait}": sum(trait in o.traits for o in found) for trait in TRAITS},
         "refused, with a place": ends["refused"],
         "taken, since the change did no harm": ends["taken"],
         "crashes, wrong exceptions, files touched, unplaced refusals": sum(o.is_finding and not o.end.startswith("too ") for o in found),

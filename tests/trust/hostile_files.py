@@ -135,8 +135,10 @@ def bundle(chance: Random, folder: Path) -> Attempt:
     """A bundle that is opened and run."""
     kind, place = chance.choice(("bundle", "bundle", "adapted", "language")), folder / "bundle"
     shutil.copytree(good() / kind, place)
-    backend = "torch" if kind == "bundle" and chance.random() < 0.2 else chance.choice(("onnxruntime", "onnx"))
     how = chance.choice((_manifest_bytes, _manifest_nodes, _manifest_nodes, _member, _member, _link, _lost, _onnx, _onnx, _onnx))
+    backend = "torch" if kind == "bundle" and chance.random() < 0.2 else chance.choice(("onnxruntime", "onnx"))
+    if backend == "torch" and how is _onnx:
+        how = _archive
     name = how(chance, place)
 
     def opened() -> None:
@@ -267,7 +269,7 @@ def _torch(chance: Random, folder: Path) -> tuple[str, Path]:
     if kind in ("zip bytes", "old bytes"):
         path.write_bytes(_bytes(chance, data))
     elif kind == "records":
-        _records(chance, data, path)
+        kind += _records(chance, data, path)
     elif kind == "command":
         lie = {"up.weight": Lying(folder.parent / "outside" / "touched"), **dict.fromkeys(SHAPES, 1)}
         path.write_bytes(pickle.dumps(lie)) if chance.random() < 0.3 else torch.save(
@@ -284,8 +286,8 @@ def _torch(chance: Random, folder: Path) -> tuple[str, Path]:
     return f"torch: {kind}", path
 
 
-def _records(chance: Random, data: bytes, path: Path) -> None:
-    """The archive written again, with records lost, doubled, renamed, packed or changed, and perhaps sizes that lie."""
+def _records(chance: Random, data: bytes, path: Path) -> str:
+    """The archive written again, with records lost, doubled, renamed, packed or changed, and perhaps sizes that lie: says so."""
     with zipfile.ZipFile(io.BytesIO(data)) as given:
         records = [(name, given.read(name)) for name in given.namelist()]
     at = chance.randrange(len(records))
@@ -304,11 +306,13 @@ def _records(chance: Random, data: bytes, path: Path) -> None:
     with zipfile.ZipFile(path, "w", chance.choice((zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
         for name, content in records:
             archive.writestr(name, content)
-    if chance.random() < 0.3:  # lie about a size in the directory, which stands at the end
-        changed = bytearray(path.read_bytes())
-        start = changed.rfind(b"PK\x01\x02")
-        changed[start + 20 : start + 28] = struct.pack("<II", *chance.choices((0, 1, 2**31, 2**32 - 1), k=2))
-        path.write_bytes(changed)
+    if chance.random() < 0.7:
+        return ""
+    changed = bytearray(path.read_bytes())
+    start = changed.rfind(b"PK\x01\x02")  # in the directory, which stands at the end
+    changed[start + 20 : start + 28] = struct.pack("<II", *chance.choices((0, 1, 2**31, 2**32 - 1), k=2))
+    path.write_bytes(changed)
+    return ", sizes that lie"
 
 
 def _opcodes(chance: Random, content: bytes) -> bytes:
@@ -399,6 +403,14 @@ def _member(chance: Random, place: Path) -> str:
     if chance.random() < 0.7:
         _record(place)
     return f"bytes of {path.suffix}"
+
+
+def _archive(chance: Random, place: Path) -> str:
+    """A program of PyTorch whose archive says other things, which the manifest's hashes vouch for."""
+    path = place / "model.pt2"
+    lies = _records(chance, path.read_bytes(), path)
+    _record(place)
+    return f"archive{lies}"
 
 
 def _record(place: Path) -> None:

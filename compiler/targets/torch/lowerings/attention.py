@@ -108,7 +108,7 @@ def _written_out(
     """The formula, step by step; `mode` says which step's scores are wanted: raw, capped, biased or normalised."""
     groups = q.shape[1] // k.shape[1]
     k, v = (t.repeat_interleave(groups, 1) for t in (k, v))
-    root = (q.shape[-1] ** -0.5 if scale is None else scale) ** 0.5
+    root = torch.sym_sqrt(1 / torch.sym_sqrt(q.shape[-1]) if scale is None else scale)
     raw = (q * root) @ (k * root).mT
     capped = torch.tanh(raw / softcap) * softcap if softcap else raw
     biased = capped if bias is None else capped + bias

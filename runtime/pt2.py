@@ -49,14 +49,18 @@ def load_module(path: Path) -> Any:
     try:
         import torch
         from torch.export.pt2_archive._package import PT2ArchiveReader, load_pt2
+        from torch.fx.experimental import _config as shape_config
     except ImportError as error:
         raise BackendMissing(f"this torch cannot load an exported archive ({error}); pip install lamina[torch]") from error
     try:
         with PT2ArchiveReader(str(path)) as reader:
             problem = next(_problems(reader, torch), None)
         if problem is None:
+            # Else a size that equals another in the program's example is taken for a constant.
+            with shape_config.patch(backed_size_oblivious=True):
+                program = load_pt2(str(path)).exported_programs["model"]
             # The guards are code in the file; the manifest has the shapes checked before.
-            return load_pt2(str(path)).exported_programs["model"].module(check_guards=False)
+            return program.module(check_guards=False)
     except (RuntimeError, ValueError, LookupError, AttributeError, AssertionError, TypeError, SyntaxError) as error:
         raise BundleError(f"torch {torch.__version__} cannot load {path}: {error}; compile the spec again") from error
     raise BundleError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.export import Dim as ExportDim
+from torch.fx.experimental import _config as shape_config
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from lamina.compiler.graph import Graph, Parameter, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
@@ -22,7 +25,10 @@ _FIRST = (2, 5, 11)  # units of a dim to trace with, at least
 
 
 def for_archive(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """With names that an archive can hold for the weights: a part that `nn.Module` has a use for, such as `forward`, ends in `_`."""
+    """With names that an archive can hold for the weights.
+
+    A part that `nn.Module` has a use for (`forward`), or Python (`for`: PyTorch writes names into source), ends in `_`.
+    """
     own = {leaf.name: leaf for leaf in graph.parameters()}
     renamed = {name: replace(leaf, name=_free(name)) for name, leaf in own.items()}
     held = _Renamed(weights, {leaf.name: own[name] for name, leaf in renamed.items()})
@@ -30,7 +36,7 @@ def for_archive(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
 
 def _free(name: str) -> str:
-    return ".".join(f"{part}_" if part in _TAKEN else part for part in name.split("."))
+    return ".".join(f"{part}_" if part in _TAKEN or keyword.iskeyword(part) else part for part in name.split("."))
 
 
 @final
@@ -72,6 +78,9 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
 
     A size that equals another by chance while it is traced is taken for a constant, so other sizes are tried then. Raises SpecError with
     what PyTorch says where none will do.
+
+    Shapes are right for the whole range of each dim: the compiler has proved that. What PyTorch assumes besides, while it traces, is about
+    the layout of tensors in memory, which its operators look at again when they run: it is left out.
     """
     symbols = _symbols(graph)
     shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
@@ -88,8 +97,7 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
             if any(node.body is not None for node in graph.nodes):
                 torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
             try:
-                arguments = tuple(_example(value, env) for value in graph.inputs)
-                return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
+                return _traced(module.eval(), tuple(_example(value, env) for value in graph.inputs), shapes)
             except RuntimeError as error:
                 refusal = refusal or error
     finally:
@@ -98,6 +106,27 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
     raise SpecError(
         [Diagnostic("torch", message, graph.nodes[0].origin.span, "fix the sizes that it names, or leave out the target `torch`")]
     )
+
+
+def _traced(module: LaminaModule, arguments: tuple[Tensor, ...], shapes: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    with torch.no_grad(), shape_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        program = torch.export.export(
+            module, arguments, dynamic_shapes={"positional": shapes}, prefer_deferred_runtime_asserts_over_guards=True
+        )
+    for part in program.graph_module.modules():  # loops are modules of their own
+        if isinstance(part, torch.fx.GraphModule):
+            _drop_assumptions(part.graph)
+    return program
+
+
+def _drop_assumptions(graph: torch.fx.Graph) -> None:
+    """Leave out the assertions about sizes, but for those that values decide."""
+    for node in graph.nodes:
+        if node.target is torch.ops.aten._assert_scalar.default:
+            condition = node.args[0]
+            if not free_unbacked_symbols(condition.meta["val"] if isinstance(condition, torch.fx.Node) else condition):
+                graph.erase_node(node)
+    graph.eliminate_dead_code()
 
 
 def _symbols(graph: Graph) -> list[Symbol]:

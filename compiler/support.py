@@ -52,13 +52,9 @@ def _in_tensorrt(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
 
 def _in_torch(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
     need_torch("the `torch` target")
-    from lamina.compiler.targets.torch.build import build
+    from lamina.compiler.targets.torch.export import check_support
 
-    try:
-        build(graph)
-    except SpecError as error:
-        return error.diagnostics
-    return ()
+    return check_support(graph)
 
 
 _CHECKS: Mapping[str, Callable[[Graph, ModelSpec], tuple[Diagnostic, ...]]] = {

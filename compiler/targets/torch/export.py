@@ -16,7 +16,8 @@ from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from lamina.compiler.graph import Graph, Parameter, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
-from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights
+from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights, to_module
+from lamina.compiler.weights.shapes import Shapes
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Symbol, value_of
 
@@ -49,6 +50,19 @@ class _Renamed:
 
     def get(self, parameter: Parameter) -> Array:
         return self.weights.get(self.leaves[parameter.name])
+
+
+def check_support(graph: Graph) -> tuple[Diagnostic, ...]:
+    """What PyTorch refuses of a graph; nothing if it exports the whole.
+
+    It is traced as for an archive. Its weights have no numbers: the operating system gives memory to what is written alone.
+    """
+    named, _ = for_archive(graph, Shapes())
+    try:
+        export(to_module(named).to_empty(device="cpu"), named)
+    except SpecError as error:
+        return error.diagnostics
+    return ()
 
 
 def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lamina.compiler.graph import Graph, Node, Value
+from lamina.compiler.passes.deduplicate import RANDOM
 
 
 def hoist_constant(graph: Graph) -> Graph:
@@ -38,8 +39,4 @@ def _hoisted(node: Node) -> list[Node]:
 
 
 def _is_random(node: Node) -> bool:
-    return node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial") or any(map(_holds_random, node.bodies))
-
-
-def _holds_random(body: Graph) -> bool:
-    return any(map(_is_random, body.nodes))
+    return node.op_type in RANDOM or any(inner.op_type in RANDOM for body in node.bodies for inner in body.all_nodes())

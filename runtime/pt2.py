@@ -24,13 +24,14 @@ _PLAIN = re.compile(r"[\w.:+\-]*", re.ASCII)
 # aten::from_file opens a path. `_operator` is for arithmetic on sizes and for taking one of several outputs. Loops run graphs that stand
 # in the archive too, under the same rules.
 _TARGET = re.compile(
-    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.ops\.higher_order\.(scan|while_loop)|_operator\.(getitem|add|sub|mul|floordiv|mod|neg|eq|ne|lt|le|gt|ge|and_)|torch\.sym_\w+",
+    r"torch\.ops\.aten\.(?!from_file\b)\w+\.\w+|torch\.ops\.higher_order\.(scan|while_loop)|_operator\.(getitem|add|sub|mul|truediv|floordiv|mod|neg|eq|ne|lt|le|gt|ge|and_)|torch\.sym_\w+",
     re.ASCII,
 )
 _SYMBOL = r"Symbol\('[a-z]+\d{1,6}'(?:, (?:positive|integer|nonnegative)=True)*\)"
 _SIZE = re.compile(
     rf"(?:Pow\({_SYMBOL}, Integer\(\d\)\)|{_SYMBOL}|Integer\(-?\d{{1,19}}\)|Rational\(-?\d{{1,19}}, \d{{1,19}}\)"
-    r"|(?:Add|Mul|FloorDiv|Mod|PythonMod|CleanDiv|CeilDiv|Max|Min)\("
+    r"|Float\('-?\d{1,20}(?:\.\d{1,40})?', precision=53\)"
+    r"|(?:Add|Mul|FloorDiv|Mod|PythonMod|CleanDiv|CeilDiv|Max|Min|ToFloat|IntTrueDiv|FloatTrueDiv)\("
     r"|(?:Equality|Unequality|(?:Strict)?(?:Less|Greater)Than)\(|[), ]|true|false)*"
 )
 _TREE = re.compile(
@@ -59,8 +60,10 @@ def load_module(path: Path) -> Any:
             # Else a size that equals another in the program's example is taken for a constant.
             with shape_config.patch(backed_size_oblivious=True):
                 program = load_pt2(str(path)).exported_programs["model"]
-            # The guards are code in the file; the manifest has the shapes checked before.
-            return program.module(check_guards=False)
+            # The guards are code in the file; the manifest has the shapes checked before, and may allow a size of 0, which PyTorch does not.
+            module = program.module(check_guards=False)
+            module.validate_inputs = False
+            return module
     except (RuntimeError, ValueError, LookupError, AttributeError, AssertionError, TypeError, SyntaxError) as error:
         raise BundleError(f"torch {torch.__version__} cannot load {path}: {error}; compile the spec again") from error
     raise BundleError(

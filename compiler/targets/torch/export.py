@@ -100,7 +100,7 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
     shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
     fixed = {size for value in graph.inputs for size in value.shape if isinstance(size, int)}
     tried: list[dict[str, int]] = []
-    refusal: RuntimeError | None = None
+    refusal: Exception | None = None
     training = module.training
     try:
         for first in _FIRST:
@@ -112,11 +112,12 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
                 torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
             try:
                 return _traced(module.eval(), tuple(_example(value, env) for value in graph.inputs), shapes)
-            except RuntimeError as error:
+            except Exception as error:  # of any kind, as PyTorch's assertions are
                 refusal = refusal or error
     finally:
         module.train(training)
-    message = f"torch.export does not take the model: {str(refusal).strip().splitlines()[0]}"
+    said = str(refusal).strip() or type(refusal).__name__
+    message = f"torch.export does not take the model: {said.splitlines()[0]}"
     raise SpecError(
         [Diagnostic("torch", message, graph.nodes[0].origin.span, "fix the sizes that it names, or leave out the target `torch`")]
     )

@@ -28,10 +28,21 @@ _TARGET = re.compile(
     re.ASCII,
 )
 _SYMBOL = r"Symbol\('[a-z]+\d{1,6}'(?:, (?:positive|integer|nonnegative)=True)*\)"
+_NUMBER = r"Integer\(-?\d{1,19}\)|Rational\(-?\d{1,19}, \d{1,19}\)|Float\('-?\d{1,20}(?:\.\d{1,40})?', precision=53\)"
+_FUNCTION = r"(?:Add|Mul|FloorDiv|Mod|PythonMod|CleanDiv|CeilDiv|Max|Min|ToFloat|IntTrueDiv|FloatTrueDiv)\("
+
+
+def _nested(levels: int) -> str:
+    """Arithmetic without powers, so many functions deep."""
+    if levels == 0:
+        return f"(?:{_SYMBOL}|{_NUMBER})"
+    inner = _nested(levels - 1)
+    return rf"(?:{_SYMBOL}|{_NUMBER}|{_FUNCTION}{inner}(?:, {inner})*\))"
+
+
+# A power of a power, or one of another number than a digit, may be a number without end.
 _SIZE = re.compile(
-    rf"(?:Pow\({_SYMBOL}, Integer\(\d\)\)|{_SYMBOL}|Integer\(-?\d{{1,19}}\)|Rational\(-?\d{{1,19}}, \d{{1,19}}\)"
-    r"|Float\('-?\d{1,20}(?:\.\d{1,40})?', precision=53\)"
-    r"|(?:Add|Mul|FloorDiv|Mod|PythonMod|CleanDiv|CeilDiv|Max|Min|ToFloat|IntTrueDiv|FloatTrueDiv)\("
+    rf"(?:Pow\({_nested(3)}, Integer\(\d\)\)|{_SYMBOL}|{_NUMBER}|{_FUNCTION}"
     r"|(?:Equality|Unequality|(?:Strict)?(?:Less|Greater)Than)\(|[), ]|true|false)*"
 )
 _TREE = re.compile(

@@ -69,10 +69,10 @@ def load_module(path: Path) -> Any:
             problem = next(_problems(reader, torch), None)
         if problem is None:
             # Else a size that equals another in the program's example is taken for a constant.
-            with shape_config.patch(backed_size_oblivious=True):
+            with shape_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
                 program = load_pt2(str(path)).exported_programs["model"]
-            # The guards are code in the file; the manifest has the shapes checked before, and may allow a size of 0, which PyTorch does not.
-            module = program.module(check_guards=False)
+            # The guards are code in the file. The manifest has the shapes checked before, and may allow a size of 0: PyTorch does not.
+            module: Any = program.module(check_guards=False)
             module.validate_inputs = False
             return module
     except (RuntimeError, ValueError, LookupError, AttributeError, AssertionError, TypeError, SyntaxError) as error:

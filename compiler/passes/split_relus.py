@@ -1,4 +1,6 @@
-"""A ReLU of a value that a GELU reads, too, becomes a maximum: TensorRT puts the ReLU into what makes the value, and then cannot build the GELU.
+"""A ReLU of a value that a GELU reads, too, becomes a maximum.
+
+TensorRT puts the ReLU into what makes the value, a convolution, and then cannot build the GELU.
 
 Requires: standard operators. Ensures: the same outputs under the same names.
 """

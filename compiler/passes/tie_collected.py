@@ -27,6 +27,7 @@ def _tied(node: Node) -> list[Node]:
     count, axes = node.attributes["num_scan_inputs"], node.attributes["scan_input_axes"]
     assert isinstance(count, int)
     assert isinstance(axes, tuple)
+    assert isinstance(axes[0], int)
     body, carried = node.body, len(node.inputs) - count
     sliced = _made_of(body, body.inputs[carried:])
     loose = [v for v in body.outputs[carried:] if id(v) not in sliced]

@@ -23,6 +23,10 @@ def command(
     """
     from lamina.schema.diagnostics import SpecError
 
+    if precision != "float32" and target != "onnxruntime":
+        raise typer.BadParameter(
+            f"{precision} is a precision of the target onnxruntime; add --target onnxruntime", param_hint="--precision"
+        )
     try:
         model = read(spec, variant, set_)
         text = _checked(model, target, precision)

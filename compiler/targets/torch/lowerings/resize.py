@@ -93,7 +93,9 @@ def _direct(x: Tensor, plan: list[Axis], mode: str, transform: str, nearest: str
 
 
 def _is_exact(axis: Axis) -> bool:
-    return isinstance(axis.scale, torch.SymFloat) or axis.scale == int(axis.scale) or statically_known_true(axis.new == axis.old * axis.scale)
+    return (
+        isinstance(axis.scale, torch.SymFloat) or axis.scale == int(axis.scale) or statically_known_true(axis.new == axis.old * axis.scale)
+    )
 
 
 def _spatial(x: Tensor, plan: list[Axis]) -> list[int]:
@@ -112,7 +114,8 @@ def _coordinates(axis: Axis, transform: str, device: torch.device) -> Tensor:
     if transform == "asymmetric":
         return i / axis.scale
     if transform == "align_corners":
-        return i * ((axis.old - 1) / torch.sym_max(whole - 1, _LEAST))  # of one element: i is 0
+        span: float = torch.sym_max(whole - 1, _LEAST)  # type: ignore[no-untyped-call]  # where it is 0, so is i
+        return i * ((axis.old - 1) / span)
     if transform == "tf_crop_and_resize":
         span = axis.end - axis.start
         if axis.new == 1:

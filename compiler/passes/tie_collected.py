@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lamina.compiler.graph import Constant, Graph, Node, Value
+from lamina.compiler.graph import Constant, Graph, Node, Origin, Value
 from lamina.compiler.numeric import numpy_dtype
 from lamina.schema.dims import TensorType
 
@@ -42,7 +42,7 @@ def _tied(node: Node) -> list[Node]:
         Node("ConstantOfShape", (length,), (always,), node.origin, {"value": np.array([True])}),
     ]
     chosen = {id(v): Value(f"{v.name}/{name}", v.type) for v in loose}
-    choices = [Node("Where", (now, v, _zero(v)), (chosen[id(v)],), node.origin) for v in {id(v): v for v in loose}.values()]
+    choices = [_choice(v, now, chosen[id(v)], node.origin) for v in {id(v): v for v in loose}.values()]
     outputs = (*body.outputs[:carried], *(chosen.get(id(v), v) for v in body.outputs[carried:]))
     body = replace(body, inputs=(*body.inputs, now), outputs=outputs, nodes=(*body.nodes, *choices))
     attributes = {**node.attributes, "num_scan_inputs": count + 1, "scan_input_axes": (*axes, 0)}
@@ -58,5 +58,9 @@ def _made_of(body: Graph, given: tuple[Value, ...]) -> set[int]:
     return found
 
 
-def _zero(value: Value) -> Constant:
-    return Constant(f"{value.name}/none", TensorType(value.dtype, ()), np.zeros((), numpy_dtype(value.dtype)))
+def _choice(value: Value, now: Value, result: Value, origin: Origin) -> Node:
+    """The value, since `now` is true."""
+    if value.dtype == "bool":
+        return Node("And", (value, now), (result,), origin)
+    zero = Constant(f"{value.name}/none", TensorType(value.dtype, ()), np.zeros((), numpy_dtype(value.dtype)))
+    return Node("Where", (now, value, zero), (result,), origin)

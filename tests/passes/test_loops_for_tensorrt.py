@@ -11,9 +11,12 @@ import pytest
 
 import lamina
 from lamina.compiler.elaborate import elaborate
-from lamina.compiler.graph import Graph, Node
+from lamina.compiler.graph import Graph, Node, Origin, Value
 from lamina.compiler.lower import lower
+from lamina.compiler.passes.hoist_constant import hoist_constant
 from lamina.compiler.targets.onnx import to_onnx
+from lamina.schema.diagnostics import Span
+from lamina.schema.dims import TensorType
 
 HEAD = """lamina: 1
 model: loops
@@ -68,11 +71,16 @@ def test_an_inner_loop_that_no_pass_changes_stands_before_the_outer(tmp_path: Pa
     assert [node.op_type for node in graph.nodes if node.body is not None] == ["Loop", "Scan"]
 
 
-def test_random_numbers_are_drawn_in_every_pass(tmp_path: Path) -> None:
-    loop = "map: {over: 0, values: {v: x}, do: ['w = noise([T])'], collect: {y: w}}"
-    body = scan(lowered(tmp_path, loop, "tensorrt")).body
-    assert body is not None
-    assert any(node.op_type.startswith("Random") for node in body.nodes)
+def test_random_numbers_are_drawn_in_every_pass() -> None:
+    origin = Origin(Span("spec.yaml", 1, 1), "draw")
+    x, row, drawn, y = (
+        Value(name, TensorType("float32", shape)) for name, shape in (("x", (2, 3)), ("row", (3,)), ("d", (3,)), ("y", (2, 3)))
+    )
+    body = Graph("body", (row,), (drawn,), (Node("RandomNormalLike", (x,), (drawn,), origin),))
+    loop = Node("Scan", (x,), (y,), origin, {"num_scan_inputs": 1, "scan_input_axes": (0,)}, body=body)
+    (kept,) = hoist_constant(Graph("draw", (x,), (y,), (loop,))).nodes
+    assert kept.body is not None
+    assert kept.body.nodes == body.nodes
 
 
 def test_a_relu_beside_a_gelu_is_a_maximum(tmp_path: Path) -> None:

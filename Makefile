@@ -42,6 +42,7 @@ trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
 	$(VENV)/bin/python tests/trust/namesakes.py
 	$(VENV)/bin/python tests/trust/blame.py
 	$(VENV)/bin/python tests/trust/provenance.py
+	$(VENV)/bin/python tests/trust/sound.py --zoo --record
 	$(VENV)/bin/python tests/trust/hostile.py --count 20000
 	$(VENV)/bin/python tests/trust/crashes.py
 	$(VENV)/bin/python tests/trust/reproduce.py

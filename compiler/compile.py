@@ -92,6 +92,11 @@ def compile(  # the word that users expect
     return Path(out)
 
 
+def in_blocks(graph: Graph, target: str, quantizer: Quantizer) -> Graph:
+    """The graph of ops, its weights in blocks where the target has a kernel for them and the precision asks for it."""
+    return block_weights(graph, quantizer.layout) if quantizer.rounds and target == "onnxruntime" else graph
+
+
 def weight_source(spec: ModelSpec, model: Elaborated, weights: Given, seed: int, graph: Graph | None = None) -> WeightSource:
     """The weights that an argument names, of a graph of the model's, if not of the one that is exported.
 
@@ -131,7 +136,7 @@ class _Job:
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
-        graphs = {t: lower(self._graph(t), t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
+        graphs = {t: lower(in_blocks(self.model.graph, t, self.quantizer), t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
         tensors, placements = self._weights(list(graphs.values()))
         built: dict[str, dict[str, Any]] = {}
         for target, graph in graphs.items():
@@ -154,11 +159,6 @@ class _Job:
             self.write_json({ORIGINS: {target: places.table(origins) for target, origins in self.origins.items()}})
         self._texts()
         return built
-
-    def _graph(self, target: str) -> Graph:
-        """The graph of ops, its weights in blocks where the target has a kernel for them and the precision asks for it."""
-        blocks = self.quantizer.rounds and target == "onnxruntime"
-        return block_weights(self.model.graph, self.quantizer.layout) if blocks else self.model.graph
 
     def _weights(self, graphs: list[Graph]) -> tuple[Mapping[str, Tensor], Mapping[str, Placement]]:
         from lamina.compiler.weights.derived import tensor_of

@@ -13,6 +13,7 @@ from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
 from lamina.compiler.passes.group_queries import group_queries
+from lamina.compiler.passes.hoist_constant import hoist_constant
 from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
 from lamina.compiler.passes.merge_linears import merge_linears
@@ -20,6 +21,8 @@ from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.merge_products import merge_products
 from lamina.compiler.passes.preallocate_caches import preallocate_caches
 from lamina.compiler.passes.separate_loops import separate_loops
+from lamina.compiler.passes.split_relus import split_relus
+from lamina.compiler.passes.tie_collected import tie_collected
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 
@@ -37,6 +40,6 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
     if target == "onnxruntime":
         operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(absorb_transposes(operators))))))
     if target == "tensorrt":
-        operators = separate_loops(operators)
+        operators = split_relus(separate_loops(tie_collected(hoist_constant(operators))))
     operators = fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))
     return canonical_names(deduplicate(fold(merge_products(operators))))

@@ -1,4 +1,7 @@
-"""Can a target take every op of a spec? Asked of the target itself, without building anything."""
+"""Would a spec build for a target? Asked of the target itself: what the check accepts builds, though no weight is read.
+
+ONNX Runtime opens the model, TensorRT parses it, PyTorch traces it. `tests/trust/sound.py` holds the answers to what the builders do.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,33 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lamina.compiler.compile import in_blocks
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.lower import lower
 from lamina.compiler.missing import need_torch
 from lamina.compiler.targets.onnx import external_values, to_onnx
 from lamina.compiler.weights.derived import tensor_of
+from lamina.compiler.weights.quantize import Quantizer
 from lamina.compiler.weights.shapes import Shapes
 from lamina.schema.diagnostics import Diagnostic, Fault, Span, SpecError, did_you_mean
+from lamina.schema.dims import Precision
 from lamina.schema.spec import ModelSpec
 
 if TYPE_CHECKING:
     import onnx
 
 
-def check_target(spec: ModelSpec, target: str) -> None:
+def check_target(spec: ModelSpec, target: str, precision: Precision = "float32") -> None:
     """Raise SpecError with a diagnostic for each line that the target refuses; MissingDependency where it is not installed.
 
-    `onnx` is asked of ONNX Runtime too, which runs those files from a bundle.
+    `onnx` is asked of ONNX Runtime too, which runs those files from a bundle. `precision` is as in `compile`.
     """
     if target not in _CHECKS:
         hint = did_you_mean(target, _CHECKS) or f"targets are {', '.join(_CHECKS)}"
         raise SpecError([Fault("target", f"there is no target `{target}`", hint=hint).at(Span(str(spec.path), 1, 1))], spec.sources)
-    graph = lower(elaborate(spec).graph, target)  # type: ignore[arg-type]
+    kept = in_blocks(elaborate(spec).graph, target, Quantizer(None, precision, spec.precision))
+    graph = lower(kept, target)  # type: ignore[arg-type]
     found = _CHECKS[target](graph, spec)
     if found:
         raise SpecError(found, spec.sources)
@@ -52,13 +59,9 @@ def _in_tensorrt(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
 
 def _in_torch(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
     need_torch("the `torch` target")
-    from lamina.compiler.targets.torch.build import build
+    from lamina.compiler.targets.torch.export import check_support
 
-    try:
-        build(graph)
-    except SpecError as error:
-        return error.diagnostics
-    return ()
+    return check_support(graph)
 
 
 _CHECKS: Mapping[str, Callable[[Graph, ModelSpec], tuple[Diagnostic, ...]]] = {

@@ -15,7 +15,7 @@ from lamina.compiler.graph import Constant, Derived, Graph, Node, Value, derived
 from lamina.compiler.numeric import digest
 
 _SMALL = 1024  # bytes
-_RANDOM = ("Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
+RANDOM = ("Dropout", "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial")
 
 
 def deduplicate(graph: Graph) -> Graph:
@@ -68,7 +68,7 @@ class _Merger:
         fresh = node.mapped(self.value)
         if fresh.bodies:
             return fresh.with_bodies(self._inside)
-        if node.op_type in _RANDOM or node.domain == "torch":
+        if node.op_type in RANDOM or node.domain == "torch":
             return fresh
         key = self._key(fresh)
         first = self.seen.setdefault(key, node.outputs)

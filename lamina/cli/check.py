@@ -6,14 +6,15 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli._options import Json, Set, Spec, Target, Variant, read
+from lamina.cli._options import Json, Precision, Set, Spec, Target, Variant, read
 
 
 def command(
     spec: Spec,
     variant: Variant = None,
     set_: Set = None,
-    target: Annotated[Target | None, typer.Option(help="Also ask whether this target can take every op.")] = None,
+    target: Annotated[Target | None, typer.Option(help="Also ask this target: what it accepts builds.")] = None,
+    precision: Annotated[Precision, typer.Option(help="As of `lamina compile`, for the onnxruntime target.")] = "float32",
     json: Json = False,
 ) -> None:
     """Check a spec: every mistake at once, each at its line.
@@ -22,9 +23,13 @@ def command(
     """
     from lamina.schema.diagnostics import SpecError
 
+    if precision != "float32" and target != "onnxruntime":
+        raise typer.BadParameter(
+            f"{precision} is a precision of the target onnxruntime; add --target onnxruntime", param_hint="--precision"
+        )
     try:
         model = read(spec, variant, set_)
-        text = _checked(model, target)
+        text = _checked(model, target, precision)
     except SpecError as error:
         if not json:
             raise
@@ -33,7 +38,7 @@ def command(
     print("[]" if json else text)
 
 
-def _checked(model: object, target: str | None) -> str:
+def _checked(model: object, target: str | None, precision: Precision) -> str:
     from lamina.compiler.cost import steps
     from lamina.compiler.elaborate import elaborate
     from lamina.compiler.summary import human, parameter_count
@@ -44,7 +49,7 @@ def _checked(model: object, target: str | None) -> str:
     if target is not None:
         from lamina.compiler.support import check_target
 
-        check_target(model, target)
+        check_target(model, target, precision)
     name = f"{model.model} ({model.variant})" if model.variant else model.model
     return f"ok: {name}: {human(parameter_count(graph))} parameters, {len(steps(graph))} ops"
 

@@ -50,7 +50,7 @@ class Model:
         inputs = {port.name for port in graph.input}
         weights = {tensor.name for tensor in graph.initializer if tensor.data_type == DOUBLE}
         made = [n.output[0] for n in graph.node if not weights.isdisjoint(n.input) or any(_is_double(a) for a in n.attribute)]
-        readers = {name: node.output[0] for node in reversed(graph.node) for name in node.input}
+        readers = {name: node.output[0] for node in reversed(list(_nodes(graph))) for name in node.input}
         return {name: readers.get(name, name) if name in inputs else name for name in (*ports, *made)}
 
     def loops(self) -> tuple[str, ...]:
@@ -86,6 +86,14 @@ class Model:
         return copy
 
 
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes, each followed by those of its bodies."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from _nodes(attribute.g)
+
+
 def _is_double(attribute: Any) -> bool:
     return attribute.name in ("to", "dtype") and attribute.i == DOUBLE
 
@@ -97,11 +105,3 @@ def _external(graph: Any) -> Iterator[Any]:
             if attribute.HasField("g"):
                 yield from _external(attribute.g)
     yield from (tensor for tensor in graph.initializer if tensor.external_data)
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a graph, each before those of its bodies."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            yield from _nodes(attribute.g)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,10 +12,13 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.export import Dim as ExportDim
+from torch.fx.experimental import _config as shape_config
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from lamina.compiler.graph import Graph, Origin, Parameter, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
-from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights
+from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights, to_module
+from lamina.compiler.weights.shapes import Shapes
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Symbol, value_of
 
@@ -23,7 +27,10 @@ _FIRST = (2, 5, 11)  # units of a dim to trace with, at least
 
 
 def for_archive(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """With names that an archive can hold for the weights: a part that `nn.Module` has a use for, such as `forward`, ends in `_`."""
+    """With names that an archive can hold for the weights.
+
+    A part that `nn.Module` has a use for (`forward`), or Python (`for`: PyTorch writes names into source), ends in `_`.
+    """
     own = {leaf.name: leaf for leaf in graph.parameters()}
     renamed = {name: replace(leaf, name=_free(name)) for name, leaf in own.items()}
     held = _Renamed(weights, {leaf.name: own[name] for name, leaf in renamed.items()})
@@ -31,7 +38,7 @@ def for_archive(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
 
 
 def _free(name: str) -> str:
-    return ".".join(f"{part}_" if part in _TAKEN else part for part in name.split("."))
+    return ".".join(f"{part}_" if part in _TAKEN or keyword.iskeyword(part) else part for part in name.split("."))
 
 
 @final
@@ -44,6 +51,19 @@ class _Renamed:
 
     def get(self, parameter: Parameter) -> Array:
         return self.weights.get(self.leaves[parameter.name])
+
+
+def check_support(graph: Graph) -> tuple[Diagnostic, ...]:
+    """What PyTorch refuses of a graph; nothing if it exports the whole.
+
+    It is traced as for an archive. Its weights have no numbers: the operating system gives memory to what is written alone.
+    """
+    named, _ = for_archive(graph, Shapes())
+    try:
+        export(to_module(named).to_empty(device="cpu"), named)
+    except SpecError as error:
+        return error.diagnostics
+    return ()
 
 
 def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:
@@ -73,13 +93,17 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
 
     A size that equals another by chance while it is traced is taken for a constant, so other sizes are tried then. Raises SpecError with
     what PyTorch says where none will do, at the first step with which it refuses.
+
+    Shapes are right for the whole range of each dim: the compiler has proved that. What PyTorch assumes besides, while it traces, is about
+    the layout of tensors in memory, which its operators look at again when they run: it is left out.
     """
-    found = _traced(module, graph)
+    found = _tried(module, graph)
     if isinstance(found, torch.export.ExportedProgram):
         return found
     origin = _first_refused(graph)
     path = f" (in `{origin.path}`)" if origin.path else ""
-    message = f"torch.export does not take the model: {str(found).strip().splitlines()[0]}{path}"
+    said = str(found).strip() or type(found).__name__
+    message = f"torch.export does not take the model: {said.splitlines()[0]}{path}"
     raise SpecError([Diagnostic("torch", message, origin.span, "fix the sizes that it names, or leave out the target `torch`")])
 
 
@@ -91,18 +115,18 @@ def _first_refused(graph: Graph) -> Origin:
         part = replace(graph, nodes=nodes[: last + 1], outputs=tuple(v for node in nodes[: last + 1] for v in node.outputs))
         module = LaminaModule(part)
         module.load_state_dict({name: torch.empty_like(held, device="cpu") for name, held in module.state_dict().items()}, assign=True)
-        return isinstance(_traced(module, part), RuntimeError)
+        return isinstance(_tried(module, part), Exception)
 
     return nodes[bisect_left(range(len(nodes) - 1), True, key=refused)].origin
 
 
-def _traced(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram | RuntimeError:
+def _tried(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram | Exception:
     """The program, or the first refusal."""
     symbols = _symbols(graph)
     shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
     fixed = {size for value in graph.inputs for size in value.shape if isinstance(size, int)}
     tried: list[dict[str, int]] = []
-    refusal: RuntimeError | None = None
+    refusal: Exception | None = None
     training = module.training
     try:
         for first in _FIRST:
@@ -113,14 +137,34 @@ def _traced(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram 
             if any(node.body is not None for node in graph.nodes):
                 torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
             try:
-                arguments = tuple(_example(value, env) for value in graph.inputs)
-                return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
-            except RuntimeError as error:
+                return _traced(module.eval(), tuple(_example(value, env) for value in graph.inputs), shapes)
+            except Exception as error:  # of any kind, as PyTorch's assertions are
                 refusal = refusal or error
     finally:
         module.train(training)
     assert refusal is not None
     return refusal
+
+
+def _traced(module: LaminaModule, arguments: tuple[Tensor, ...], shapes: tuple[Any, ...]) -> torch.export.ExportedProgram:
+    with torch.no_grad(), shape_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+        program = torch.export.export(
+            module, arguments, dynamic_shapes={"positional": shapes}, prefer_deferred_runtime_asserts_over_guards=True
+        )
+    for part in program.graph_module.modules():  # loops are modules of their own
+        if isinstance(part, torch.fx.GraphModule):
+            _drop_assumptions(part.graph)
+    return program
+
+
+def _drop_assumptions(graph: torch.fx.Graph) -> None:
+    """Leave out the assertions about sizes, but for those that values decide."""
+    for node in graph.nodes:
+        if node.target is torch.ops.aten._assert_scalar.default:
+            condition = node.args[0]
+            if not free_unbacked_symbols(condition.meta["val"] if isinstance(condition, torch.fx.Node) else condition):
+                graph.erase_node(node)
+    graph.eliminate_dead_code()
 
 
 def _symbols(graph: Graph) -> list[Symbol]:

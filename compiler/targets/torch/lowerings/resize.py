@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 from torch.nn import functional as F
 
 from lamina.compiler.targets.torch.registry import Floats, Ints, lowering
 
+_LEAST = 2.0**-20
 _MODES = {"linear": {3: "linear", 4: "bilinear", 5: "trilinear"}, "cubic": {4: "bicubic"}}
 
 
@@ -49,7 +51,7 @@ def resize(
         n = len(places)
         plan = [Axis(a.index, a.old, a.new, a.scale, roi[i], roi[n + i]) for i, a in enumerate(plan)]
     else:
-        plan = [a for a in plan if isinstance(a.new, torch.SymInt) or isinstance(a.old, torch.SymInt) or a.new != a.old or a.scale != 1]
+        plan = [a for a in plan if not (statically_known_true(a.new == a.old) if isinstance(a.scale, torch.SymFloat) else a.scale == 1)]
         direct = _direct(x, plan, mode, coordinate_transformation_mode, nearest_mode)
         if direct and not antialias and not exclude_outside and cubic_coeff_a == -0.75:
             return F.interpolate(x, size=_spatial(x, plan), mode=direct, align_corners=_aligned(direct, coordinate_transformation_mode))
@@ -82,13 +84,18 @@ def _scaled(size: int, scale: float) -> int:
 
 def _direct(x: Tensor, plan: list[Axis], mode: str, transform: str, nearest: str) -> str | None:
     """PyTorch's own mode that computes just this, if there is one. It knows sizes, so the factor must be their exact ratio."""
-    exact = all(a.index >= 2 and (isinstance(a.scale, torch.SymFloat) or a.new == a.old * a.scale) for a in plan)
-    if not exact or x.dim() not in (3, 4, 5) or not x.is_floating_point():
+    if not all(a.index >= 2 and _is_exact(a) for a in plan) or x.dim() not in (3, 4, 5) or not x.is_floating_point():
         return None
     if mode == "nearest":
         known = {("asymmetric", "floor"): "nearest", ("half_pixel", "round_prefer_ceil"): "nearest-exact"}
         return known.get((transform, nearest))
     return _MODES[mode].get(x.dim()) if transform in ("half_pixel", "align_corners") else None
+
+
+def _is_exact(axis: Axis) -> bool:
+    return (
+        isinstance(axis.scale, torch.SymFloat) or axis.scale == int(axis.scale) or statically_known_true(axis.new == axis.old * axis.scale)
+    )
 
 
 def _spatial(x: Tensor, plan: list[Axis]) -> list[int]:
@@ -107,7 +114,8 @@ def _coordinates(axis: Axis, transform: str, device: torch.device) -> Tensor:
     if transform == "asymmetric":
         return i / axis.scale
     if transform == "align_corners":
-        return i * ((axis.old - 1) / (whole - 1)) if whole != 1 else i * 0
+        span: float = torch.sym_max(whole - 1, _LEAST)  # type: ignore[no-untyped-call]  # where it is 0, so is i
+        return i * ((axis.old - 1) / span)
     if transform == "tf_crop_and_resize":
         span = axis.end - axis.start
         if axis.new == 1:

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lamina.compiler.targets.torch.arrays import torch_dtype
 from lamina.compiler.targets.torch.registry import Ints, lowering
@@ -24,7 +25,19 @@ def dft(x: Tensor, length: Ints | None = None, axis: Ints | None = None, *, inve
     dim = axis[0] if axis else -2
     dim = dim % x.dim() if dim < 0 else dim
     wide = x if x.dtype is torch.float64 else x.float()  # there is no transform of narrower floats on the CPU
-    return _transformed(wide, length[0] if length else None, dim, inverse, onesided).to(x.dtype)
+    if length is None:
+        return _transformed(wide, None, dim, inverse, onesided).to(x.dtype)
+    read = length[0] // 2 + 1 if inverse and onesided else length[0]
+    return _transformed(_resized(wide, dim, read), length[0], dim, inverse, onesided).to(x.dtype)
+
+
+def _resized(x: Tensor, dim: int, size: int) -> Tensor:
+    """Cut, or filled with zeros. The transform would do so, but chooses by the sizes: a program must be right for all of them."""
+    n = x.shape[dim]
+    if isinstance(n, int) and isinstance(size, int):
+        return x
+    widths = (*((0, 0) * (x.dim() - 1 - dim)), 0, torch.sym_max(size - n, 0))
+    return functional.pad(x, widths).narrow(dim, 0, size)
 
 
 def _transformed(x: Tensor, n: int | None, dim: int, inverse: int, onesided: int) -> Tensor:

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from lamina.schema.dims import Dim, Size, Symbol, bounds, compare, value_of
+from lamina.schema.dims import Dim, Size, Symbol, bounds, compare, counterexample, deciding, smallest, value_of
 
 T = Dim.of(Symbol("t", min=4, opt=8, max=19))
 H = Dim.of(Symbol("h", min=8, opt=16, max=40, multiple_of=8))
@@ -54,3 +54,26 @@ def test_a_half_is_at_most_the_whole() -> None:
 def test_a_product_with_a_difference_is_bounded_by_its_factors() -> None:
     assert compare(T * H - T, ">=", 0) is True
     assert bounds(T * H - T) == (bounds(T)[0] * (bounds(H)[0] - 1), bounds(T)[1] * (bounds(H)[1] - 1))
+
+
+@pytest.mark.parametrize("least", [5, 500, 700, 31007, 40000])
+def test_the_smallest_value_is_found(least: int) -> None:
+    """Also far from the smallest that the range has."""
+    n, h = Symbol("n", min=1, opt=1, max=9), Symbol("h", min=2, opt=64, max=40000)
+    assert smallest([n, h], lambda env: env["h"] >= least) == {"h": least, "n": 1}
+    assert smallest([n, h], lambda env: env["h"] > 40000) is None
+
+
+def test_values_of_several_dims_are_found() -> None:
+    n, h = Symbol("n", min=1, opt=1, max=9), Symbol("h", min=2, opt=64, max=400)
+    wanted = lambda env: env["h"] * env["n"] > 3000  # noqa: E731
+    env = smallest([n, h], wanted)
+    assert env is not None
+    assert wanted(env)
+    assert deciding([n, h], env, wanted) == env
+    assert deciding([n, h], {"h": 400, "n": 9}, lambda env: env["h"] > 3) == {"h": 400}
+
+
+def test_a_counterexample_is_the_smallest() -> None:
+    assert counterexample(T // 7 * 7, T) == {"t": 4}
+    assert counterexample((T + 6) // 17, 0) == {"t": 11}

@@ -7,6 +7,7 @@ from typing import Any
 
 from lamina.compiler.elaborate.adapted import adapted
 from lamina.compiler.elaborate.bodies import around, set_blocks
+from lamina.compiler.elaborate.breaking import breaking
 from lamina.compiler.elaborate.budget import OP
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.inputs import Ahead
@@ -52,7 +53,7 @@ def _apply(context: Context, op: Op, inputs: Sequence[Any], supplied: Mapping[st
         result = op.infer(*types)
         weights = op.parameters(*types)
     except OpError as error:
-        notes = error.notes or _made(context, tensors)
+        notes = [*(error.notes or _made(context, tensors)), *breaking(context, op, types)]
         raise Fault(error.code, f"`{op.name}`: {error.message}", span, error.hint, notes) from error
     bound = bound_weights(context, op, weights, supplied, scope, span)
     return context.graph.node(op, tensors, {**bound, **around(op)}, result, scope, span)

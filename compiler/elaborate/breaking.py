@@ -28,10 +28,14 @@ def breaking(context: Context, op: Op, types: Sequence[TensorType | None]) -> li
         return []
     fault = _fault(op, arguments, types, env)
     assert fault is not None
-    named = deciding(symbols, env, broken) or env
-    declared = [decl.span for name in named if (decl := context.spec.dims.get(name)) is not None]
-    verb = "breaks" if len(named) == 1 else "break"
-    return [Note(f"{shown(named)} {verb} this step: {fault.message}", span) for span in declared[:1]]
+    return shown_at(context, deciding(symbols, env, broken) or env, fault.message)
+
+
+def shown_at(context: Context, env: Mapping[str, int], why: str) -> list[Note]:
+    """`H = 97 breaks this step`, at the dim's declaration."""
+    declared = [decl.span for name in env if (decl := context.spec.dims.get(name)) is not None]
+    verb = "breaks" if len(env) == 1 else "break"
+    return [Note(f"{shown(env)} {verb} this step: {why}", span) for span in declared[:1]]
 
 
 def _fault(op: Op, arguments: Mapping[str, Any], types: Sequence[TensorType | None], env: Mapping[str, int]) -> Fault | None:

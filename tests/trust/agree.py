@@ -4,10 +4,10 @@
 
 The bound is that of Monte Carlo arithmetic. The float64 program runs again and again, each number that an operator reads or makes changed
 by a random relative 2^-23 (float32; 2^-10 for float16), and rounded to its dtype: what that spreads is what rounding may do. Once more it
-runs with sums that cancel wholly: what a sum leaves below one unit in the last place of its tensor's largest magnitude is 0, as it is for
-who adds in another order, which no random number ever is, and a step such as floor may stand there. A target may be off by `SLACK` times
-the largest spread, some units in the last place of the largest magnitude, and what float64 itself rounds of numbers around 1. Findings go
-to build/fuzz.
+runs with sums that cancel wholly, those inside operators too: what a sum leaves below one unit in the last place of its tensor's largest
+magnitude is 0, as it is for who adds in another order, which no random number ever is, and a step such as floor may stand there. A target
+may be off by `SLACK` times the largest spread, some units in the last place of the largest magnitude, and what float64 itself rounds of
+numbers around 1. Findings go to build/fuzz.
 """
 
 from __future__ import annotations
@@ -67,7 +67,10 @@ MOVING = (
     "Greater Less GreaterOrEqual LessOrEqual ReverseSequence Dropout Compress NonZero"
 )
 EXACT = frozenset(MOVING.split())
-ADDING = "Add Sub Sum MatMul Gemm Conv ConvTranspose Einsum ReduceSum ReduceMean AveragePool GlobalAveragePool CumSum DFT"
+ADDING = (
+    "Add Sub Sum MatMul Gemm Conv ConvTranspose Einsum ReduceSum ReduceMean AveragePool GlobalAveragePool CumSum DFT "
+    "Gelu Elu Celu Selu Mish Softplus LayerNormalization GroupNormalization InstanceNormalization BatchNormalization Attention"
+)
 SUMS = frozenset(ADDING.split())
 NOTE = (
     "Each spec is compiled three times, once in another process with another hash seed, and run at two points of its dims by PyTorch's "

@@ -51,7 +51,8 @@ class Model:
         weights = {tensor.name for tensor in graph.initializer if tensor.data_type == DOUBLE}
         made = [n.output[0] for n in graph.node if not weights.isdisjoint(n.input) or any(_is_double(a) for a in n.attribute)]
         readers = {name: node.output[0] for node in reversed(graph.node) for name in node.input}
-        return {name: readers.get(name, name) if name in inputs else name for name in (*ports, *made)}
+        makers = {name: node.output[0] for node in graph.node for name in node.output}  # a node is named by the first that it makes
+        return {name: (readers if name in inputs else makers).get(name, name) for name in (*ports, *made)}
 
     def loops(self) -> tuple[str, ...]:
         """The names of loops, each before those inside it: as the library counts them."""

@@ -30,6 +30,7 @@ from zoo import Lively, files, inputs, small_cases
 import lamina
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.elaborate.model import Elaborated
+from lamina.compiler.elaborate.unused import unused
 from lamina.compiler.graph import Graph
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.targets.torch import run_values
@@ -80,7 +81,9 @@ def fixed(spec: ModelSpec, point: Point) -> ModelSpec:
         for name, value in point.items()
     ]
     dims = {name: decl for name, decl in spec.dims.items() if name not in point}
-    return spec.model_copy(update={"config": (*entries, *spec.config), "dims": dims})
+    there = spec.model_copy(update={"config": (*entries, *spec.config), "dims": dims})
+    idle, _ = unused(there)  # what only ranges followed
+    return there.model_copy(update={"config": tuple(entry for entry in there.config if entry.name not in idle)})
 
 
 def growing(model: Elaborated) -> set[str]:
@@ -220,9 +223,8 @@ def every(count: int, keep: Path) -> Iterator[tuple[str, ModelSpec]]:
     for path in files():
         yield from ((str(case), case.spec()) for case in small_cases(path))
     for number in range(count):
-        drawn, path = numbered(number), keep / f"{number}.yaml"
-        path.write_text(drawn.text, encoding="utf-8")
-        yield f"random {number}", lamina.load(path, drawn.variant)
+        drawn = numbered(number)
+        yield f"random {number}", lamina.load(drawn.write(keep / str(number)), drawn.variant)
 
 
 def run(specs: Iterable[tuple[str, ModelSpec]], tally: Counter[str], runs: int = 3) -> list[str]:

@@ -84,9 +84,11 @@ def times(shape: Sequence[Size], x: Known, y: Known) -> Known:
         steps = (0,) * (len(shape) - len(x.even.steps)) + x.even.steps
         return evenly(shape, x.even.first * y.low, [step * y.low for step in steps])
     if y.one and compare(y.low, "<=", 0):
-        return Integers(x.high * y.low, x.low * y.low, x.attained)
+        return Integers(x.high * y.low, x.low * y.low, x.attained and y.attained)
+    if y.one and compare(y.low, ">=", 0):
+        return Integers(x.low * y.low, x.high * y.low, x.attained and y.attained)
     if compare(x.low, ">=", 0) and compare(y.low, ">=", 0):
-        return Integers(x.low * y.low, x.high * y.high, x.attained and y.one)
+        return Integers(x.low * y.low, x.high * y.high)
     return None
 
 
@@ -151,5 +153,4 @@ def _either(x: Known, y: Known) -> Known:
 
 def _larger(a: Size, b: Size) -> Size | None:
     """The larger size, where it is the larger at all values of the dims."""
-    found = compare(a, ">=", b)
-    return None if found is None else a if found else b
+    return a if compare(a, ">=", b) else b if compare(a, "<=", b) else None

@@ -77,3 +77,18 @@ def test_values_of_several_dims_are_found() -> None:
 def test_a_counterexample_is_the_smallest() -> None:
     assert counterexample(T // 7 * 7, T) == {"t": 4}
     assert counterexample((T + 6) // 17, 0) == {"t": 11}
+
+
+def test_a_dim_leaves_room_for_another() -> None:
+    """What is left for a dim bounds sums in which it stands once, and values beyond are no counterexamples."""
+    t = Symbol("t", min=1, opt=1, max=64)
+    p = Dim.of(Symbol("p", min=0, opt=8, max=63, at_most=64 - Dim.of(t)))
+    assert bounds(p + Dim.of(t)) == (1, 64)
+    assert bounds(2 * p + Dim.of(t)) == (1, 127)
+    assert bounds(-p - Dim.of(t)) == (-64, -1)
+    assert bounds(10 - p)[0] == -53
+    assert compare(p + Dim.of(t) - 1, "<=", 63) is True
+    assert compare(p // 2 + Dim.of(t), "<=", 64) is True
+    assert counterexample(p + Dim.of(t), 65) == {"p": 0, "t": 1}
+    assert smallest(p.symbols, lambda env: env["p"] + env["t"] > 64) is None
+    assert smallest(p.symbols, lambda env: env["p"] > 40) == {"p": 41, "t": 1}

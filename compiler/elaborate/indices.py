@@ -10,7 +10,7 @@ from lamina.compiler.graph import Value
 from lamina.compiler.op import Op, OpError, signature
 from lamina.schema.dims import Dim, Size, Symbol, compare, deciding, smallest, value_of
 
-_HINT = "give the dims ranges in which every index has a place, or clamp the indices"
+_HINT = "declare ranges in which every index has a place (a `max` may be what another dim leaves, as `64 - T`), or clamp the indices"
 
 
 def check_indices(context: Context, op: Op, inputs: Sequence[Value | None]) -> None:
@@ -20,21 +20,22 @@ def check_indices(context: Context, op: Op, inputs: Sequence[Value | None]) -> N
         if value is None or known is None or not known.attained:
             continue
         name = signature(type(op)).inputs[place]
-        _check(context, f"`{name}` goes up to {known.high}, but the last place is {end - 1}", known.high, end - 1, value)
-        _check(context, f"`{name}` goes down to {known.low}, but the first place is {first}", -known.low, -first, value)
+        _check(context, f"`{name}` goes up to {known.high}, but the last place is {end - 1}", 1, known.high, end - 1, value)
+        _check(context, f"`{name}` goes down to {known.low}, but the first place is {first}", -1, known.low, first, value)
 
 
-def _check(context: Context, message: str, reached: Size, most: Size, index: Value) -> None:
-    if compare(reached, "<=", most):
+def _check(context: Context, message: str, sign: int, reached: Size, limit: Size, index: Value) -> None:
+    """That what the index reaches, upwards (sign 1) or downwards (-1), is not beyond the limit."""
+    if compare(sign * reached, "<=", sign * limit):
         return
-    symbols = frozenset[Symbol]().union(*(s.symbols for s in (reached, most, *index.shape) if isinstance(s, Dim)))
+    symbols = frozenset[Symbol]().union(*(s.symbols for s in (reached, limit, *index.shape) if isinstance(s, Dim)))
 
     def beyond(env: Mapping[str, int]) -> bool:
-        return value_of(reached, env) > value_of(most, env) and all(value_of(size, env) > 0 for size in index.shape)
+        return sign * value_of(reached, env) > sign * value_of(limit, env) and all(value_of(size, env) > 0 for size in index.shape)
 
     env = smallest(symbols, beyond)
     if env is not None:
-        named = deciding(symbols, env, beyond)
         error = OpError(message, _HINT, "value")
-        error.notes = tuple(shown_at(context, named, f"{value_of(reached, env)} against {value_of(most, env)}"))
+        why = f"it has the index {value_of(reached, env)}, and the {'last' if sign > 0 else 'first'} place is {value_of(limit, env)}"
+        error.notes = tuple(shown_at(context, deciding(symbols, env, beyond), why))
         raise error

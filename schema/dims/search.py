@@ -18,7 +18,8 @@ def smallest(symbols: Iterable[Symbol], wanted: Wanted) -> dict[str, int] | None
     A dim by itself is tried from its smallest value upwards, so that its value is the smallest that there is, unless that is far from it
     and `wanted` holds in several pieces of the range.
     """
-    ordered = sorted(symbols, key=lambda s: s.name)
+    ordered = sorted(_with_others(symbols), key=lambda s: s.name)
+    wanted = _allowed(ordered, wanted)
     least = {s.name: s.bounds()[0] * s.multiple_of for s in ordered}
     if wanted(least):
         return least
@@ -36,6 +37,23 @@ def deciding(symbols: Iterable[Symbol], env: Values, wanted: Wanted) -> dict[str
     return {
         s.name: env[s.name] for s in symbols if not all(wanted({**env, s.name: unit * s.multiple_of}) for unit in s.samples())
     }  # fmt: skip
+
+
+def _with_others(symbols: Iterable[Symbol]) -> set[Symbol]:
+    """The dims, and those that bound them, and so on."""
+    found: set[Symbol] = set()
+    pending = list(symbols)
+    while pending:
+        symbol = pending.pop()
+        found.add(symbol)
+        pending += symbol.at_most.symbols - found if symbol.at_most is not None else ()
+    return found
+
+
+def _allowed(symbols: Iterable[Symbol], wanted: Wanted) -> Wanted:
+    """Also that no dim is larger than others let it be."""
+    bounded = [(s.name, s.at_most) for s in symbols if s.at_most is not None]
+    return lambda env: all(env[name] <= most.evaluate(env) for name, most in bounded) and wanted(env)
 
 
 def _alone(symbol: Symbol, wanted: Callable[[int], bool]) -> int | None:

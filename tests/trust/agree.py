@@ -187,7 +187,7 @@ def points(manifest: Manifest) -> Iterator[dict[str, int]]:
     """All dims at their smallest, and one step above."""
     yield {n: r.min for n, r in manifest.dims.items()}
     if manifest.dims:
-        yield {n: min(r.max, r.min + r.multiple_of) for n, r in manifest.dims.items()}
+        yield manifest.fitting({n: min(r.max, r.min + r.multiple_of) for n, r in manifest.dims.items()})
 
 
 def arrays(manifest: Manifest, point: Mapping[str, int]) -> dict[str, Array]:

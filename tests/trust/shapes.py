@@ -71,7 +71,11 @@ def points(dims: Mapping[str, Symbol]) -> Iterator[Point]:
     for name, symbol in dims.items():
         yield from ({**least, name: value} for value in corners(symbol)[1:])
     if len(dims) > 1:
-        yield {n: corners(s)[-1] for n, s in dims.items()}
+        most = {n: corners(s)[-1] for n, s in dims.items()}
+        for name, symbol in dims.items():
+            if symbol.at_most is not None:
+                most[name] = min(most[name], value_of(symbol.at_most, most))
+        yield most
 
 
 def fixed(spec: ModelSpec, point: Point) -> ModelSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,13 @@ from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Symbol, value_of
 
-_TAKEN = frozenset(dir(nn.Module()))
+_TAKEN = frozenset((*dir(nn.Module()), *keyword.kwlist))  # a program's code, which loading it runs, has weights as `self.for.1.weight`
 _FIRST = (2, 5, 11)  # units of a dim to trace with, at least
 
 
 def for_archive(graph: Graph, weights: Weights) -> tuple[Graph, Weights]:
-    """With names that an archive can hold for the weights: a part that `nn.Module` has a use for, such as `forward`, ends in `_`."""
+    """With names that an archive can hold for the weights: a part that `nn.Module` has a use for, or Python, such as `forward` and `for`,
+    ends in `_`."""
     own = {leaf.name: leaf for leaf in graph.parameters()}
     renamed = {name: replace(leaf, name=_free(name)) for name, leaf in own.items()}
     held = _Renamed(weights, {leaf.name: own[name] for name, leaf in renamed.items()})

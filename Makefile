@@ -38,6 +38,7 @@ fuzz: $(VENV)/.ready  ## 5,000 random specs on every target; FROM=1200 COUNT=300
 
 trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
 	$(VENV)/bin/python tests/trust/agree.py --count 5000 --tensorrt 100 --exported 50 --jobs 2 --record
+	$(VENV)/bin/python tests/trust/shapes.py --record
 	$(VENV)/bin/python tests/trust/backend_nodes.py
 	$(VENV)/bin/python tests/trust/namesakes.py
 	$(VENV)/bin/python tests/trust/blame.py

@@ -34,10 +34,11 @@ evidence: $(VENV)/.ready  ## record what the tests show of each spec, for `lamin
 	$(VENV)/bin/python docs/make_zoo.py
 
 fuzz: $(VENV)/.ready  ## 5,000 random specs on every target; FROM=1200 COUNT=300 goes on from the spec of that number
-	$(VENV)/bin/python tests/trust/agree.py --seed $(or $(FROM),0) --count $(or $(COUNT),5000) --tensorrt 100
+	$(VENV)/bin/python tests/trust/agree.py --seed $(or $(FROM),0) --count $(or $(COUNT),5000) --tensorrt 100 --exported 50 --jobs 2
 
 trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
-	$(VENV)/bin/python tests/trust/agree.py --count 5000 --tensorrt 100 --record
+	$(VENV)/bin/python tests/trust/agree.py --count 5000 --tensorrt 100 --exported 50 --jobs 2 --record
+	$(VENV)/bin/python tests/trust/shapes.py --record
 	$(VENV)/bin/python tests/trust/backend_nodes.py
 	$(VENV)/bin/python tests/trust/namesakes.py
 	$(VENV)/bin/python tests/trust/blame.py

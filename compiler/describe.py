@@ -11,7 +11,7 @@ from lamina.compiler.index_bounds import index_bounds
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.summary import parameter_count
 from lamina.runtime.manifest import Manifest
-from lamina.schema.dims import Dim
+from lamina.schema.dims import Dim, Symbol
 from lamina.schema.spec import ModelSpec
 
 
@@ -37,7 +37,7 @@ def describe(
         "summary": spec.summary,
         "inputs": [_tensor(v) | {"below": bounds.get(v.name)} for v in graph.inputs],
         "outputs": [_tensor(v) for v in graph.outputs],
-        "dims": {n: {"min": d.min, "opt": d.opt, "max": d.max, "multiple_of": d.multiple_of} for n, d in model.dims.items()},
+        "dims": {n: _range(d) for n, d in model.dims.items()},
         "states": [{"name": s.name, "initial": s.initial} for s in graph.states],
         "adapters": list(adapters),
         "parameters": parameter_count(graph),
@@ -60,6 +60,11 @@ def _tokenizer(spec: ModelSpec, inputs: Sequence[str], found: Mapping[str, Any] 
 
 def _tensor(value: Value) -> dict[str, Any]:
     return {"name": value.name, "dtype": value.dtype, "shape": [str(s) if isinstance(s, Dim) else s for s in value.shape]}
+
+
+def _range(dim: Symbol) -> dict[str, Any]:
+    most = None if dim.at_most is None else str(dim.at_most)
+    return {"min": dim.min, "opt": dim.opt, "max": dim.max, "multiple_of": dim.multiple_of, "at_most": most}
 
 
 def _jsonable(value: Any) -> Any:

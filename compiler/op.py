@@ -19,6 +19,7 @@ from pydantic_core import core_schema
 from lamina.compiler.body import Body
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known
 from lamina.schema.diagnostics import Fault, Span
 from lamina.schema.dims import FLOATS, Dim, Size, TensorType
 
@@ -96,6 +97,14 @@ class Op(BaseModel, ABC):
     @abstractmethod
     def define(self, g: Builder, *inputs: Any, **weights: Any) -> Values:
         """The meaning: the output value(s), computed with standard ONNX operators."""
+
+    def integers(self, outputs: Any, *inputs: Any) -> Known | tuple[Known, ...]:
+        """What is known of the output(s), of these types, from what is known of each input: of integers only, and None where nothing is."""
+        return None
+
+    def indexed(self, *inputs: Any) -> Mapping[int, tuple[Size, Size]]:
+        """For inputs of these types: which of them, by place, are indices; from what, and below what."""
+        return {}
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         """Multiply-adds for these types. Elementwise work counts nothing."""

@@ -130,7 +130,7 @@ def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int
         lambda r: min(r.opt, max(r.min, limit // r.multiple_of * r.multiple_of)),
     )
     for pick in picks:
-        point = {name: pick(extent) for name, extent in dims.items()}
+        point = manifest.fitting({name: pick(extent) for name, extent in dims.items()})
         if point not in seen:
             seen.append(point)
             yield point

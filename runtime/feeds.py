@@ -40,7 +40,10 @@ def checked_inputs(manifest: Manifest, given: Mapping[str, Any], known: Mapping[
             _check_shape(spec, array, manifest, bound)
             _check_values(spec, array)
             feeds[spec.name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
-    return feeds, {dim: size for dim, (size, _) in bound.items()}
+    sizes = {dim: size for dim, (size, _) in bound.items()}
+    if (crowded := manifest.crowded(sizes)) is not None:
+        raise InputError(crowded)
+    return feeds, sizes
 
 
 def first_sizes(manifest: Manifest, given: Container[str]) -> dict[str, int]:

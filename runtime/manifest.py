@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, NoReturn, Self
@@ -97,6 +97,13 @@ class Manifest(Strict):
                 yield f"`{name}` has preprocessing or a tokenizer but is not an input"
 
     def _size_problems(self) -> Iterator[str]:
+        for dim, extent in self.dims.items():
+            if extent.at_most is None:
+                continue
+            if strange := shapes.names(extent.at_most) - self.dims.keys():
+                yield f"`{dim}` is at most {extent.at_most}, and {', '.join(sorted(strange))} is not in dims"
+            elif shapes.divides(extent.at_most):
+                yield f"`{dim}` is at most {extent.at_most}, which divides by a dim"
         for tensor in (*self.inputs, *self.outputs):
             used: frozenset[str] = frozenset().union(*map(shapes.names, tensor.shape))
             yield from (f"`{tensor.name}: {tensor}` uses `{dim}`, which is not in dims" for dim in sorted(used - self.dims.keys()))
@@ -106,6 +113,24 @@ class Manifest(Strict):
                 yield f"`{tensor.name}: {tensor}` has no size: {error}"
                 continue
             yield from (f"`{tensor.name}: {tensor}` has a size of {size}" for size in least if size < 0)
+
+    def crowded(self, sizes: Mapping[str, int]) -> str | None:
+        """Which dim is larger than the others leave room for, and why; None where none is, or not all are known."""
+        for name, extent in self.dims.items():
+            if extent.at_most is None or not ({name} | shapes.names(extent.at_most)) <= sizes.keys():
+                continue
+            if sizes[name] > (most := shapes.evaluate(extent.at_most, sizes)):
+                beside = " and ".join(f"{n} = {sizes[n]}" for n in sorted(shapes.names(extent.at_most)))
+                return f"{name} = {sizes[name]} beside {beside}, and {name} must be at most {extent.at_most}, {most} here"
+        return None
+
+    def fitting(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """The sizes, each no larger than the others leave room for."""
+        found, bounded = dict(sizes), {name: extent for name, extent in self.dims.items() if extent.at_most is not None}
+        for _ in bounded:  # what is made smaller may leave less room for another, and so on
+            for name, extent in bounded.items():
+                found[name] = max(extent.min, min(found[name], shapes.evaluate(extent.at_most or 0, found)))
+        return found
 
     def _adapter_problems(self) -> Iterator[str]:
         names = [adapter.name for adapter in self.adapters]

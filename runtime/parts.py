@@ -88,12 +88,16 @@ class State(Strict):
 
 
 class Range(Strict):
-    """The sizes that a dim may take: multiples of `multiple_of` from `min` to `max`, tuned for `opt`."""
+    """The sizes that a dim may take: multiples of `multiple_of` from `min` to `max`, tuned for `opt`.
+
+    `at_most` is a size that it does not exceed, either: what other dims leave for it, as in `1024 - T`.
+    """
 
     min: Count = 1
     opt: Count = 1
     max: Count = 2**31 - 1
     multiple_of: Positive = 1
+    at_most: str | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

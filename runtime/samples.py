@@ -18,14 +18,20 @@ _LARGEST = 8 * 2**30
 
 
 def chosen_dims(manifest: Manifest, given: Mapping[str, int]) -> dict[str, int]:
-    """Every dim's size: the given one, else its optimum. InputError if a name is not a dim or a size is outside its range."""
+    """Every dim's size: the given one, else its optimum. InputError if a name is not a dim or a size is outside its range.
+
+    Where a given one leaves less room, the others are as large as they can be.
+    """
     for name, value in given.items():
         if name not in manifest.dims:
             hint = did_you_mean(name, manifest.dims)
             raise InputError(f"`{name}` is not a dim; the dims are {', '.join(manifest.dims) or 'none'}" + (f"; {hint}" if hint else ""))
         if value not in manifest.dims[name]:
             raise InputError(f"{name} = {value}, and {name} must be {manifest.dims[name]}")
-    return {name: given.get(name, allowed.typical) for name, allowed in manifest.dims.items()}
+    sizes = manifest.fitting({name: given.get(name, allowed.typical) for name, allowed in manifest.dims.items()}) | dict(given)
+    if (crowded := manifest.crowded(sizes)) is not None:
+        raise InputError(crowded)
+    return sizes
 
 
 def sample_inputs(manifest: Manifest, dims: Mapping[str, int], seed: int = 0) -> dict[str, Array]:

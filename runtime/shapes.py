@@ -21,6 +21,14 @@ def names(size: int | str) -> frozenset[str]:
     return frozenset() if isinstance(size, int) else frozenset(node.id for node in ast.walk(_parse(size)) if isinstance(node, ast.Name))
 
 
+def divides(size: int | str) -> bool:
+    """Whether it divides by anything but a number other than zero."""
+    if isinstance(size, int):
+        return False
+    found = (node for node in ast.walk(_parse(size)) if isinstance(node, ast.BinOp) and isinstance(node.op, ast.FloorDiv | ast.Mod))
+    return any(not isinstance(node.right, ast.Constant) or node.right.value == 0 for node in found)
+
+
 def evaluate(size: int | str, dims: Mapping[str, int]) -> int:
     """The size at these dims. ValueError if a dim is not known, a divisor is zero, or the result does not fit 64 bits."""
     return size if isinstance(size, int) else _value(_parse(size), dims)

@@ -194,3 +194,14 @@ def test_half_precisions_are_combined(name: str, arguments: dict[str, Any], inpu
 def test_a_shape_may_hold_zeros(name: str, arguments: dict[str, Any], shape: tuple[int, ...], result: tuple[int, ...]) -> None:
     """In ONNX's Reshape a 0 keeps a size unless it is told otherwise, and -1 means nothing beside it."""
     assert run(name, arguments, np.zeros(shape, np.float32))[0].shape == result
+
+
+def test_attention_of_float16_keeps_its_scores_in_float32() -> None:
+    """Scores near 100 are 0.06 apart in float16: a weight would be off by several per cent."""
+    x = (np.random.default_rng(0).uniform(-9, 9, (3, 2, 4, 16, 8))).astype(np.float16)
+    case = bench.case(bench.op_class("attention"), Example({}, ["float16[2, 4, 16, 8]"] * 3))
+    want = torch.nn.functional.scaled_dot_product_attention(*torch.from_numpy(x).double()).numpy()
+    model = bench.lower(case, "operator")
+    assert model is not None
+    (got,) = bench.session(bench.proto(model, case.outputs)).run(None, {f"x{i}": a for i, a in enumerate(x)})
+    bench.close([got], [want], 4e-3, "attention")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -11,10 +11,11 @@ import numpy as np
 
 from lamina.compiler.elaborate.scope import Scope
 from lamina.compiler.graph import LAMINA, STANDARD, Constant, Graph, Node, Origin, Parameter, Value
+from lamina.compiler.integers import Integers, Known, single
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.op import Op, Types, Weight
 from lamina.schema.diagnostics import Fault, Note, Span
-from lamina.schema.dims import Dim, TensorType
+from lamina.schema.dims import INTEGERS, Dim, TensorType
 
 
 @final
@@ -25,6 +26,7 @@ class Emitter:
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     origins: dict[int, Origin] = field(default_factory=dict)  # of values, by identity
+    integers: dict[int, Integers] = field(default_factory=dict)  # what is known of values, by identity
     count: int = 0
     depth: int = 0  # of the bodies that are being collected
     blocks: list[tuple[str, dict[str, Parameter]]] = field(default_factory=list)  # given to ops that are being called: path, own weights
@@ -64,7 +66,21 @@ class Emitter:
         attributes = {"weights": tuple(weights)}
         self.nodes.append(Node(op.name, (*inputs, *weights.values()), outputs, origin, attributes, LAMINA, op))
         self.origins.update({id(v): origin for v in outputs})
+        if any(v.dtype in INTEGERS for v in outputs):
+            self._know(op, inputs, types, outputs)
         return list(outputs) if isinstance(types, tuple) else outputs[0]
+
+    def known(self, value: Value | None) -> Known:
+        """What is known of a tensor of integers."""
+        if isinstance(value, Constant) and value.dtype in INTEGERS:
+            return single(int(value.array))
+        return self.integers.get(id(value))
+
+    def _know(self, op: Op, inputs: Sequence[Value | None], types: Types, outputs: Sequence[Value]) -> None:
+        with suppress(Fault):  # a size that would be too long to write
+            found = op.integers(types, *map(self.known, inputs))
+            known = zip(outputs, found if isinstance(found, tuple) else (found,), strict=True)
+            self.integers.update({id(v): k for v, k in known if k is not None and v.dtype in INTEGERS})
 
     def _named(self, op: Op, types: Types, scope: Scope) -> list[tuple[str, TensorType]]:
         self.count += 1

@@ -7,8 +7,10 @@ from typing import Any
 
 from lamina.compiler.elaborate.adapted import adapted
 from lamina.compiler.elaborate.bodies import around, set_blocks
+from lamina.compiler.elaborate.breaking import breaking
 from lamina.compiler.elaborate.budget import OP
 from lamina.compiler.elaborate.context import Context
+from lamina.compiler.elaborate.indices import check_indices
 from lamina.compiler.elaborate.inputs import Ahead
 from lamina.compiler.elaborate.op_arguments import bound_op
 from lamina.compiler.elaborate.operands import as_tensors, operands
@@ -50,9 +52,10 @@ def _apply(context: Context, op: Op, inputs: Sequence[Any], supplied: Mapping[st
     types = [t.type if t is not None else None for t in tensors]
     try:
         result = op.infer(*types)
+        check_indices(context, op, tensors)
         weights = op.parameters(*types)
     except OpError as error:
-        notes = error.notes or _made(context, tensors)
+        notes = error.notes or [*_made(context, tensors), *breaking(context, op, types)]
         raise Fault(error.code, f"`{op.name}`: {error.message}", span, error.hint, notes) from error
     bound = bound_weights(context, op, weights, supplied, scope, span)
     return context.graph.node(op, tensors, {**bound, **around(op)}, result, scope, span)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_held
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, evenly
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, Positive, SizeArg
 from lamina.compiler.rules import as_scalar, at_most
@@ -39,6 +40,9 @@ class Arange(Op):
 
     def _ends(self) -> tuple[Size, Size]:
         return (0, self.start) if self.end is None else (self.start, self.end)
+
+    def integers(self, y: TensorType) -> Known:
+        return evenly(y.shape, self._ends()[0], [self.step])
 
     def define(self, g: Builder) -> Value:
         start, end = self._ends()

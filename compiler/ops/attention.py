@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
-from lamina.compiler.numeric import numpy_dtype
+from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.compiler.op import Example, Op, OpError, Positive, Types, broadcast, fast_path, need_fixed, need_float, need_rank
 from lamina.compiler.windows import smallest
 from lamina.schema.dims import Size, TensorType, product
@@ -140,14 +140,18 @@ class Attention(Op):
     @fast_path("onnxruntime")
     def operator(self, g: Builder, q: Value, k: Value, v: Value, mask: Value | None = None, sink: Value | None = None) -> Any:
         """As fast as the definition here; it wins once `join_heads` has taken the transposes around it away. It refuses an empty batch, has
-        no kernel of float64, and what ONNX Runtime puts in its place there is as inexact as float32."""
+        no kernel of float64, and what ONNX Runtime puts in its place there is as inexact as float32. That of float16 keeps the scores in
+        float16, where a score near 100 is off by 0.03 and its weight by 3%: float32 inside is ten times as exact and no slower."""
         if self.dropout or sink is not None or q.dtype == "float64" or not smallest(q.shape[0]):
             return NotImplemented
         causal = self.causal and self.window is None and mask is None and q.shape[2] == k.shape[2]
         bias = None if causal else self._bias(g, q, k, mask)
         if bias is not None:
             bias = g("Expand", bias, g.shape([1, 1, q.shape[2], k.shape[2]]))
-        return g("Attention", q, k, v, bias, is_causal=int(causal), scale=self._scale(q), softcap=self.softcap)
+        narrow = q.dtype == "float16"
+        given = [g("Cast", x, to=ONNX_DTYPE["float32"]) if narrow and x is not None else x for x in (q, k, v, bias)]
+        y = g("Attention", *given, is_causal=int(causal), scale=self._scale(q), softcap=self.softcap)
+        return g("Cast", y, to=ONNX_DTYPE["float16"]) if narrow else y
 
     def macs(self, inputs: Sequence[Any], output: Types) -> Size:
         q, k, v, *_ = inputs

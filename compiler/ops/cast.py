@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op
 from lamina.schema.dims import DType, TensorType
@@ -25,6 +26,9 @@ class Cast(Op):
 
     def infer(self, x: TensorType) -> TensorType:
         return TensorType(self.to, x.shape)
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return x
 
     def define(self, g: Builder, x: Value) -> Value:
         return x if x.dtype == self.to else g("Cast", x, to=ONNX_DTYPE[self.to])

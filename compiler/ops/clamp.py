@@ -3,6 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import ORDERED, Unary, need_held
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Integers, Known, larger, single, smaller
 from lamina.compiler.op import Example, OpError
 from lamina.schema.dims import TensorType
 
@@ -31,6 +32,12 @@ class Clamp(Unary):
             if limit is not None:
                 need_held(limit, x.dtype, what, "convert the input with cast(x, 'float32')")
         return super().infer(x)
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        if x is None:
+            return Integers(int(self.min), int(self.max)) if self.min is not None and self.max is not None else None
+        x = x if self.min is None else larger(x, single(int(self.min)))
+        return x if self.max is None else smaller(x, single(int(self.max)))
 
     def define(self, g: Builder, x: Value) -> Value:
         low, high = (None if limit is None else g.scalar(limit, x) for limit in (self.min, self.max))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import same_dtype
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError, axis
 from lamina.schema.dims import TensorType
 
@@ -25,6 +26,9 @@ class Concat(Op):
             if x.rank != first.rank or any(m != n for i, (m, n) in enumerate(zip(x.shape, first.shape, strict=True)) if i != at):
                 raise OpError(f"{first} and {x} cannot be joined along dimension {at}: their other sizes differ")
         return TensorType(dtype, (*first.shape[:at], sum((x.shape[at] for x in xs[1:]), first.shape[at]), *first.shape[at + 1 :]))
+
+    def integers(self, y: TensorType, *xs: Known) -> Known:
+        return moved(*xs)
 
     def define(self, g: Builder, *xs: Value) -> Value:
         return g("Concat", *xs, axis=self.dim)

@@ -7,6 +7,7 @@ import numpy as np
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_held
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Integers, Known
 from lamina.compiler.op import Example, NonNegative, Op, OpError
 from lamina.schema.dims import DType, TensorType
 
@@ -38,6 +39,9 @@ class Constant(Op):
 
     def _shape(self) -> tuple[int, ...]:
         return (len(self.values),) if self.shape is None else tuple(self.shape)
+
+    def integers(self, y: TensorType) -> Known:
+        return Integers(int(min(self.values)), int(max(self.values)), True) if self.values else None
 
     def define(self, g: Builder) -> Value:
         return g.constant(np.reshape(self.values, self._shape()), self.dtype)

@@ -8,6 +8,7 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.initial import kaiming
 from lamina.compiler.op import Example, Op, OpError, Positive, Types, Weight, need_fixed
+from lamina.compiler.rules import at_most
 from lamina.compiler.windows import Counts, Padding, Window, need_images, window
 from lamina.schema.dims import Size, TensorType, product
 
@@ -63,7 +64,16 @@ class Conv(Op):
         for what, count in (("the input's channels", self._channels(x)), ("`out`", self.out)):
             if count % self.groups:
                 raise OpError(f"`groups` is {self.groups}, which does not divide {what}, {count}", code="value")
-        return x.with_shape((x.shape[0], self.out, *self._window(x).sizes(x)))
+        found = self._window(x)
+        for i, amounts in enumerate(zip(found.begin, found.end, strict=True), start=2):
+            self._check_padding(x, i, max(amounts))
+        return x.with_shape((x.shape[0], self.out, *found.sizes(x)))
+
+    def _check_padding(self, x: TensorType, i: int, amount: int) -> None:
+        """What is there may be repeated once."""
+        limit = {"reflect": x.shape[i] - 1, "circular": x.shape[i]}.get(self.padding_mode)
+        if limit is not None and not at_most(amount, limit):
+            raise OpError(f"`{self.padding_mode}` can pad {x.shape[i]} elements by at most {limit}, not {amount} (dim {i} of {x})")
 
     def _channels(self, x: TensorType) -> int:
         return need_fixed(x.shape[1], f"the number of channels, dim 1 of {x},")

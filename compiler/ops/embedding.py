@@ -7,7 +7,7 @@ from lamina.compiler.blocked import Blocked, rows
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
 from lamina.compiler.op import Example, Op, OpError, Positive, Weight, fast_path
-from lamina.schema.dims import FLOATS, DType, TensorType
+from lamina.schema.dims import FLOATS, DType, Size, TensorType
 
 
 class Embedding(Op):
@@ -41,6 +41,9 @@ class Embedding(Op):
         if self.dtype not in FLOATS:
             raise OpError(f"`dtype` is {self.dtype}, but an embedding is floating point", f"use one of {', '.join(FLOATS)}", "dtype")
         return TensorType(self.dtype, (*ids.shape, self.dim))
+
+    def indexed(self, ids: TensorType) -> Mapping[int, tuple[Size, Size]]:
+        return {0: (0, self.count)}
 
     def define(self, g: Builder, ids: Value, *, weight: Value) -> Value:
         return g("Gather", weight, ids)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, plus, single
 from lamina.compiler.op import Example, Op, OpError, SizeArg
 from lamina.schema.dims import TensorType
 
@@ -32,6 +33,9 @@ class Expand(Op):
 
     def _text(self) -> str:
         return f"[{', '.join(map(str, self.shape))}]"
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return plus(y.shape, x, single(0, y.rank))
 
     def define(self, g: Builder, x: Value) -> Value:
         shape = self.infer(TensorType(x.dtype, x.shape)).shape

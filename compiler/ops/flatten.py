@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError, axis
 from lamina.schema.dims import TensorType, product
 
@@ -24,6 +25,9 @@ class Flatten(Op):
         if first > last:
             raise OpError(f"`start` is {self.start}, which comes after `end`, {self.end}, in {x}")
         return x.with_shape((*x.shape[:first], product(x.shape[first : last + 1]), *x.shape[last + 1 :]))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         return g.reshape(x, self.infer(TensorType(x.dtype, x.shape)).shape)

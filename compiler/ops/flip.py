@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op
 from lamina.compiler.rules import axes_of
 from lamina.schema.dims import TensorType
@@ -17,6 +18,9 @@ class Flip(Op):
     def infer(self, x: TensorType) -> TensorType:
         axes_of(self.dims, x)
         return x
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         axes = axes_of(self.dims, TensorType(x.dtype, x.shape))

@@ -3,8 +3,9 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, quotient
 from lamina.compiler.op import Example
-from lamina.schema.dims import FLOATS
+from lamina.schema.dims import FLOATS, TensorType
 
 
 class FloorDivide(Binary):
@@ -20,6 +21,9 @@ class FloorDivide(Binary):
         Example({}, ["int64[b, t]", "int64[]"], values="positive"),
         Example({}, ["int32[b, t]", "int32[t]"], values="positive"),
     )
+
+    def integers(self, z: TensorType, x: Known, y: Known) -> Known:
+        return quotient(x, y)
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         if x.dtype in FLOATS:

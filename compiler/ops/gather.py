@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, some
 from lamina.compiler.op import Example, Op, axis
-from lamina.schema.dims import TensorType
+from lamina.schema.dims import Size, TensorType
 
 
 class Gather(Op):
@@ -26,6 +29,13 @@ class Gather(Op):
         need_dtype(index, ("int64", "int32"), "the index")
         at = axis(self.dim, x)
         return x.with_shape((*x.shape[:at], *index.shape, *x.shape[at + 1 :]))
+
+    def integers(self, y: TensorType, x: Known, _: Known) -> Known:
+        return some(x)
+
+    def indexed(self, x: TensorType, index: TensorType) -> Mapping[int, tuple[Size, Size]]:
+        size = x.shape[self.dim]
+        return {1: (-size, size)}
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
         return g("Gather", x, index, axis=self.dim)

@@ -3,7 +3,9 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import ORDERED, Binary
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, larger
 from lamina.compiler.op import Example
+from lamina.schema.dims import TensorType
 
 
 class Maximum(Binary):
@@ -19,6 +21,9 @@ class Maximum(Binary):
         Example({}, ["float32[b, 3, h, w]", "float32[3, 1, w]"]),
         Example({}, ["int64[b, t]", "int64[]"]),
     )
+
+    def integers(self, z: TensorType, x: Known, y: Known) -> Known:
+        return larger(x, y)
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         return g("Max", x, y)

@@ -3,7 +3,9 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import Binary
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, times
 from lamina.compiler.op import Example
+from lamina.schema.dims import TensorType
 
 
 class Mul(Binary):
@@ -18,6 +20,9 @@ class Mul(Binary):
         Example({}, ["float32[b, 3, h, w]", "float32[3, 1, w]"]),
         Example({}, ["int64[b, t]", "int64[]"]),
     )
+
+    def integers(self, z: TensorType, x: Known, y: Known) -> Known:
+        return times(z.shape, x, y)
 
     def define(self, g: Builder, x: Value, y: Value) -> Value:
         return g("Mul", x, y)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, single
 from lamina.compiler.op import Example, Op, SizeArg
 from lamina.compiler.rules import sizes
 from lamina.schema.dims import DType, TensorType
@@ -21,6 +22,9 @@ class Ones(Op):
 
     def infer(self) -> TensorType:
         return TensorType(self.dtype, sizes(self.shape))
+
+    def integers(self, y: TensorType) -> Known:
+        return single(1, y.rank)
 
     def define(self, g: Builder) -> Value:
         return g("Expand", g.constant(1, self.dtype), g.shape(self.shape))

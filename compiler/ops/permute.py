@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError
 from lamina.compiler.rules import axes_of
 from lamina.schema.dims import TensorType
@@ -19,6 +20,9 @@ class Permute(Op):
         if len(axes) != x.rank:
             raise OpError(f"`dims` is {self.dims}, but {x} has {x.rank} dimensions", "name every dimension once")
         return x.with_shape(x.shape[i] for i in axes)
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         return g.transpose(x, *(d % x.rank for d in self.dims))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, Positive, axis
 from lamina.schema.dims import TensorType
 
@@ -22,6 +23,9 @@ class RepeatInterleave(Op):
     def infer(self, x: TensorType) -> TensorType:
         at = axis(self.dim, x)
         return x.with_shape((*x.shape[:at], x.shape[at] * self.repeats, *x.shape[at + 1 :]))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         if self.repeats == 1:

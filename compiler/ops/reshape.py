@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError, SizeArg
 from lamina.compiler.rules import same_count
 from lamina.schema.dims import TensorType, product
@@ -35,6 +36,9 @@ class Reshape(Op):
         if rest == 0 or count % rest != 0:
             raise OpError(f"{x} has {count} elements, which {rest} does not divide for every value of the sizes")
         return x.with_shape((*self.shape[:at], count // rest, *self.shape[at + 1 :]))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         return g.reshape(x, self.infer(TensorType(x.dtype, x.shape)).shape)

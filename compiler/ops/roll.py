@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError, SizeArg
 from lamina.compiler.rules import at_most, axes_of
 from lamina.schema.dims import Size, TensorType
@@ -43,6 +44,9 @@ class Roll(Op):
         if not (at_most(0, shift) and at_most(shift, size)):
             raise OpError(f"a shift of {shift} goes beyond the size {size}", "write the shift modulo the size")
         return shift
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         shape = x.shape

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from lamina.compiler.numeric import ONNX_DTYPE, numpy_dtype
 from lamina.compiler.op import Example, Op, OpError, axis, fast_path
 from lamina.compiler.rules import as_scalar, at_most, integers_below
 from lamina.compiler.segments import combined
-from lamina.schema.dims import FLOATS, TensorType
+from lamina.schema.dims import FLOATS, Size, TensorType
 
 _REDUCE = {"add": ("ReduceSum", "Add"), "mul": ("ReduceProd", "Mul"), "max": ("ReduceMax", "Max"), "min": ("ReduceMin", "Min")}
 
@@ -47,6 +48,10 @@ class Scatter(Op):
             if i != at and not at_most(part, whole):
                 raise OpError(f"dimension {i} of the index {index} is larger than that of {x}")
         return x
+
+    def indexed(self, x: TensorType, index: TensorType, source: TensorType) -> Mapping[int, tuple[Size, Size]]:
+        size = x.shape[self.dim]
+        return {1: (-size, size)}
 
     def define(self, g: Builder, x: Value, index: Value, source: Value) -> Value:
         return g("ScatterElements", x, index, source, axis=self.dim, reduction=self.reduce)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
@@ -7,7 +9,7 @@ from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.op import Example, Op, OpError, SizeArg, fast_path, need_rank
 from lamina.compiler.rules import integers_below, sizes
 from lamina.compiler.segments import by_column, by_row, rows_of
-from lamina.schema.dims import FLOATS, TensorType
+from lamina.schema.dims import FLOATS, Size, TensorType
 
 
 class SegmentSum(Op):
@@ -33,6 +35,9 @@ class SegmentSum(Op):
         if not x.rank or x.shape[0] != index.shape[0]:
             raise OpError(f"{x} and the index {index} must have the same first size")
         return x.with_shape(sizes([self.count, *x.shape[1:]]))
+
+    def indexed(self, x: TensorType, index: TensorType) -> Mapping[int, tuple[Size, Size]]:
+        return {1: (0, self.count)}
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
         return by_row(g, x, index, self.count, 0, "add")

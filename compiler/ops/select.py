@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, evenly, some
 from lamina.compiler.op import Example, Op, OpError, SizeArg, axis
 from lamina.compiler.rules import as_scalar, at_most
-from lamina.schema.dims import Dim, TensorType
+from lamina.schema.dims import Dim, TensorType, compare
 
 
 class Select(Op):
@@ -27,6 +28,13 @@ class Select(Op):
             hint = "" if isinstance(size, Dim) else f"use -{size} to {size - 1}"
             raise OpError(f"`index` is {self.index}, but dimension {at} of {x} has size {size}", hint)
         return x.with_shape((*x.shape[:at], *x.shape[at + 1 :]))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        if x is None or x.even is None or not compare(self.index, ">=", 0):
+            return some(x)
+        at = self.dim % (y.rank + 1)
+        steps = [step for i, step in enumerate(x.even.steps) if i != at]
+        return evenly(y.shape, x.even.first + x.even.steps[at] * self.index, steps)
 
     def define(self, g: Builder, x: Value) -> Value:
         size = x.shape[self.dim]

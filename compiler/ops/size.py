@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, single
 from lamina.compiler.op import Example, Op, SizeArg
 from lamina.compiler.rules import as_scalar
 from lamina.schema.dims import DType, TensorType
@@ -21,6 +22,9 @@ class Size(Op):
 
     def infer(self) -> TensorType:
         return TensorType(self.dtype, ())
+
+    def integers(self, y: TensorType) -> Known:
+        return single(self.size)
 
     def define(self, g: Builder) -> Value:
         return as_scalar(g, self.size, self.dtype)

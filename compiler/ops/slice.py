@@ -2,9 +2,10 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, evenly, some
 from lamina.compiler.op import Example, Op, Positive, SizeArg, axis
 from lamina.compiler.rules import at_most, bound
-from lamina.schema.dims import TensorType
+from lamina.schema.dims import TensorType, compare
 
 
 class Slice(Op):
@@ -34,6 +35,15 @@ class Slice(Op):
         start, end = bound(self.start, size, 0), bound(self.end, size, size)
         length = (end - start + self.step - 1) // self.step if at_most(start, end) else 0
         return x.with_shape((*x.shape[:at], length, *x.shape[at + 1 :]))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        """Along an axis on which they grow evenly, those of the part; else they are some of x."""
+        start = 0 if self.start is None else self.start
+        if x is None or x.even is None or not compare(start, ">=", 0):
+            return some(x)
+        at = axis(self.dim, y)
+        steps = [step * self.step if i == at else step for i, step in enumerate(x.even.steps)]
+        return evenly(y.shape, x.even.first + x.even.steps[at] * start, steps)
 
     def define(self, g: Builder, x: Value) -> Value:
         start = g.size(0 if self.start is None else self.start)

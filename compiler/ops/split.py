@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, some
 from lamina.compiler.op import Example, Op, OpError, Positive, SizeArg, axis
 from lamina.compiler.rules import at_most
 from lamina.schema.dims import Dim, Size, TensorType
@@ -41,6 +42,9 @@ class Split(Op):
         if not all(at_most(0, part) for part in self.parts):
             raise OpError(f"the parts {', '.join(map(str, self.parts))} must not be negative")
         return self.parts
+
+    def integers(self, y: tuple[TensorType, ...], x: Known) -> tuple[Known, ...]:
+        return (some(x),) * len(y)
 
     def define(self, g: Builder, x: Value) -> tuple[Value, ...]:
         sizes = [t.shape[self.dim] for t in self.infer(TensorType(x.dtype, x.shape))]

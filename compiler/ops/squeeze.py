@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError
 from lamina.compiler.rules import axes_of
 from lamina.schema.dims import TensorType
@@ -20,6 +21,9 @@ class Squeeze(Op):
             if x.shape[i] != 1:
                 raise OpError(f"dimension {i} of {x} has size {x.shape[i]}; only a size of 1 can be dropped", "use select or a reduction")
         return x.with_shape(s for i, s in enumerate(x.shape) if i not in axes)
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         return g("Squeeze", x, g.ints(*([self.dims] if isinstance(self.dims, int) else self.dims)))

@@ -3,6 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import same_dtype
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError, axis
 from lamina.schema.dims import TensorType
 
@@ -24,6 +25,9 @@ class Stack(Op):
                     f"{first} and {x} cannot be stacked: their shapes differ", "use concat to join them along a dimension they have"
                 )
         return first.with_shape((*first.shape[:at], len(xs), *first.shape[at:]))
+
+    def integers(self, y: TensorType, *xs: Known) -> Known:
+        return moved(*xs)
 
     def define(self, g: Builder, *xs: Value) -> Value:
         at = g.ints(self.dim)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import need_dtype
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, some
 from lamina.compiler.op import Example, Op, OpError, axis, broadcast
 from lamina.schema.dims import Size, TensorType
 
@@ -36,6 +39,13 @@ class TakeAlongDim(Op):
         except OpError as error:
             raise OpError(f"the index {index} and {x} do not fit together in a dimension other than {at}") from error
         return (*shape[:at], x.shape[at], *shape[at + 1 :]), (*shape[:at], index.shape[at], *shape[at + 1 :])
+
+    def integers(self, y: TensorType, x: Known, _: Known) -> Known:
+        return some(x)
+
+    def indexed(self, x: TensorType, index: TensorType) -> Mapping[int, tuple[Size, Size]]:
+        size = x.shape[self.dim]
+        return {1: (-size, size)}
 
     def define(self, g: Builder, x: Value, index: Value) -> Value:
         at = self.dim % x.rank

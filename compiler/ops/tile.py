@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, OpError, SizeArg
 from lamina.compiler.rules import at_most
 from lamina.schema.dims import TensorType
@@ -24,6 +25,9 @@ class Tile(Op):
         missing = len(self.repeats) - x.rank
         sizes, repeats = [1] * missing + [*x.shape], [1] * -missing + [*self.repeats]
         return x.with_shape(s * r for s, r in zip(sizes, repeats, strict=True))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         missing = len(self.repeats) - x.rank

@@ -3,6 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import NUMBERS, need_dtype
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, some
 from lamina.compiler.op import Example, Op, OpError, SizeArg, axis
 from lamina.compiler.rules import at_most
 from lamina.schema.dims import TensorType
@@ -32,6 +33,9 @@ class TopK(Op):
             raise OpError(f"`k` is {self.k}, but it must be between 1 and {x.shape[at]}, the size of dimension {at} of {x}")
         shape = (*x.shape[:at], self.k, *x.shape[at + 1 :])
         return x.with_shape(shape), TensorType("int64", shape)
+
+    def integers(self, y: tuple[TensorType, ...], x: Known) -> tuple[Known, ...]:
+        return some(x), None
 
     def define(self, g: Builder, x: Value) -> tuple[Value, ...]:
         return g("TopK", x, g.size(self.k), outputs=2, axis=self.dim, largest=int(self.largest), sorted=int(self.sorted))

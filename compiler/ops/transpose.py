@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, moved
 from lamina.compiler.op import Example, Op, axis
 from lamina.schema.dims import TensorType
 
@@ -16,6 +17,9 @@ class Transpose(Op):
 
     def infer(self, x: TensorType) -> TensorType:
         return x.with_shape(x.shape[i] for i in self._order(x))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        return moved(x)
 
     def define(self, g: Builder, x: Value) -> Value:
         return g.transpose(x, *self._order(TensorType(x.dtype, x.shape)))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, evenly
 from lamina.compiler.op import Example, Op
 from lamina.compiler.rules import axes_of
 from lamina.schema.dims import TensorType
@@ -19,6 +20,12 @@ class Unsqueeze(Op):
         axes = axes_of(added, x.with_shape((*x.shape, *[1] * len(added))))
         rest = iter(x.shape)
         return x.with_shape(1 if i in axes else next(rest) for i in range(x.rank + len(added)))
+
+    def integers(self, y: TensorType, x: Known) -> Known:
+        if x is None or x.even is None:
+            return x
+        added, rest = axes_of([self.dims] if isinstance(self.dims, int) else self.dims, y), iter(x.even.steps)
+        return evenly(y.shape, x.even.first, [0 if i in added else next(rest) for i in range(y.rank)])
 
     def define(self, g: Builder, x: Value) -> Value:
         return g("Unsqueeze", x, g.ints(*([self.dims] if isinstance(self.dims, int) else self.dims)))

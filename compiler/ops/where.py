@@ -3,6 +3,7 @@ from __future__ import annotations
 from lamina.compiler.builder import Builder
 from lamina.compiler.elementwise import BOOL, ORDERED, need_dtype, same_dtype
 from lamina.compiler.graph import Value
+from lamina.compiler.integers import Known, some
 from lamina.compiler.op import Example, Op, broadcast
 from lamina.schema.dims import TensorType
 
@@ -23,6 +24,9 @@ class Where(Op):
         need_dtype(x, (*ORDERED, *BOOL), "x")
         dtype = same_dtype(x, y)
         return TensorType(dtype, broadcast(condition, TensorType(dtype, broadcast(x, y))))
+
+    def integers(self, z: TensorType, _: Known, x: Known, y: Known) -> Known:
+        return some(x, y)
 
     def define(self, g: Builder, condition: Value, x: Value, y: Value) -> Value:
         if x.dtype == "bool":  # ONNX Runtime has no kernel for it

@@ -42,13 +42,17 @@ class Atom(ABC):
 @final
 @dataclass(frozen=True, slots=True)
 class Symbol(Atom):
-    """A declared dynamic dim. Its value is `multiple_of * unit`, with min <= value <= max."""
+    """A declared dynamic dim. Its value is `multiple_of * unit`, with min <= value <= max.
+
+    `at_most` is a size that it does not exceed, either, where what other dims leave for it is declared: `max: 1024 - T`.
+    """
 
     name: str
     min: int = 1
     opt: int = 1
     max: int = 2**31 - 1
     multiple_of: int = 1
+    at_most: Polynomial | None = None
 
     @property
     def symbols(self) -> frozenset[Symbol]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Mapping
 
+from lamina.schema.dims.search import smallest
 from lamina.schema.dims.size import Dim, Size
 
 _HOLDS: Mapping[str, Callable[[int, int], bool]] = {
@@ -39,7 +39,7 @@ def compare(a: Size, symbol: str, b: Size) -> bool | None:
 
 
 def counterexample(a: Size, b: Size) -> dict[str, int] | None:
-    """Values of the dims for which the two sizes differ, or None when no sample shows one."""
+    """The smallest values of the dims for which the two sizes differ, or None when none is found."""
     return _instance(a, b, lambda difference: difference != 0)
 
 
@@ -50,24 +50,19 @@ def undecided(a: Size, symbol: str, b: Size) -> str:
     holds, fails = _instance(a, b, lambda d: _HOLDS[symbol](d, 0)), _instance(a, b, lambda d: not _HOLDS[symbol](d, 0))
     if holds is None or fails is None:
         return f"whether `{a} {symbol} {b}` holds for every size is not known: {ranges}"
-    return f"whether `{a} {symbol} {b}` holds depends on the size at run time: {ranges}; at {_shown(fails)} it does not"
+    return f"whether `{a} {symbol} {b}` holds depends on the size at run time: {ranges}; at {shown(fails)} it does not"
 
 
 def _instance(a: Size, b: Size, wanted: Callable[[int], bool]) -> dict[str, int] | None:
-    """Values of the dims for which a - b is what is wanted, if a sample shows some."""
+    """The smallest values of the dims for which a - b is what is wanted, if a search finds some."""
     difference = a - b
     if not isinstance(difference, Dim):
         return {} if wanted(difference) else None
-    symbols = sorted(difference.symbols, key=lambda s: s.name)
-    grids = [[unit * s.multiple_of for unit in s.samples()] for s in symbols]
-    for values in itertools.islice(itertools.product(*grids), 4096):
-        env = dict(zip((s.name for s in symbols), values, strict=True))
-        if wanted(difference.evaluate(env)):
-            return env
-    return None
+    return smallest(difference.symbols, lambda env: wanted(difference.evaluate(env)))
 
 
-def _shown(env: Mapping[str, int]) -> str:
+def shown(env: Mapping[str, int]) -> str:
+    """`H = 97, W = 32`."""
     return ", ".join(f"{name} = {value}" for name, value in env.items())
 
 

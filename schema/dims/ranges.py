@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+from lamina.schema.dims.atoms import Symbol
 from lamina.schema.dims.polynomial import Monomial, Polynomial
 
 
@@ -11,11 +13,23 @@ def end(size: Polynomial | int, sign: int) -> int:
     """The upper bound (sign 1) or the lower one (-1). Only one end is followed, so that nested divisions cost one step each."""
     if not isinstance(size, Polynomial):
         return size
-    found = size.interval[sign > 0]
+    found = [size.interval[sign > 0]]
     varying = [monomial for monomial, _ in size.terms if monomial]
-    if len(varying) < 2 or not any(map(_floor, varying)):  # nothing that could cancel
-        return found
-    return min(found, _relaxed(size, 1)) if sign > 0 else max(found, _relaxed(size, -1))
+    if len(varying) > 1 and any(map(_floor, varying)):  # else there is nothing that could cancel
+        found.append(_relaxed(size, sign))
+    found += [end(largest, sign) for largest in _at_their_largest(size, sign)]
+    return min(found) if sign > 0 else max(found)
+
+
+def _at_their_largest(size: Polynomial, sign: int) -> Iterator[Polynomial | int]:
+    """The size with a dim as large as others let it be, where it stands in one term alone and that is what leads to this end."""
+    for monomial, coefficient in size.terms:
+        symbol = monomial[0] if len(monomial) == 1 else None
+        if not isinstance(symbol, Symbol) or symbol.at_most is None or coefficient * sign < 0:
+            continue
+        rest = size - size.of_terms({monomial: coefficient})
+        if isinstance(rest, int) or symbol not in rest.symbols:
+            yield rest + symbol.at_most * coefficient
 
 
 def _floor(monomial: Monomial) -> tuple[Polynomial, int] | None:

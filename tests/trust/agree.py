@@ -1,11 +1,10 @@
 """Random specs: PyTorch's module and ONNX Runtime at every level of optimisation against float64, within a bound that is derived.
 
-    python tests/trust/agree.py [--count 5000] [--seed 0] [--tensorrt 100] [--record] | --spec FILE [--variant NAME] | --shrink NUMBER
+    python tests/trust/agree.py [--count 5000] [--seed 0] [--tensorrt 100] [--exported 50] [--jobs 2] [--record]
+    python tests/trust/agree.py --spec FILE [--variant NAME] | --shrink NUMBER
 
-The bound is that of Monte Carlo arithmetic. The float64 program runs again and again, each number that an operator reads or makes changed
-by a random relative 2^-23 (float32; 2^-10 for float16), and rounded to its dtype: what that spreads is what rounding may do. A target may
-be off by `SLACK` times the largest spread, some units in the last place of the largest magnitude, and what float64 itself rounds of
-numbers around 1. Findings go to build/fuzz.
+A target may be off by `SLACK` times what rounding may do at most (`rounding.py` says how that is found), some units in the last place of
+the largest magnitude, and what float64 itself rounds of numbers around 1. Findings go to build/fuzz.
 """
 
 from __future__ import annotations
@@ -18,11 +17,13 @@ import re
 import subprocess
 import sys
 import tempfile
-import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,45 +31,35 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from random_specs import Drawn, numbered, simpler
+from rounding import Judge, run
 from trust import record
 
 import lamina
-from lamina.compiler.compile import weight_source
-from lamina.compiler.elaborate import elaborate
-from lamina.compiler.graph import Constant, Graph, Node, Value
-from lamina.compiler.passes.decompose import decompose
-from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.registry import op_names
 from lamina.compiler.support import check_target
-from lamina.compiler.targets.torch import registry
-from lamina.compiler.targets.torch.arrays import from_numpy, to_numpy
-from lamina.compiler.targets.torch.module import LaminaModule
+from lamina.compiler.targets.torch.arrays import from_numpy
+from lamina.runtime.backend import Options
 from lamina.runtime.manifest import Manifest, OnnxTarget, read_manifest
 from lamina.runtime.native import library
 from lamina.runtime.rooms import Rooms
 from lamina.runtime.samples import sample_inputs
+from lamina.runtime.torch import TorchBackend
 from lamina.schema.diagnostics import SpecError
 from lamina.schema.dims import INTEGERS
 
 Array = np.ndarray[Any, Any]
-SLACK, RUNS, ULPS = 16, 3, 4
+SLACK, ULPS = 16, 4
 DOUBLE = 2.0**-46
 WIDE = {"float16": 1e-1, "bfloat16": 0.5}  # relative; of others 1e-2: a bound above it says little
 LEVELS = ("ORT_DISABLE_ALL", "ORT_ENABLE_BASIC", "ORT_ENABLE_EXTENDED", "ORT_ENABLE_ALL")
 BATCH = 100  # specs of one seed
 FOLDER = Path("build/fuzz")
-# What moves numbers, or chooses one of them, rounds nothing.
-MOVING = (
-    "Abs Neg Relu Max Min Where Gather GatherElements GatherND Concat Split Slice Reshape Transpose Expand Squeeze Unsqueeze Tile Flatten "
-    "Identity Cast CastLike Pad DepthToSpace SpaceToDepth ScatterElements ScatterND Shape Size Range ConstantOfShape Trilu TopK ArgMax "
-    "ArgMin MaxPool ReduceMax ReduceMin Floor Ceil Round Sign Clip Scan Loop If OneHot EyeLike Constant IsNaN IsInf Not And Or Xor Equal "
-    "Greater Less GreaterOrEqual LessOrEqual ReverseSequence Dropout Compress NonZero"
-)
-EXACT = frozenset(MOVING.split())
 NOTE = (
     "Each spec is compiled three times, once in another process with another hash seed, and run at two points of its dims by PyTorch's "
     "module and by ONNX Runtime at its four levels of optimisation of both files. A bound is wide above 1e-2 of the largest magnitude "
-    "(float16: 1e-1). A spec that ONNX Runtime has no kernel for is refused at its line; PyTorch is held against float64 all the same."
+    "(float16: 1e-1). A spec that ONNX Runtime has no kernel for is refused at its line; PyTorch is held against float64 all the same. "
+    "Not drawn: bfloat16, which ONNX Runtime's Python interface cannot take; random numbers (`noise`, dropout in train mode); weights "
+    "from a checkpoint, adapters, and weights in 8 or 4 bits, which have tests of their own."
 )
 
 
@@ -86,105 +77,11 @@ class Checked:
     worst: float = 0.0
 
 
-# Monte Carlo arithmetic.
-
-_SEEN: dict[str, torch.dtype] = {}
-_NOISE: list[torch.Generator] = []  # none: note dtypes
-
-
-@registry.lowering("torch.rounded")
-def rounded(x: torch.Tensor, *, key: str) -> torch.Tensor:
-    """x as a dtype might round it, or, while dtypes are being noted, x."""
-    if not x.is_floating_point():
-        return x
-    if not _NOISE:
-        _SEEN[key] = x.dtype
-        return x
-    dtype = _SEEN.get(key, torch.float64)
-    unit = torch.finfo(dtype).eps
-    changed = x * (1 + unit * (2 * torch.rand(x.shape, generator=_NOISE[0], dtype=x.dtype) - 1))
-    return changed.to(dtype).to(x.dtype)
-
-
-def with_rounding(graph: Graph, prefix: str = "") -> Graph:
-    """The graph with each number rounded that an operator reads or makes, but for those that compute nothing."""
-    nodes: list[Node] = []
-    sizes = _of_sizes(graph)
-
-    def around(value: Value, origin: Any, result: Value | None = None) -> Value:
-        key = f"{prefix}{len(nodes)}"
-        made = result or Value(f"rounded.{key}", value.type)
-        nodes.append(Node("rounded", (value,), (made,), origin, {"key": key}, domain="torch"))
-        return made
-
-    for node in graph.nodes:
-        if node.op_type in EXACT or id(node) in sizes:
-            nodes.append(node.with_bodies(lambda body: with_rounding(body, f"{prefix}{len(nodes)}.")))
-            continue
-        fixed = [_sizes(node, i) or (isinstance(v, Constant) and v.array.dtype.kind in "iub") for i, v in enumerate(node.inputs)]
-        inputs = tuple(v if v is None or f else around(v, node.origin) for v, f in zip(node.inputs, fixed, strict=True))
-        attributes = {k: float(np.float32(v)) if isinstance(v, float) else v for k, v in node.attributes.items()}
-        raw = tuple(Value(f"raw.{v.name}", v.type) for v in node.outputs)
-        nodes.append(replace(node, inputs=inputs, outputs=raw, attributes=attributes))
-        for before, after in zip(raw, node.outputs, strict=True):
-            around(before, node.origin, after)
-    return replace(graph, nodes=tuple(nodes))
-
-
-def _of_sizes(graph: Graph) -> set[int]:
-    """The nodes that compute sizes and scales, by identity: rounding these would change shapes."""
-    found: set[int] = set()
-    wanted: set[int] = set()
-    for node in reversed(list(graph.all_nodes())):
-        sizes = any(id(v) in wanted for v in node.outputs)
-        if sizes:
-            found.add(id(node))
-        wanted.update(id(v) for i, v in enumerate(node.inputs) if sizes or _sizes(node, i))
-    return found
-
-
-def _sizes(node: Node, place: int) -> bool:
-    """Whether an operator reads an input as sizes, axes or scales."""
-    known = registry.find(node.op_type)
-    return known is not None and known.kind(place) in (registry.Kind.INTS, registry.Kind.FLOATS)
-
-
-class Judge:
-    """The float64 program of a spec, and how far rounding may lead from it."""
-
-    def __init__(self, spec: Any) -> None:
-        model = elaborate(spec)
-        graph = drop_identity(decompose(model.graph, "definition"))
-        weights = weight_source(spec, model, None, 0).weights
-        noisy = with_rounding(graph)
-        self.exact = LaminaModule(graph, weights, wide=True).eval()
-        self.narrow = LaminaModule(noisy, weights).eval()
-        self.noisy = LaminaModule(noisy, weights, wide=True).eval()
-
-    def outputs(self, inputs: Mapping[str, Array]) -> tuple[dict[str, Array], list[dict[str, Array]]]:
-        """The exact outputs, and some rounded ones."""
-        tensors = {k: from_numpy(v) for k, v in inputs.items()}
-        wide = {k: v.double() if v.is_floating_point() else v for k, v in tensors.items()}
-        _SEEN.clear()
-        _NOISE.clear()
-        run(self.narrow, tensors)
-        exact = run(self.exact, wide)
-        _NOISE.append(torch.Generator().manual_seed(0))
-        return exact, [run(self.noisy, wide) for _ in range(RUNS)]
-
-
-def run(module: LaminaModule, tensors: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-    with torch.inference_mode():
-        result = module(*(tensors[name] for name in module.input_names))
-    listed = result if isinstance(result, dict) else {module.output_names[0]: result}
-    return {name: to_numpy(value) for name, value in listed.items()}
-
-
 # One spec.
 
 
-def check(path: Path, variant: str | None) -> Checked:
-    """Hold a spec's targets against float64. Raises Disagreement."""
+def check(path: Path, variant: str | None, *, exported: bool = False) -> Checked:
+    """Hold a spec's targets against float64, with `exported` the archive of PyTorch's program too. Raises Disagreement."""
     spec = lamina.load(path, variant)
     with tempfile.TemporaryDirectory() as folder:
         bundle = lamina.compile(spec, Path(folder) / "a")
@@ -195,6 +92,7 @@ def check(path: Path, variant: str | None) -> Checked:
         manifest = read_manifest(bundle)
         judge, module = Judge(spec), lamina.to_torch(spec).eval()
         refused, sessions = [], {}
+        program = _program(spec, Path(folder) / "c") if exported else None
         for target in ("onnx", "onnxruntime"):
             built = manifest.targets.built()[target]
             assert isinstance(built, OnnxTarget)
@@ -212,6 +110,8 @@ def check(path: Path, variant: str | None) -> Checked:
             inputs = arrays(manifest, point)
             exact, noisy = judge.outputs(inputs)
             found = {"PyTorch": run(module, {k: from_numpy(v) for k, v in inputs.items()})}
+            if program is not None:
+                found["PyTorch's program"] = program.run(inputs)
             for name, (session, rooms) in sessions.items():
                 names = [o.name for o in session.get_outputs()]
                 found[name] = dict(zip(names, session.run(names, rooms.with_room(inputs)), strict=True))
@@ -223,6 +123,14 @@ def check(path: Path, variant: str | None) -> Checked:
                 for target, got in found.items():
                     worst = max(worst, compare(f"{target} at {point}: {name}", got[name], want, limit, sure, declared[name]))
         return Checked(written, tuple(refused), bool(wide), worst)
+
+
+def _program(spec: Any, folder: Path) -> TorchBackend:
+    """The exported program, as a session runs it."""
+    bundle = lamina.compile(spec, folder, ["torch"])
+    manifest = read_manifest(bundle)
+    assert manifest.targets.torch is not None
+    return TorchBackend(bundle / manifest.targets.torch.file, manifest, Options())
 
 
 def bound(want: Array, noisy: list[Array], dtype: str) -> tuple[float, Array]:
@@ -279,7 +187,7 @@ def points(manifest: Manifest) -> Iterator[dict[str, int]]:
     """All dims at their smallest, and one step above."""
     yield {n: r.min for n, r in manifest.dims.items()}
     if manifest.dims:
-        yield {n: min(r.max, r.min + r.multiple_of) for n, r in manifest.dims.items()}
+        yield manifest.fitting({n: min(r.max, r.min + r.multiple_of) for n, r in manifest.dims.items()})
 
 
 def arrays(manifest: Manifest, point: Mapping[str, int]) -> dict[str, Array]:
@@ -325,32 +233,39 @@ def builds(path: Path, variant: str | None) -> bool:
 class Run:
     """A batch after the other, and what is found."""
 
-    def __init__(self, tensorrt: int) -> None:
-        self.tensorrt = tensorrt
+    def __init__(self, tensorrt: int = 0, exported: int = 0) -> None:
+        self.tensorrt, self.exported = tensorrt, exported
         self.tally: Counter[str] = Counter()
         self.kinds: Counter[str] = Counter()
-        self.worst, self.began = 0.0, time.process_time()
+        self.worst, self.seconds = 0.0, 0.0
 
     def batch(self, numbers: Sequence[int], folder: Path) -> None:
         found = []
         for number in numbers:
-            drawn, path = numbered(number), folder / f"{number}.yaml"
-            path.write_text(drawn.text, encoding="utf-8")
+            drawn = numbered(number)
+            path = drawn.write(folder / str(number))
             self.tally["specs"] += 1
             self.kinds.update(drawn.count.keys())
-            if (written := self.one(path, drawn)) is not None:
+            if (written := self.one(number, path, drawn)) is not None:
                 found.append((path, drawn, written))
         self.again(found)
-        print(f"\r{numbers[-1]}: {self.line()}", end="", file=sys.stderr, flush=True)
 
-    def one(self, path: Path, drawn: Drawn) -> Mapping[str, str] | None:
+    def add(self, other: Run) -> None:
+        """What another one found, too."""
+        self.tally.update(other.tally)
+        self.kinds.update(other.kinds)
+        self.worst, self.seconds = max(self.worst, other.worst), self.seconds + other.seconds
+
+    def one(self, number: int, path: Path, drawn: Drawn) -> Mapping[str, str] | None:
         """The bytes of its bundle, if there is nothing wrong with it."""
         try:
-            shown = check(path, drawn.variant)
+            exported = bool(self.exported) and number % self.exported == 0
+            shown = check(path, drawn.variant, exported=exported)
+            self.tally["programs exported"] += exported
             self.tally.update({f"refused by {target}": 1 for target in shown.refused})
             self.tally["wide bounds"] += shown.wide
             self.worst = max(self.worst, shown.worst)
-            if self.tensorrt and self.tally["specs"] % self.tensorrt == 0:
+            if self.tensorrt and number % self.tensorrt == 0:
                 self.tally["engines built" if builds(path, drawn.variant) else "engines refused with a line"] += 1
         except Exception as error:
             self.tally["findings"] += 1
@@ -370,9 +285,8 @@ class Run:
                 self.keep(path, drawn, f"another process makes other bytes: {sorted(set(there[file].items()) ^ set(here.items()))}")
 
     def keep(self, path: Path, drawn: Drawn, message: str) -> None:
-        FOLDER.mkdir(parents=True, exist_ok=True)
         lines = "".join(f"# {line}\n" for line in [f"variant: {drawn.variant}", *message.splitlines()])
-        (FOLDER / path.name).write_text(lines + drawn.text, encoding="utf-8")
+        replace(drawn, text=lines + drawn.text).write(FOLDER / path.parent.name)
 
     def figures(self) -> dict[str, str | int | float]:
         ops = sorted((n, name) for name, n in self.kinds.items() if name in op_names())
@@ -383,14 +297,12 @@ class Run:
             "largest error, as a share of its bound": round(self.worst, 3),
             "ops drawn": f"{len(ops)} of {len(op_names())}, each in {ops[0][0]} specs or more ({ops[0][1]})",
             "structures drawn": ", ".join(f"{name} {n}" for n, name in reversed(parts)),
-            "CPU seconds": round(time.process_time() - self.began),
+            "CPU seconds": round(self.seconds),
         }
 
     def line(self) -> str:
-        spent = time.process_time() - self.began
-        return (
-            ", ".join(f"{k} {v}" for k, v in sorted(self.tally.items())) + f", largest error {self.worst:.2f} of the bound, {spent:.0f} s"
-        )
+        tally = ", ".join(f"{k} {v}" for k, v in sorted(self.tally.items()))
+        return f"{tally}, largest error {self.worst:.2f} of the bound, {self.seconds:.0f} s"
 
 
 def main() -> None:
@@ -398,6 +310,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0, help="the number of the first spec")
     parser.add_argument("--tensorrt", type=int, default=0, help="try TensorRT on one spec of so many")
+    parser.add_argument("--exported", type=int, default=0, help="export PyTorch's program of one spec of so many")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--record", action="store_true", help="keep the figures")
     parser.add_argument("--spec", type=Path, help="check this file alone")
     parser.add_argument("--variant")
@@ -412,35 +326,44 @@ def main() -> None:
     elif asked.shrink is not None:
         shrink(asked.shrink)
     else:
-        many(asked.seed, asked.count, asked.tensorrt, asked.record)
+        many(asked)
 
 
-def many(first: int, count: int, tensorrt: int, keep: bool) -> None:
-    run = Run(tensorrt)
-    with tempfile.TemporaryDirectory() as folder:
-        for start in range(first, first + count, BATCH):
-            run.batch(range(start, min(start + BATCH, first + count)), Path(folder))
+def many(asked: argparse.Namespace) -> None:
+    run, end = Run(), asked.seed + asked.count
+    batches = [range(start, min(start + BATCH, end)) for start in range(asked.seed, end, BATCH)]
+    with ProcessPoolExecutor(asked.jobs, get_context("spawn")) as pool:
+        for found in pool.map(partial(_batch, asked.tensorrt, asked.exported), batches):
+            run.add(found)
+            print(f"\r{run.line()}", end="", file=sys.stderr, flush=True)
     print(f"\nnever drawn: {sorted(op_names() - run.kinds.keys()) or 'nothing'}")
     print(", ".join(f"{kind} {n}" for kind, n in sorted(run.kinds.items(), key=lambda pair: -pair[1])))
-    if keep:
-        record(
-            "agree",
-            "Random specs",
-            f"python tests/trust/agree.py --seed {first} --count {count} --tensorrt {tensorrt}",
-            run.figures(),
-            NOTE,
-        )
+    if asked.record:
+        options = f"--seed {asked.seed} --count {asked.count} --tensorrt {asked.tensorrt} --exported {asked.exported}"
+        record("agree", "Random specs", f"python tests/trust/agree.py {options}", run.figures(), NOTE)
+
+
+def _batch(tensorrt: int, exported: int, numbers: Sequence[int]) -> Run:
+    torch.set_num_threads(1)
+    began, run = _cpu(), Run(tensorrt, exported)
+    with tempfile.TemporaryDirectory() as folder:
+        run.batch(numbers, Path(folder))
+    run.seconds = _cpu() - began
+    return run
+
+
+def _cpu() -> float:
+    """Seconds of the processor, those of processes that have ended too."""
+    return sum(os.times()[:4])
 
 
 def shrink(number: int) -> None:
     """Print a simpler spec that fails with the same kind of message."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "spec.yaml"
 
         def failure(drawn: Drawn) -> str:
-            path.write_text(drawn.text, encoding="utf-8")
             try:
-                check(path, drawn.variant)
+                check(drawn.write(Path(folder)), drawn.variant)
             except SpecError:
                 return ""
             except Exception as error:
@@ -450,7 +373,7 @@ def shrink(number: int) -> None:
         first = numbered(number)
         wanted = failure(first)
         small = simpler(first, lambda drawn: failure(drawn) == wanted)
-        print(f"# variant: {small.variant}; {wanted}\n{small.text}")
+        print(f"# variant: {small.variant}; {wanted}\n{small.text}{small.base and '# its base:'}\n{small.base}")
 
 
 if __name__ == "__main__":

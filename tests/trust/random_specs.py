@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -18,22 +19,33 @@ from random_structures import Structures
 from random_values import Flow, Var
 from ruamel.yaml import YAML
 
+BASE = "base.yaml"
+
 
 @dataclass(frozen=True)
 class Drawn:
-    """A spec's text, the variant to try, how often each op and structure stands in it, and the choices that led to it."""
+    """A spec's text, the variant to try, how often each op and structure stands in it, the choices that led to it, and its base's text."""
 
     text: str
     variant: str | None
     count: Counter[str]
     choices: tuple[int, ...]
+    base: str = ""
+
+    def write(self, folder: Path) -> Path:
+        """The spec's file in a folder of its own, its base's beside it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / BASE).write_text(self.base, encoding="utf-8") if self.base else None
+        path = folder / "spec.yaml"
+        path.write_text(self.text, encoding="utf-8")
+        return path
 
 
 class Writer(Structures):
     """Writes one spec."""
 
-    def text(self, flow: Flow) -> str:
-        """The whole spec: what nothing reads is an output."""
+    def texts(self, flow: Flow) -> tuple[str, str]:
+        """The whole spec, and its base if it has one: what nothing reads is an output."""
         body = flow.steps
         read = set(re.findall(r"\w+", " ".join(_texts(body, right=True))))
         leaves = [v for v in flow.names if v.name not in read and v.name not in self.inputs and v.name != "x" and v.name not in self.state]
@@ -72,11 +84,22 @@ class Writer(Structures):
             "body": body,
             "outputs": outputs,
         }
-        out = io.StringIO()
-        yaml = YAML(pure=True)
-        yaml.width = 4096
-        yaml.dump({k: v for k, v in spec.items() if v not in ({}, [])}, out)
-        return out.getvalue()
+        if not self.chance(0.1):
+            return _yaml(spec), ""
+        self.count["base"] += 1
+        base = {k: v for k, v in spec.items() if k not in ("adapt", "variants")}
+        again = self.pick([("config",), ("outputs", "modules"), ("dims", "state"), ()])
+        return _yaml(
+            {"lamina": 1, "model": "random", "base": f"./{BASE}", **{k: spec[k] for k in ("use", "adapt", "variants", *again)}}
+        ), _yaml(base)
+
+
+def _yaml(spec: dict[str, Any]) -> str:
+    out = io.StringIO()
+    yaml = YAML(pure=True)
+    yaml.width = 4096
+    yaml.dump({k: v for k, v in spec.items() if v not in ({}, [])}, out)
+    return out.getvalue()
 
 
 def specs() -> st.SearchStrategy[Drawn]:
@@ -101,8 +124,8 @@ def written(below: Callable[[int], int]) -> Drawn:
     if not [v for v in flow.names if v.name not in writer.inputs]:
         writer.operator(flow, 0)
     variant = "other" if writer.variant and writer.chance(0.5) else None
-    text = writer.text(flow)
-    return Drawn(text, variant if "variants:" in text else None, writer.count, tuple(writer.choices))
+    text, base = writer.texts(flow)
+    return Drawn(text, variant if "variants:" in text else None, writer.count, tuple(writer.choices), base)
 
 
 def simpler(found: Drawn, fails: Callable[[Drawn], bool]) -> Drawn:

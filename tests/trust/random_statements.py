@@ -107,6 +107,9 @@ class Statements(Values):
         self, flow: Flow, cls: type[Op], arguments: Mapping[str, Any], texts: Sequence[str | None], made: Sequence[TensorType], domain: str
     ) -> None:
         """The call, as a text or as a step on x."""
+        if cls.name == "top_k" and self.chance(0.3):
+            self.any_order(flow, arguments, str(texts[0]), made[0])
+            return
         inputs = signature(cls)
         plain = {k: v for k, v in arguments.items() if v is not None}
         if len(made) == 1 and not inputs.variadic and texts and all(texts) and cls.name != "split" and _apart(texts) and self.chance(0.3):
@@ -123,6 +126,17 @@ class Statements(Values):
         flow.steps.append(f"{', '.join(names)} = {call}{'[0]' if single else ''}")
         for new, type_ in zip(names, made, strict=True):
             flow.bind(Var(new, type_, domain))
+
+    def any_order(self, flow: Flow, arguments: Mapping[str, Any], text: str, made: TensorType) -> None:
+        """The largest in whatever order, and what their indices point at: sorted, since any order is right."""
+        whole, largest, index, new = (self.fresh("v") for _ in range(4))
+        dim = arguments.get("dim", -1)
+        rest = "".join(f", {k}={_argument(v, k == 'k')}" for k, v in {**arguments, "sorted": False}.items())
+        flow.steps += [f"{whole} = {text}", f"{largest}, {index} = top_k({whole}{rest})"]
+        found = f"take_along_dim({whole}, {index}, dim={dim})"
+        flow.steps.append(f"{new} = concat([sort({largest}, dim={dim})[0], sort({found}, dim={dim})[0]], dim={dim})")
+        self.count["top_k in any order"] += 1
+        flow.bind(Var(new, made.with_shape(2 * s if i == dim % made.rank else s for i, s in enumerate(made.shape))))
 
     def experts(self, flow: Flow, cls: type[Op], example: Example) -> None:
         """An op that takes a block: experts of a few forms."""

@@ -50,8 +50,9 @@ class Model:
         inputs = {port.name for port in graph.input}
         weights = {tensor.name for tensor in graph.initializer if tensor.data_type == DOUBLE}
         made = [n.output[0] for n in graph.node if not weights.isdisjoint(n.input) or any(_is_double(a) for a in n.attribute)]
-        readers = {name: node.output[0] for node in reversed(list(_nodes(graph))) for name in node.input}
-        return {name: readers.get(name, name) if name in inputs else name for name in (*ports, *made)}
+        readers = {name: node.output[0] for node in reversed(graph.node) for name in _read(node)}
+        makers = {name: node.output[0] for node in graph.node for name in node.output}  # a node is named by the first that it makes
+        return {name: (readers if name in inputs else makers).get(name, name) for name in (*ports, *made)}
 
     def loops(self) -> tuple[str, ...]:
         """The names of loops, each before those inside it: as the library counts them."""
@@ -92,6 +93,14 @@ def _nodes(graph: Any) -> Iterator[Any]:
         yield node
         for attribute in node.attribute:
             yield from _nodes(attribute.g)
+
+
+def _read(node: Any) -> Iterator[str]:
+    """What a node reads, or a graph inside it."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from _read(inner)
 
 
 def _is_double(attribute: Any) -> bool:

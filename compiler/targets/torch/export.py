@@ -22,7 +22,7 @@ from lamina.compiler.weights.shapes import Shapes
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Symbol, value_of
 
-_TAKEN = frozenset(dir(nn.Module()))
+_TAKEN = frozenset((*dir(nn.Module()), *keyword.kwlist))  # a program's code, which loading it runs, has weights as `self.for.1.weight`
 _FIRST = (2, 5, 11)  # units of a dim to trace with, at least
 
 

@@ -37,6 +37,11 @@ def _window_sum(x: Tensor, kernel: Ints, stride: Ints, dilation: Ints) -> Tensor
     return sums.reshape(*x.shape[:2], *sums.shape[2:])
 
 
+def _held(x: Tensor, kernel: Ints) -> bool:
+    """Whether x is as large as a window without its padding, which PyTorch wants of three dims; no exported size is known to be."""
+    return all(isinstance(size, int) and size >= k for size, k in zip(x.shape[2:], kernel, strict=True))
+
+
 @lowering("AveragePool")
 def average_pool(
     x: Tensor,
@@ -52,7 +57,7 @@ def average_pool(
     n = len(kernel_shape)
     stride, dilation = strides or (1,) * n, dilations or (1,) * n
     around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
-    fits = all(2 * p <= k for p, k in zip(around[:n], kernel_shape, strict=True))
+    fits = all(2 * p <= k for p, k in zip(around[:n], kernel_shape, strict=True)) and (n < 3 or _held(x, kernel_shape))
     if symmetric(around) and fits and set(dilation) == {1}:
         return _AVERAGE[n](x, kernel_shape, stride, around[:n], bool(ceil_mode), bool(count_include_pad))
     beyond = [0] * n + _overhang(x, around, kernel_shape, stride, dilation, ceil_mode)

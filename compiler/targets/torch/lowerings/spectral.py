@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -42,13 +43,21 @@ def _resized(x: Tensor, dim: int, size: int) -> Tensor:
 
 def _transformed(x: Tensor, n: int | None, dim: int, inverse: int, onesided: int) -> Tensor:
     if onesided and not inverse and x.shape[-1] == 1:
-        return torch.view_as_real(torch.fft.rfft(x.squeeze(-1), n, dim))
+        return torch.view_as_real(_along(torch.fft.rfft, x.squeeze(-1), n, dim))
     signal = _complex(x)
     if inverse and onesided:
-        real: Tensor = torch.fft.irfft(signal, n, dim)
-        return real.unsqueeze(-1)
-    spectrum = torch.fft.ifft(signal, n, dim) if inverse else torch.fft.fft(signal, n, dim)
+        return _along(torch.fft.irfft, signal, n, dim).unsqueeze(-1)
+    spectrum = _along(torch.fft.ifft if inverse else torch.fft.fft, signal, n, dim)
     return torch.view_as_real(spectrum.narrow(dim, 0, spectrum.shape[dim] // 2 + 1) if onesided else spectrum)
+
+
+def _along(transform: Callable[[Tensor, int | None, int], Tensor], x: Tensor, n: int | None, dim: int) -> Tensor:
+    """The transform of one axis: of rows where sizes are symbols, since `torch.export` else demands that the axis differs from the others."""
+    if all(isinstance(size, int) for size in x.shape):
+        return transform(x, n, dim)
+    moved = x.movedim(dim, -1)
+    rows = transform(moved.reshape(-1, moved.shape[-1]), n, 1)
+    return rows.reshape(*moved.shape[:-1], rows.shape[-1]).movedim(-1, dim)
 
 
 @lowering("STFT")

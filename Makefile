@@ -45,7 +45,9 @@ trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
 	$(VENV)/bin/python tests/trust/crashes.py
 	$(VENV)/bin/python docs/make_trust.py
 
-bench: $(BENCH)/.ready  ## measure against torch.onnx.export of timm's networks, start-up and memory
+bench: $(BENCH)/.ready  ## race the zoo against the best peers and write docs/performance.md; then compile times, start-up and memory
+	$(BENCH)/bin/python -m benchmarks.suite --json benchmarks/results/cpu.json
+	$(BENCH)/bin/python docs/make_performance.py
 	$(BENCH)/bin/python -m benchmarks.export
 	$(BENCH)/bin/python -m benchmarks.latency
 	$(BENCH)/bin/python -m benchmarks.startup
@@ -70,7 +72,7 @@ $(VENV)/.ready: pyproject.toml $(wildcard runtime/native/*.[ch])
 # timm brings torchvision, and with it the newest torch and several gigabytes of CUDA packages: never into the tests' environment.
 $(BENCH)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --editable . timm onnxscript safetensors
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --editable . timm onnxscript safetensors transformers openvino matplotlib
 	touch $@
 
 clean:

@@ -7,8 +7,9 @@ or a PyTorch function (`torch`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,20 +112,31 @@ class Node:
 
     def with_bodies(self, change: Callable[[Graph], Graph]) -> Node:
         """The node with each body changed."""
-        body, otherwise = (graph and change(graph) for graph in (self.body, self.otherwise))
-        return self if body is None else replace(self, body=body, otherwise=otherwise)
+        if self.body is None:
+            return self
+        return replace(self, body=change(self.body), otherwise=self.otherwise and change(self.otherwise))
 
     def reads(self) -> Iterator[Value]:
         """The inputs that are given, and what the bodies take from around them."""
         yield from (v for v in self.inputs if v is not None)
-        for body in self.bodies:
-            yield from body.free()
+        if self.body is not None:
+            for body in self.bodies:
+                yield from body.free()
 
     def mapped(self, value: Callable[[Value], Value], outputs: tuple[Value, ...] | None = None) -> Node:
         """The node with each value that it or a body reads replaced, and, if given, other outputs."""
-        inputs = tuple(None if v is None else value(v) for v in self.inputs)
-        node = self.with_bodies(lambda body: body.mapped(value))
-        return replace(node, inputs=inputs, outputs=self.outputs if outputs is None else outputs)
+        inputs = tuple([None if v is None else value(v) for v in self.inputs])
+        outputs = self.outputs if outputs is None else outputs
+        if self.body is not None:
+            return replace(self.with_bodies(lambda body: body.mapped(value)), inputs=inputs, outputs=outputs)
+        if _identical(inputs, self.inputs) and _identical(outputs, self.outputs):
+            return self
+        # not by `replace`, which takes three times as long: every pass maps every node
+        return Node(self.op_type, inputs, outputs, self.origin, self.attributes, self.domain, self.op, function=self.function)
+
+
+def _identical(some: Sequence[Value | None], others: Sequence[Value | None]) -> bool:
+    return len(some) == len(others) and all(map(is_, some, others))
 
 
 @dataclass(frozen=True, slots=True)

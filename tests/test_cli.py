@@ -505,7 +505,10 @@ def test_bench_outside_the_range(cli: Any, bundle: Path) -> None:
 
 def test_list(cli: Any) -> None:
     lines = cli("list").out.splitlines()
-    assert sorted(line.split()[0] for line in lines) == sorted(p.stem for p in ZOO)
+    assert sorted(line.split()[0] for line in lines if line[0] != " ") == sorted(p.stem for p in ZOO)
+    start = next(i for i, line in enumerate(lines) if line.startswith("poolformer "))
+    assert lines[start + 1].strip() == "s12, s24, s36, m36, m48"
+    assert max(len(line) for line in lines if line[0] == " ") <= 80
     found = {e["file"]: e for e in json.loads(cli("list", "--json").out)}
     assert {Path(f).resolve() for f in found} == {p.resolve() for p in ZOO}
     assert next(e["variants"] for e in found.values() if e["model"] == "poolformer") == ["s12", "s24", "s36", "m36", "m48"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,11 +31,17 @@ def command(
     if status:
         print("\n".join(_table([row for spec in specs for row in _status(spec)])))
         return
-    width = max(len(s.path.stem) for s in specs)
-    others = max(len(", ".join(s.variants)) for s in specs)
-    for spec in specs:
-        paper = f"  (arXiv {spec.paper.arxiv})" if spec.paper and spec.paper.arxiv else ""
-        print(f"{spec.path.stem:<{width}}  {', '.join(spec.variants) or '-':<{others}}  {spec.summary}{paper}")
+    width = max(len(s.path.stem) for s in specs) + 2
+    print("\n".join(line for spec in specs for line in _described(spec, width)))
+
+
+def _described(spec: ModelSpec, width: int) -> Iterator[str]:
+    """The name and what it is, and below them its variants."""
+    paper = f" (arXiv {spec.paper.arxiv})" if spec.paper and spec.paper.arxiv else ""
+    yield f"{spec.path.stem:<{width}}{spec.summary}{paper}"
+    indent = " " * (width + 2)
+    variants = textwrap.TextWrapper(shutil.get_terminal_size().columns, indent, indent, break_on_hyphens=False)
+    yield from variants.wrap(", ".join(spec.variants))
 
 
 def _status(spec: ModelSpec) -> Iterator[list[str]]:

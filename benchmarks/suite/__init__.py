@@ -1,0 +1,1 @@
+"""Our bundles against the best peers, interleaved in one run: `python -m benchmarks.suite`."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lamina.compiler.elaborate import Elaborated
-from lamina.compiler.graph import Value
+from lamina.compiler.graph import Graph, Value
 from lamina.compiler.index_bounds import index_bounds
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.summary import parameter_count
 from lamina.runtime.manifest import Manifest
-from lamina.schema.dims import Dim, Symbol
+from lamina.schema.dims import INTEGERS, Dim, Symbol
 from lamina.schema.spec import ModelSpec
 
 
@@ -28,7 +29,7 @@ def describe(
     `adapters` what is known of each."""
     graph = model.graph
     names = [value.name for value in graph.inputs]
-    bounds = index_bounds(decompose(graph, "definition"))
+    bounds = index_bounds(decompose(_on_integers(graph), "definition"))
     data = {
         "model": spec.model,
         "variant": spec.variant,
@@ -48,6 +49,12 @@ def describe(
         "files": files,
     }
     return Manifest.model_validate(data, strict=False)
+
+
+def _on_integers(graph: Graph) -> Graph:
+    """The ops that integers go into: only they can take an input for an index."""
+    nodes = tuple(n for n in graph.nodes if any(v is not None and v.type is not None and v.dtype in INTEGERS for v in n.inputs))
+    return replace(graph, nodes=nodes, outputs=())
 
 
 def _tokenizer(spec: ModelSpec, inputs: Sequence[str], found: Mapping[str, Any] | None) -> dict[str, Any] | None:

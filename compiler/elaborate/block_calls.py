@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from lamina.compiler.elaborate.adapted import adapted
+from lamina.compiler.elaborate.again import once
 from lamina.compiler.elaborate.body import run_body
 from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.convert import convert
@@ -45,7 +46,8 @@ def call_block(context: Context, callee: BlockCallee, request: Request) -> Any:
 
     def run(x: Any, inner: Scope) -> Any:
         values = {**frame.values, first: x} if first else dict(frame.values)
-        return _run(context, block, replace(frame, values=values, modules=dict(frame.modules)), inner)
+        own = replace(frame, values=values, modules=dict(frame.modules))
+        return once(context, block, own, inner, lambda: _run(context, block, own, inner))
 
     context.callers.append((block.name, request.span))
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,7 @@ from lamina.schema.diagnostics import Collector, Fault, Note, Span
 from lamina.schema.dims import Size, Symbol
 
 if TYPE_CHECKING:
+    from lamina.compiler.elaborate.again import Recording
     from lamina.compiler.elaborate.state import Left
 
 _DEPENDS_ON_CALL = ("shape", "dtype", "type", "value", "dynamic", "index")
@@ -44,6 +45,7 @@ class Context(ABC):
         self.states: list[Left] = []  # of the calls that have ended
         self.growth: dict[str, Size] = {}  # what a call makes of a dim that its states grow along
         self.adapt = Adaptations(spec.adapt)
+        self.runs: dict[Hashable, Recording | None] = {}  # calls of blocks, by all that they depend on; None: seen once
         self.in_place: dict[int, s.Flow] = {}  # steps written as arguments, by the identity of their tree
 
     @abstractmethod

@@ -73,7 +73,7 @@ def test_a_wrong_line_is_seen() -> None:
     assert sources.has_op(f"minilm.yaml:{number}:5", "l2_normalize", 12)
     assert not sources.has_op(f"minilm.yaml:{number - 1}:5", "l2_normalize", 12)
     assert not sources.has_op(f"minilm.yaml:{number}:5", "sum", 12)
-    (act,) = [n for n, text in enumerate(sources.texts["blocks/ffn.yaml"], 1) if text == "      - act"]
+    act, *_ = [n for n, text in enumerate(sources.texts["blocks/ffn.yaml"], 1) if text == "      - act"]
     assert sources.has_op(f"blocks/ffn.yaml:{act}:9", "gelu", 3)
     assert not sources.has_op(f"blocks/ffn.yaml:{act}:9", "layer_norm", 3)
 

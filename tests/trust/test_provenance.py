@@ -70,9 +70,12 @@ def test_layers_of_engines(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_wrong_line_is_seen() -> None:
     sources = provenance.Sources(small_case(CASES["minilm"]))
     (number,) = [n for n, text in enumerate(sources.texts["minilm.yaml"], 1) if "l2_normalize" in text]
-    assert sources.has_op(f"minilm.yaml:{number}:5", "l2_normalize")
-    assert not sources.has_op(f"minilm.yaml:{number - 1}:5", "l2_normalize")
-    assert not sources.has_op(f"minilm.yaml:{number}:5", "sum")
+    assert sources.has_op(f"minilm.yaml:{number}:5", "l2_normalize", 12)
+    assert not sources.has_op(f"minilm.yaml:{number - 1}:5", "l2_normalize", 12)
+    assert not sources.has_op(f"minilm.yaml:{number}:5", "sum", 12)
+    act, *_ = [n for n, text in enumerate(sources.texts["blocks/ffn.yaml"], 1) if text == "      - act"]
+    assert sources.has_op(f"blocks/ffn.yaml:{act}:9", "gelu", 3)
+    assert not sources.has_op(f"blocks/ffn.yaml:{act}:9", "layer_norm", 3)
 
 
 def test_a_bundle_without_a_table(bundle: Path) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
+from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Origin, Parameter, Value
 from lamina.compiler.targets.torch import host, registry
 from lamina.compiler.targets.torch.arrays import torch_dtype, widened
 from lamina.compiler.targets.torch.loops import Looped, scanned
@@ -78,6 +78,7 @@ class _Emitter:
         self.constants: dict[Value, Constant] = {}
         self.leaves: list[Parameter | Constant] = []
         self._device: fx.Node | None = None
+        self._origin: Origin | None = None
 
     def program(self) -> Program:
         for node in _needed(self.source):
@@ -86,7 +87,8 @@ class _Emitter:
         return Program(self.graph, tuple(self.leaves), self.modules)
 
     def emit(self, node: Node) -> None:
-        """Add the calls that compute one node's outputs."""
+        """Add the calls that compute one node's outputs; they bear its origin."""
+        self._origin = node.origin
         if node.body is not None and node.op_type in _LOOPS:
             self._emit_loop(node, node.body)
         elif node.domain == "torch" and registry.find(f"torch.{node.op_type}") is None:
@@ -97,7 +99,11 @@ class _Emitter:
             self._emit_lowering(node, self._find(node))
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
-        return self.graph.call_function(function, arguments, keywords)
+        return self._placed(self.graph.call_function(function, arguments, keywords))
+
+    def _placed(self, made: fx.Node) -> fx.Node:
+        made.meta["origin"] = self._origin
+        return made
 
     # The forms in which a value can be had.
 
@@ -211,7 +217,7 @@ class _Emitter:
         name = f"loop_{len(self.modules)}"
         self.modules[name] = module
         given = [self.tensor(v) for v in (*(v for v in inputs if v is not None), *around, *program.leaves)]
-        result = self.graph.call_module(name, (self.training, *given))
+        result = self._placed(self.graph.call_module(name, (self.training, *given)))
         for i, value in enumerate(node.outputs):
             self.tensors[value] = self.call(operator.getitem, result, i)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import keyword
+import linecache
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch.export import Dim as ExportDim
 from torch.fx.experimental import _config as shape_config
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
-from lamina.compiler.graph import Graph, Parameter, Value
+from lamina.compiler.graph import Graph, Origin, Parameter, Value
 from lamina.compiler.targets.torch.arrays import torch_dtype
 from lamina.compiler.targets.torch.module import Array, LaminaModule, Weights, to_module
 from lamina.compiler.weights.shapes import Shapes
@@ -118,9 +120,17 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
         module.train(training)
     said = str(refusal).strip() or type(refusal).__name__
     message = f"torch.export does not take the model: {said.splitlines()[0]}"
-    raise SpecError(
-        [Diagnostic("torch", message, graph.nodes[0].origin.span, "fix the sizes that it names, or leave out the target `torch`")]
-    )
+    at = (_origin(refusal, module) or graph.nodes[0].origin).span
+    raise SpecError([Diagnostic("torch", message, at, "fix the sizes that it names, or leave out the target `torch`")])
+
+
+def _origin(refusal: Exception | None, module: LaminaModule) -> Origin | None:
+    """Of the step that was traced, if it was one that PyTorch refused."""
+    for frame, number in traceback.walk_tb(refusal and refusal.__traceback__):
+        line = linecache.getline(frame.f_code.co_filename, number)
+        if frame.f_code.co_filename.startswith("<eval_with_key>") and (found := module.origin(line)) is not None:
+            return found
+    return None
 
 
 def _traced(module: LaminaModule, arguments: tuple[Tensor, ...], shapes: tuple[Any, ...]) -> torch.export.ExportedProgram:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lamina.compiler.graph import Constant, Graph, Parameter
+from lamina.compiler.graph import Constant, Graph, Origin, Parameter
 from lamina.compiler.targets.torch.arrays import from_numpy, torch_dtype
 from lamina.compiler.targets.torch.build import build
 
@@ -58,6 +58,11 @@ class LaminaModule(nn.Module):
     def code(self) -> str:
         """The generated program, for reading."""
         return str(self.__dict__["_program"].code)
+
+    def origin(self, line: str) -> Origin | None:
+        """Where a line of the code comes from."""
+        name = line.strip().partition(" ")[0]
+        return next((node.meta.get("origin") for node in self.__dict__["_program"].graph.nodes if node.name == name), None)
 
     def forward(self, *positional: Tensor, **named: Tensor) -> Tensor | dict[str, Tensor]:
         """Raises TypeError when an input is missing, unknown or given twice."""

@@ -126,7 +126,7 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
 
 def _origin(refusal: Exception | None, module: LaminaModule) -> Origin | None:
     """Of the step that was traced, if it was one that PyTorch refused."""
-    for frame, number in traceback.walk_tb(refusal and refusal.__traceback__):
+    for frame, number in traceback.walk_tb(refusal.__traceback__ if refusal else None):
         line = linecache.getline(frame.f_code.co_filename, number)
         if frame.f_code.co_filename.startswith("<eval_with_key>") and (found := module.origin(line)) is not None:
             return found

@@ -165,6 +165,7 @@ def test_version(cli: Any) -> None:
         (["bench", "bundle", "--encoder", "bundle"], "give --tokens"),
         (["bench", "bundle", "--tokens", "8", "--repeats", "3"], "without --at and --repeats"),
         (["compile", "vit", "-o", "out", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
+        (["check", "vit", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
         (["compile", "vit", "-o", "out", "--precision", "int3"], "is not a precision"),
     ],
 )
@@ -260,6 +261,10 @@ def test_check_takes_a_name_of_the_zoo(cli: Any, path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("target", ["onnx", "onnxruntime", "tensorrt", "torch"])
 def test_check_asks_a_target(cli: Any, spec: Path, target: str) -> None:
     assert cli("check", spec, "--target", target).code == 0
+
+
+def test_check_asks_for_a_precision(cli: Any, spec: Path) -> None:
+    assert cli("check", spec, "--target", "onnxruntime", "--precision", "int4").code == 0
 
 
 def test_check_shows_every_mistake_at_its_place(cli: Any, spec: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

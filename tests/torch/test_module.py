@@ -306,6 +306,19 @@ def test_weights_and_constants_say_where_they_come_from() -> None:
     assert module.origins == {"stem.weight": declared, "_constant_0": Origin(Span("model.yaml", 9, 5), "doubled")}
 
 
+def test_what_tracing_stops_at_is_named_by_its_own_line() -> None:
+    x, y, z = (Value(name, TensorType("float32", shape)) for name, shape in (("x", (n, t)), ("y", (n, t)), ("z", (n, 12))))
+    twelve = Constant("twelve", TensorType("float32", (12,)), np.zeros(12, np.float32))
+    steps = [
+        Node("Neg", (x,), (y,), Origin(Span("model.yaml", 3, 1), "")),
+        Node("Add", (y, twelve), (z,), Origin(Span("model.yaml", 5, 2), "")),
+    ]
+    graph = Graph("fixed", (x,), (z,), tuple(steps))
+    with pytest.raises(SpecError) as caught:
+        export(to_module(graph), graph)
+    assert [(d.span.line, d.span.column) for d in caught.value.diagnostics] == [(5, 2)]
+
+
 @pytest.mark.parametrize("dtype", ["int64", "int32"])
 def test_a_scalar_index_leaves_nothing_to_run_time(dtype: str) -> None:
     x = Value("x", TensorType("float32", (n, t)))

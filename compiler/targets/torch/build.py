@@ -90,7 +90,7 @@ class _Emitter:
         return Program(self.graph, self.leaves, self.modules)
 
     def emit(self, node: Node) -> None:
-        """Add the calls that compute one node's outputs."""
+        """Add the calls that compute one node's outputs; they bear its origin."""
         self.origin = node.origin
         if node.body is not None and node.op_type in _LOOPS:
             self._emit_loop(node, node.body)
@@ -102,7 +102,11 @@ class _Emitter:
             self._emit_lowering(node, self._find(node))
 
     def call(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> fx.Node:
-        return self.graph.call_function(function, arguments, keywords)
+        return self._placed(self.graph.call_function(function, arguments, keywords))
+
+    def _placed(self, made: fx.Node) -> fx.Node:
+        made.meta["origin"] = self.origin
+        return made
 
     # The forms in which a value can be had.
 
@@ -220,7 +224,7 @@ class _Emitter:
         given = [self.tensor(v) for v in (*(v for v in inputs if v is not None), *around)]
         for leaf, self.origin in program.leaves.items():
             given.append(self.tensor(leaf))
-        result = self.graph.call_module(name, (self.training, *given))
+        result = self._placed(self.graph.call_module(name, (self.training, *given)))
         for i, value in enumerate(node.outputs):
             self.tensors[value] = self.call(operator.getitem, result, i)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import keyword
+import linecache
+import traceback
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -100,7 +102,7 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
     found = _tried(module, graph)
     if isinstance(found, torch.export.ExportedProgram):
         return found
-    origin = _first_refused(graph)
+    origin = _traced_at(found, module) or _first_refused(graph)
     path = f" (in `{origin.path}`)" if origin.path else ""
     said = str(found).strip() or type(found).__name__
     message = f"torch.export does not take the model: {said.splitlines()[0]}{path}"
@@ -144,6 +146,15 @@ def _tried(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram |
         module.train(training)
     assert refusal is not None
     return refusal
+
+
+def _traced_at(refusal: Exception, module: LaminaModule) -> Origin | None:
+    """The step that was being traced, where that is what PyTorch refused."""
+    for frame, number in traceback.walk_tb(refusal.__traceback__):
+        line = linecache.getline(frame.f_code.co_filename, number)
+        if frame.f_code.co_filename.startswith("<eval_with_key>") and (found := module.origin(line)) is not None:
+            return found
+    return None
 
 
 def _traced(module: LaminaModule, arguments: tuple[Tensor, ...], shapes: tuple[Any, ...]) -> torch.export.ExportedProgram:

@@ -66,6 +66,11 @@ class LaminaModule(nn.Module):
         """Where each parameter and buffer comes from, by its name in the module: the step that declares it, or first reads a constant."""
         return MappingProxyType(self._origins)
 
+    def origin(self, line: str) -> Origin | None:
+        """Where a line of the code comes from."""
+        name = line.strip().partition(" ")[0]
+        return next((node.meta.get("origin") for node in self.__dict__["_program"].graph.nodes if node.name == name), None)
+
     def forward(self, *positional: Tensor, **named: Tensor) -> Tensor | dict[str, Tensor]:
         """Raises TypeError when an input is missing, unknown or given twice."""
         inputs = self._bind(positional, named) if named or len(positional) != len(self.input_names) else positional

@@ -39,7 +39,7 @@ def _transformed(x: Tensor, n: int | None, dim: int, inverse: int, onesided: int
 
 
 def _along(transform: Callable[[Tensor, int | None, int], Tensor], x: Tensor, n: int | None, dim: int) -> Tensor:
-    """The transform of one axis: of rows where sizes are symbols, since `torch.export` else demands that the axis differs from the others."""
+    """The transform of one axis: of rows where sizes are symbols: `torch.export` else demands that the axis differs from others."""
     if all(isinstance(size, int) for size in x.shape):
         return transform(x, n, dim)
     moved = x.movedim(dim, -1)

@@ -10,7 +10,10 @@ from lamina.schema.dims import FLOATS, TensorType
 
 
 class Atan2(Op):
-    """z = the angle of the point (x, y), -pi to pi; at the origin, and on the axes, the signs of zeros count. y, x: float of one dtype, shapes broadcast. Source: torch.atan2."""
+    """z = the angle of the point (x, y), -pi to pi, where signs of zeros count. y, x: float of one dtype, shapes broadcast.
+
+    Source: torch.atan2.
+    """
 
     name = "atan2"
     examples = (Example({}, ["float32[b, 8]", "float32[b, 8]"]), Example({}, ["float32[b, 1, t]", "float32[3, 1]"]))

@@ -205,3 +205,14 @@ def test_attention_of_float16_keeps_its_scores_in_float32() -> None:
     assert model is not None
     (got,) = bench.session(bench.proto(model, case.outputs)).run(None, {f"x{i}": a for i, a in enumerate(x)})
     bench.close([got], [want], 4e-3, "attention")
+
+
+def test_atan2_on_the_axes() -> None:
+    """Zeros have signs."""
+    values = np.array([0.0, -0.0, 1.0, -1.0, INF, -INF], np.float32)
+    y, x = (a.ravel() for a in np.meshgrid(values, values))
+    finite = np.isfinite(y) | np.isfinite(x)
+    (got,) = run("atan2", {}, y[finite], x[finite])
+    np.testing.assert_allclose(got, np.arctan2(y, x)[finite], rtol=1e-6)
+    zeros = got == 0
+    assert (np.signbit(got) == np.signbit(np.arctan2(y, x)[finite]))[zeros].all()

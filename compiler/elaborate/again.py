@@ -70,8 +70,8 @@ class Recording:
             for old, new in zip(node.outputs, outputs, strict=True):
                 values[id(old)] = new
                 graph.origins[id(new)] = origin
-                if id(old) in graph.integers:
-                    graph.integers[id(new)] = graph.integers[id(old)]
+                if (known := graph.known(old)) is not None:
+                    graph.integers[id(new)] = (new, known)
         graph.count += self.count
         return _mapped(self.result, values)
 

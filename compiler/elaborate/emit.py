@@ -26,7 +26,9 @@ class Emitter:
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     origins: dict[int, Origin] = field(default_factory=dict)  # of values, by identity
-    integers: dict[int, Integers] = field(default_factory=dict)  # what is known of values, by identity
+    integers: dict[int, tuple[Value, Integers]] = field(
+        default_factory=dict
+    )  # by identity, values (none of which is made twice, then) and what is known of them
     count: int = 0
     depth: int = 0  # of the bodies that are being collected
     blocks: list[tuple[str, dict[str, Parameter]]] = field(default_factory=list)  # given to ops that are being called: path, own weights
@@ -74,13 +76,13 @@ class Emitter:
         """What is known of a tensor of integers."""
         if isinstance(value, Constant) and value.dtype in INTEGERS:
             return single(int(value.array))
-        return self.integers.get(id(value))
+        return self.integers.get(id(value), (None, None))[1]
 
     def _know(self, op: Op, inputs: Sequence[Value | None], types: Types, outputs: Sequence[Value]) -> None:
         with suppress(Fault):  # a size that would be too long to write
             found = op.integers(types, *map(self.known, inputs))
             known = zip(outputs, found if isinstance(found, tuple) else (found,), strict=True)
-            self.integers.update({id(v): k for v, k in known if k is not None and v.dtype in INTEGERS})
+            self.integers.update({id(v): (v, k) for v, k in known if k is not None and v.dtype in INTEGERS})
 
     def _named(self, op: Op, types: Types, scope: Scope) -> list[tuple[str, TensorType]]:
         self.count += 1

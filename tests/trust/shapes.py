@@ -25,7 +25,7 @@ if __name__ == "__main__":
 import torch
 from random_specs import numbered
 from trust import record
-from zoo import Lively, files, inputs, small_cases
+from zoo import files, inputs, small_cases
 
 import lamina
 from lamina.compiler.elaborate import elaborate
@@ -34,6 +34,7 @@ from lamina.compiler.elaborate.unused import unused
 from lamina.compiler.graph import Graph
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.targets.torch import run_values
+from lamina.compiler.weights.seeded import Seeded
 from lamina.schema.diagnostics import Diagnostic, SpecError
 from lamina.schema.dims import Dim, Size, Symbol, bounds, value_of
 from lamina.schema.sections import DimDecl
@@ -117,7 +118,9 @@ def _at(size: Size, point: Point) -> int | str:
 
 def fits(spec: ModelSpec, model: Elaborated, point: Point) -> None:
     """Hold what is inferred for all sizes against what is inferred for these. Raises Wrong."""
-    numbers = {name: value for name, value in point.items() if name not in growing(model)}
+    grown = growing(model)
+    beside = {s.name for n in grown if (most := model.dims[n].at_most) is not None for s in most.symbols}
+    numbers = {name: value for name, value in point.items() if name not in grown | beside}
     try:
         there = elaborate(fixed(spec, numbers))
     except SpecError as error:
@@ -132,7 +135,7 @@ def defined(model: Elaborated, point: Point) -> int:
     graph = decompose(model.graph, "definition")
     typed = {v.name: v for node in graph.nodes for v in node.outputs if v.type is not None}
     try:
-        found = run_values(graph, Lively(), inputs(model, dict(point)), list(typed))
+        found = run_values(graph, Seeded(0), inputs(model, dict(point)), list(typed))
     except Exception as error:
         raise Wrong(f"at {point} the definition fails: {type(error).__name__}: {str(error)[:300]}") from error
     for name, array in found.items():
@@ -163,13 +166,15 @@ def accepted(spec: ModelSpec, tally: Counter[str], runs: int) -> None:
 
 
 def widened(spec: ModelSpec, model: Elaborated) -> Iterator[tuple[str, ModelSpec]]:
-    """The spec with each of its ranges wider than its author declared: from 1, and of any size."""
+    """The spec with each of its ranges wider than its author declared: of any size, and from 1."""
     for name in model.dims:
         decl = spec.dims[name]
         if decl.multiple_of == 1 and decl.min in (0, 1):
             continue
-        wide = DimDecl(min=1, opt=1, max=max(64, bounds(Dim.of(model.dims[name]))[1]), multiple_of=1, span=decl.span)
-        yield name, spec.model_copy(update={"dims": {**spec.dims, name: wide}})
+        low, high = bounds(Dim.of(model.dims[name]))
+        for least in sorted({1, low}, reverse=True):
+            wide = DimDecl(min=least, opt=least, max=max(64, high), multiple_of=1, span=decl.span)
+            yield name, spec.model_copy(update={"dims": {**spec.dims, name: wide}})
 
 
 def refused(spec: ModelSpec, model: Elaborated, tally: Counter[str]) -> None:

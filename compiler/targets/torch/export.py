@@ -77,7 +77,7 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
     shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
     fixed = {size for value in graph.inputs for size in value.shape if isinstance(size, int)}
     tried: list[dict[str, int]] = []
-    refusal: RuntimeError | None = None
+    refusal: Exception | None = None
     training = module.training
     try:
         for first in _FIRST:
@@ -90,7 +90,7 @@ def export(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram:
             try:
                 arguments = tuple(_example(value, env) for value in graph.inputs)
                 return torch.export.export(module.eval(), arguments, dynamic_shapes={"positional": shapes})
-            except RuntimeError as error:
+            except (RuntimeError, AssertionError) as error:  # some of what it cannot decide of sizes it asserts
                 refusal = refusal or error
     finally:
         module.train(training)

@@ -262,7 +262,7 @@ def test_export_keeps_the_declared_ranges(tmp_path: Path) -> None:
     ids=["refused", "asserted"],
 )
 def test_other_sizes_are_tried_where_one_equals_another_by_chance(said: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of the small iformer's images do: they are its table of positions'. What PyTorch cannot decide of sizes it may assert, too."""
+    """As those of the small iformer's images do: they are its table of positions'. What PyTorch cannot decide it may assert, too."""
     graph, given = _attention()
     traced, tried = torch.export.export, list[torch.Size]()
 

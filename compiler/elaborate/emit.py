@@ -26,9 +26,7 @@ class Emitter:
     nodes: list[Node] = field(default_factory=list)
     parameters: dict[str, Parameter] = field(default_factory=dict)
     origins: dict[int, Origin] = field(default_factory=dict)  # of values, by identity
-    integers: dict[int, tuple[Value, Integers]] = field(
-        default_factory=dict
-    )  # by identity, values (none of which is made twice, then) and what is known of them
+    integers: dict[int, tuple[Value, Integers]] = field(default_factory=dict)  # what is known of values, by identity; it keeps them
     count: int = 0
     depth: int = 0  # of the bodies that are being collected
     blocks: list[tuple[str, dict[str, Parameter]]] = field(default_factory=list)  # given to ops that are being called: path, own weights

@@ -115,9 +115,12 @@ def _verified(bundle: Path) -> Report:
 
 def unsound(fault: Fault, folder: Path) -> str:
     """What is wrong with the spec on the target without the fault; nothing of one that verifies. Raises SpecError if it is refused."""
-    bundle = lamina.compile(fault.spec, folder / "bundle", [fault.target])  # type: ignore[list-item]
     try:
-        report = _verified(bundle)
+        report = _verified(lamina.compile(fault.spec, folder / "bundle", [fault.target]))  # type: ignore[list-item]
+    except SpecError as error:
+        if not (folder / "bundle").exists():
+            raise
+        return f"SpecError: {error}"
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return "" if report.passed else "it does not verify"

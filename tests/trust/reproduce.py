@@ -74,7 +74,7 @@ def machines(folder: Path) -> tuple[Machine, Machine]:
     """An old one, and another."""
     disabled = " ".join(name for name in numpy_core.__cpu_dispatch__ if numpy_core.__cpu_features__[name])
     old = {
-        "PYTHONHASHSEED": "1", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "TZ": "UTC0", "USER": "old",
+        "PYTHONHASHSEED": "1", "LC_ALL": "C", "TZ": "UTC0", "USER": "old",
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Prescott", "NPY_DISABLE_CPU_FEATURES": disabled,
         "ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "GLIBC_TUNABLES": NO_FMA,
         "LAMINA_INSTRUCTIONS": "none",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.export import Dim as ExportDim
 from torch.fx.experimental import _config as shape_config
 from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
@@ -83,8 +83,9 @@ def save_pt2(module: LaminaModule, graph: Graph, path: Path) -> str:
 
 def _strip(program: torch.export.ExportedProgram) -> None:
     """Leave out what differs from run to run, and ranges of expressions, which follow from those of symbols."""
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)
+    for part in program.graph_module.modules():  # the bodies of loops are parts
+        for node in part.graph.nodes if isinstance(part, fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
     ranges = sorted(((key, bounds) for key, bounds in program.range_constraints.items() if key.is_Symbol), key=lambda item: str(item[0]))
     program.range_constraints.clear()
     program.range_constraints.update(ranges)

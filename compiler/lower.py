@@ -19,6 +19,7 @@ from lamina.compiler.passes.join_heads import join_heads
 from lamina.compiler.passes.merge_linears import merge_linears
 from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.merge_products import merge_products
+from lamina.compiler.passes.part_transposes import part_transposes
 from lamina.compiler.passes.preallocate_caches import preallocate_caches
 from lamina.compiler.passes.separate_loops import separate_loops
 from lamina.compiler.passes.split_relus import split_relus
@@ -41,5 +42,7 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
         operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(absorb_transposes(operators))))))
     if target == "tensorrt":
         operators = split_relus(separate_loops(tie_collected(hoist_constant(operators))))
-    operators = fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))
-    return canonical_names(deduplicate(fold(merge_products(operators))))
+    operators = fold(merge_products(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))
+    if target != "tensorrt":
+        operators = part_transposes(operators)
+    return canonical_names(deduplicate(operators))

@@ -21,7 +21,7 @@ from lamina.compiler.lower import Target, lower
 from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.block_weights import block_weights
 from lamina.compiler.prompting import prompting
-from lamina.compiler.provenance import Places
+from lamina.compiler.provenance import Places, of_inputs
 from lamina.compiler.resolved import resolved_files
 from lamina.compiler.targets.onnx import OPSET, Placement, external_values, to_onnx
 from lamina.compiler.tokenizer import tokenizer_file
@@ -187,7 +187,7 @@ class _Job:
             inputs,
             dims,
             compute_capabilities=capabilities,
-            origins=origins,
+            origins=of_inputs(self.spec) | origins,
             sources=self.spec.sources,
             progress=lambda share, stage: self.progress(stage),
         )

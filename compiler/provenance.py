@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
-from typing import final
+from typing import TYPE_CHECKING, final
 
 from lamina.compiler.graph import Origin
+
+if TYPE_CHECKING:
+    from lamina.schema.spec import ModelSpec
 
 SOURCE, PATH = "lamina.source", "lamina.path"  # in the metadata of an ONNX node
 
@@ -36,6 +39,11 @@ class Places:
     def _seen(self, file: str) -> str:
         path = PurePath(file)
         return path.relative_to(self.folder).as_posix() if self.folder is not None and path.is_relative_to(self.folder) else file
+
+
+def of_inputs(spec: ModelSpec) -> dict[str, Origin]:
+    """Where each input is declared, by its name."""
+    return {declared.name: Origin(declared.span, declared.name) for declared in spec.inputs}
 
 
 def mentioned(text: str, names: Iterable[str]) -> str:

@@ -15,6 +15,7 @@ from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.lower import lower
 from lamina.compiler.missing import need_torch
+from lamina.compiler.provenance import of_inputs
 from lamina.compiler.targets.onnx import external_values, to_onnx
 from lamina.compiler.weights.derived import tensor_of
 from lamina.compiler.weights.quantize import Quantizer
@@ -54,7 +55,7 @@ def _in_tensorrt(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         path.write_bytes(_proto(graph).SerializeToString())
-        return check_support(path, origins=_origins(graph), sources=spec.sources)
+        return check_support(path, origins=of_inputs(spec) | _origins(graph), sources=spec.sources)
 
 
 def _in_torch(graph: Graph, spec: ModelSpec) -> tuple[Diagnostic, ...]:

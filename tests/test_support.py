@@ -11,6 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
+import lamina
 from lamina.compiler.graph import Graph, Origin
 from lamina.compiler.load import load_spec
 from lamina.compiler.op import Example, OpError, paths_for
@@ -151,3 +152,17 @@ def test_what_a_loop_holds_is_named_at_its_own_place(tmp_path: Path) -> None:
     assert found == [
         (6, "onnxruntime", f"{ORT} has no kernel for `Softmax` of bfloat16 on the CPU, which this step needs (in `softmax`)", CAST)
     ]
+
+
+def test_an_input_that_nothing_reads_is_refused_where_it_is_declared(tmp_path: Path) -> None:
+    """TensorRT has no float64, not even to leave alone."""
+    pytest.importorskip("tensorrt_rtx")
+    (tmp_path / "unread.yaml").write_text(
+        "lamina: 1\nmodel: unread\ninputs:\n  x: 'float32[n, 3]'\n  unread: 'float64[n]'\n"
+        "dims: {n: {min: 1, opt: 2, max: 4}}\nbody: [relu]\noutputs: {y: 'float32[n, 3]'}\n"
+    )
+    spec = lamina.load(tmp_path / "unread.yaml")
+    with pytest.raises(SpecError, match=r"unread\.yaml:5:3: error\[tensorrt\]: .* has no float64, which `unread` is"):
+        check_target(spec, "tensorrt")
+    with pytest.raises(SpecError, match=r"unread\.yaml:5:3: error\[tensorrt\]"):
+        lamina.compile(spec, tmp_path / "bundle", ["tensorrt"])

@@ -275,6 +275,8 @@ class Run:
 
     def again(self, found: Sequence[tuple[Path, Drawn, Mapping[str, str]]]) -> None:
         """All of a batch compiled by another process, with another seed of hashes: the same bytes."""
+        if not found:
+            return
         files = [f"{path}:{drawn.variant or ''}" for path, drawn, _ in found]
         command = [sys.executable, __file__, "--digests", *files]
         shown = subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True, check=True)

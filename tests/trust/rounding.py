@@ -25,7 +25,7 @@ from lamina.compiler.targets.torch.module import LaminaModule
 
 Array = np.ndarray[Any, Any]
 RUNS = 3
-# What moves numbers, or chooses one of them, rounds nothing.
+# What moves numbers, or chooses one of them, rounds nothing, but for a scatter that adds.
 MOVING = (
     "Abs Neg Relu Max Min Where Gather GatherElements GatherND Concat Split Slice Reshape Transpose Expand Squeeze Unsqueeze Tile Flatten "
     "Identity Cast CastLike Pad DepthToSpace SpaceToDepth ScatterElements ScatterND Shape Size Range ConstantOfShape Trilu TopK ArgMax "
@@ -74,7 +74,7 @@ class _Rounding:
         outer, self.nodes = self.nodes, []
         sizes = _of_sizes(graph)
         for node in graph.nodes:
-            if node.op_type in EXACT or id(node) in sizes:
+            if (node.op_type in EXACT and node.attributes.get("reduction", "none") in ("none", "max", "min")) or id(node) in sizes:
                 self.nodes.append(node.with_bodies(self.graph))
             else:
                 self._around(node)

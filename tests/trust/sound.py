@@ -108,9 +108,8 @@ def loaded(case: Case, folder: Path) -> Any:
     if case.path:
         spec = lamina.load(case.path, case.variant, small=True)
         return spec.model_copy(update={"weights": None, "tokenizer": None})
-    drawn, path = numbered(int(case.name)), folder / f"{case.name}.yaml"
-    path.write_text(drawn.text, encoding="utf-8")
-    return lamina.load(path, drawn.variant)
+    drawn = numbered(int(case.name))
+    return lamina.load(drawn.write(folder / case.name), drawn.variant)
 
 
 def failure(work: Callable[[], None]) -> str:

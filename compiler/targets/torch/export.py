@@ -8,6 +8,7 @@ import traceback
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, final
 
@@ -124,23 +125,23 @@ def _first_refused(graph: Graph) -> Origin:
 
 
 def _tried(module: LaminaModule, graph: Graph) -> torch.export.ExportedProgram | Exception:
-    """The program, or the first refusal."""
+    """The program, or the first refusal.
+
+    PyTorch is told to think of no size as 0 or 1, which it would make rules of; then not, since some loops it traces only so: what it
+    assumes of sizes stays in the program then.
+    """
     symbols = _symbols(graph)
     shapes = tuple(_dynamic(value, {symbol: _dim(symbol) for symbol in symbols}) for value in graph.inputs)
     fixed = {size for value in graph.inputs for size in value.shape if isinstance(size, int)}
-    tried: list[dict[str, int]] = []
+    points = {tuple(env.items()): env for env in (_samples(symbols, fixed, first) for first in _FIRST)}
     refusal: Exception | None = None
     training = module.training
     try:
-        for first in _FIRST:
-            env = _samples(symbols, fixed, first)
-            if env in tried:
-                continue
-            tried.append(env)
+        for oblivious, env in product((True, False), points.values()):
             if any(node.body is not None for node in graph.nodes):
                 torch._dynamo.reset()  # PyTorch traces loops by what it remembers of the sizes of others
             try:
-                return _traced(module.eval(), tuple(_example(value, env) for value in graph.inputs), shapes)
+                return _traced(module.eval(), tuple(_example(value, env) for value in graph.inputs), shapes, oblivious)
             except Exception as error:  # of any kind, as PyTorch's assertions are
                 refusal = refusal or error
     finally:
@@ -158,12 +159,12 @@ def _traced_at(refusal: Exception, module: LaminaModule) -> Origin | None:
     return None
 
 
-def _traced(module: LaminaModule, arguments: tuple[Tensor, ...], shapes: tuple[Any, ...]) -> torch.export.ExportedProgram:
-    with torch.no_grad(), shape_config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
+def _traced(module: LaminaModule, arguments: tuple[Tensor, ...], shapes: tuple[Any, ...], oblivious: bool) -> torch.export.ExportedProgram:
+    with torch.no_grad(), shape_config.patch(backed_size_oblivious=oblivious):  # type: ignore[attr-defined]
         program = torch.export.export(
             module, arguments, dynamic_shapes={"positional": shapes}, prefer_deferred_runtime_asserts_over_guards=True
         )
-    for part in program.graph_module.modules():  # loops are modules of their own
+    for part in program.graph_module.modules() if oblivious else ():  # loops are modules of their own
         if isinstance(part, torch.fx.GraphModule):
             _drop_assumptions(part.graph)
     return program

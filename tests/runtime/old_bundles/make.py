@@ -62,6 +62,7 @@ BUNDLES = (
     Old("727cccd", "with_a_precision"),
     Old("29186fb", "with_precisions_by_layer"),
     Old("127233b", "with_adapters", DECODER),
+    Old("e320178", "with_what_others_leave", DECODER.replace("max: 16", "max: 16 - T")),
 )
 
 

@@ -114,4 +114,6 @@ def within(dims: Mapping[str, Symbol], at: Mapping[str, int]) -> list[str]:
             problems.append(f"there is no dim `{name}`; the dims are {', '.join(dims) or 'none'}")
         elif not symbol.min <= value <= symbol.max or value % symbol.multiple_of:
             problems.append(f"`{name}` is {value}, but it must be {symbol.min} to {symbol.max} and a multiple of {symbol.multiple_of}")
+        elif symbol.at_most is not None and value > (most := symbol.at_most.evaluate({**{n: s.opt for n, s in dims.items()}, **at})):
+            problems.append(f"`{name}` is {value}, but it must be at most {symbol.at_most}, which is {most} here")
     return problems

@@ -156,6 +156,7 @@ def test_version(cli: Any) -> None:
         (["show", "spec.yaml", "--format", "pdf"], "'pdf' is not one of 'table'"),
         (["show", "spec.yaml", "--at", "Q=1"], "there is no dim `Q`; the dims are N, H"),
         (["show", "spec.yaml", "--at", "H=12"], "`H` is 12, but it must be 8 to 64 and a multiple of 8"),
+        (["show", "next_block", "--at", "P=3000,T=3000"], "`P` is 3000, but it must be at most -T + 5120, which is 2120 here"),
         (["show", "spec.yaml", "--at", "H=²"], "a size is a whole number"),
         (["compile", "spec.yaml"], "Missing option"),
         (["compile", "spec.yaml", "-o", "new", "--target", "onnx,tpu"], "`tpu` is not a target; they are onnx"),

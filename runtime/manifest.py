@@ -79,7 +79,8 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if problems := [*self._name_problems(), *self._size_problems(), *self._adapter_problems(), *self._file_problems()]:
+        problems = [*self._name_problems(), *self._size_problems(), *self._adapter_problems(), *self._file_problems()]
+        if problems := problems or list(self._room_problems()):
             raise ValueError("; ".join(problems))
         return self
 
@@ -113,6 +114,16 @@ class Manifest(Strict):
                 yield f"`{tensor.name}: {tensor}` has no size: {error}"
                 continue
             yield from (f"`{tensor.name}: {tensor}` has a size of {size}" for size in least if size < 0)
+
+    def _room_problems(self) -> Iterator[str]:
+        """Of buffers: how much of them a call fills must be known from its inputs."""
+        alone = {size for tensor in self.inputs for size in tensor.shape if isinstance(size, str)}
+        filled = {dim for target in self.targets.built().values() if isinstance(target, OnnxTarget) for dim in target.preallocated}
+        made = {tensor.name: tensor.shape for tensor in self.outputs}
+        for state in self.states:
+            for before, after in zip(self.input(state.past).shape, made[state.present], strict=False):
+                if before in filled and (strange := shapes.names(after) - alone):
+                    yield f"the state `{state.name}` grows from {before} to {after}, and no input has the size {', '.join(sorted(strange))}"
 
     def crowded(self, sizes: Mapping[str, int]) -> str | None:
         """Which dim is larger than the others leave room for, and why; None where none is, or not all are known."""

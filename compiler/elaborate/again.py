@@ -15,7 +15,7 @@ from lamina.compiler.op import Weight, block_arguments
 from lamina.schema.dims import Dim, TensorType
 from lamina.schema.spec import Block
 
-COPY = 8  # evaluations that a node's copy is as much work as
+NODE, WEIGHT = 6, 4  # evaluations that their copies are as much work as
 
 
 class _Unlike(Exception):
@@ -52,12 +52,13 @@ class Recording:
     count: int  # how far it went on
     given: tuple[Value, ...]
     nodes: tuple[tuple[Node, tuple[_Output, ...]], ...]
+    weights: int  # how often nodes read one
     result: Any
 
     def copied(self, context: Context, given: Sequence[Value], path: str) -> Any:
         """The same for other values, under another path. Raises Fault where a weight has that path already, or it is too much."""
         graph, shift = context.graph, context.graph.count - self.start
-        context.budget.work(COPY * len(self.nodes))
+        context.budget.work(NODE * len(self.nodes) + WEIGHT * self.weights)
         values: dict[int, Value] = {id(old): new for old, new in zip(self.given, given, strict=True)}
         for node, names in self.nodes:
             for value in node.inputs:
@@ -100,7 +101,8 @@ def once(context: Context, block: Block, frame: Frame, scope: Scope, run: Callab
         nodes = tuple(context.graph.nodes[start:])
         if all(_plain(node, scope.path) for node in nodes):
             named = tuple((node, tuple(_Output.of(v, scope.path) for v in node.outputs)) for node in nodes)
-            context.runs[key] = Recording(scope.path, count, context.graph.count - count, given, named, result)
+            weights = sum(isinstance(v, Parameter) for node in nodes for v in node.inputs)
+            context.runs[key] = Recording(scope.path, count, context.graph.count - count, given, named, weights, result)
     context.runs.setdefault(key, None)
     return result
 

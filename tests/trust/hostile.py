@@ -248,11 +248,11 @@ def _batch_outcomes(numbers: range, seed: int, room: Room) -> Iterator[Outcome]:
 
 
 def again(outcome: Outcome, seed: int, room: Room) -> Outcome:
-    """What is too slow is tried once more: others use the machine."""
+    """What is too slow is tried once more, in another room while the next are tried in this one: others use the machine."""
     if outcome.end != "too long":
         return outcome
     number = outcome.number
-    return next(outcomes(range(number, number + 1), seed, room))
+    return next(outcomes(range(number, number + 1), seed, Room(room.root.with_name(f"{room.root.name}-again"), [])))
 
 
 def run(numbers: range, seed: int, folder: Path, end: float, jobs: int) -> list[Outcome]:

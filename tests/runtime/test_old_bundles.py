@@ -56,3 +56,12 @@ def test_one_that_cannot_be_read_is_refused_with_what_to_do(change: Callable[[di
     again = f"`lamina compile {bundle / 'spec.yaml'} -o DIR`"
     assert what in str(caught.value)
     assert again in str(caught.value)
+
+
+def test_buffers_grow_by_what_an_input_tells(tmp_path: Path) -> None:
+    bundle: Path = shutil.copytree(Path(__file__).parent / "old_bundles" / "with_what_others_leave", tmp_path / "bundle")
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    manifest["inputs"][0]["shape"] = ["N", "2 * T", 4]
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"the state `.*` grows from P to .*, and no input has the size T"):
+        lamina.Session(bundle)

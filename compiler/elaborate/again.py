@@ -59,17 +59,17 @@ class Recording:
         """The same for other values, under another path. Raises Fault where a weight has that path already, or it is too much."""
         graph, shift = context.graph, context.graph.count - self.start
         context.budget.work(NODE * len(self.nodes) + WEIGHT * self.weights)
-        values: dict[int, Value] = {id(old): new for old, new in zip(self.given, given, strict=True)}
+        values: dict[Value, Value] = dict(zip(self.given, given, strict=True))
         for node, names in self.nodes:
             for value in node.inputs:
-                if isinstance(value, Parameter) and id(value) not in values:
-                    values[id(value)] = self._weight(context, value, path)
-            inputs = tuple([None if v is None else values.get(id(v), v) for v in node.inputs])
+                if isinstance(value, Parameter) and value not in values:
+                    values[value] = self._weight(context, value, path)
+            inputs = tuple([None if v is None else values.get(v, v) for v in node.inputs])
             outputs = tuple([Value(name.at(path, shift), v.type) for name, v in zip(names, node.outputs, strict=True)])
             origin = Origin(node.origin.span, path + node.origin.path.removeprefix(self.path), node.origin.form)
             graph.nodes.append(Node(node.op_type, inputs, outputs, origin, node.attributes, node.domain, node.op))
             for old, new in zip(node.outputs, outputs, strict=True):
-                values[id(old)] = new
+                values[old] = new
                 graph.origins[id(new)] = origin
                 if (known := graph.known(old)) is not None:
                     graph.integers[id(new)] = (new, known)
@@ -147,7 +147,7 @@ def _values(value: Any) -> Iterator[Value]:
             yield from _values(item)
 
 
-def _mapped(value: Any, values: Mapping[int, Value]) -> Any:
+def _mapped(value: Any, values: Mapping[Value, Value]) -> Any:
     if isinstance(value, Value):
-        return values.get(id(value), value)
+        return values.get(value, value)
     return type(value)(_mapped(item, values) for item in value) if isinstance(value, list | tuple) else value

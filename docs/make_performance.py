@@ -1,7 +1,4 @@
-"""Write docs/performance.md from what `python -m benchmarks.suite` measured, and its plots where matplotlib is installed.
-
-A test holds the page to the measurements.
-"""
+"""Write docs/performance.md and its plot from what `python -m benchmarks.suite` measured. Needs matplotlib."""
 
 from __future__ import annotations
 

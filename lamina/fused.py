@@ -7,10 +7,12 @@ values that the runtime still has.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, final
+
+from lamina.compiler.protos import all_graphs, all_nodes
 
 _LAYOUTS = frozenset({"MemcpyFromHost", "MemcpyToHost", "ReorderInput", "ReorderOutput"})
 _MOVES = _LAYOUTS | {"Cast", "Identity", "Reshape", "Transpose"}
@@ -38,28 +40,14 @@ def fused(file: Any, runtime: Any) -> dict[str, Made]:
     return made
 
 
-def all_nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of a GraphProto, each followed by those of its bodies."""
-    return (node for inner in all_graphs(graph) for node in inner.node)
-
-
-def all_graphs(graph: Any) -> Iterator[Any]:
-    """A GraphProto, and the bodies of its nodes."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from all_graphs(attribute.g)
-
-
 @final
 class _Fused:
     def __init__(self, file: Any, runtime: Any) -> None:
-        self.makers = {name: node for node in all_nodes(file.graph) for name in node.output if name}
+        self.makers = {name: node for node in all_nodes(file.graph.node) for name in node.output if name}
         self.calls = {(function.domain, function.name) for function in file.functions}
         given = {port.name for graph in all_graphs(file.graph) for port in graph.input}
         self.known = given | {tensor.name for tensor in file.graph.initializer} | set(self.makers)
-        self.nodes = list(all_nodes(runtime.graph))
+        self.nodes = list(all_nodes(runtime.graph.node))
         self.sources = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[Any]] = defaultdict(list)
         for node in self.nodes:

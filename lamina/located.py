@@ -7,8 +7,8 @@ from pathlib import Path
 from lamina.compiler.elaborate import Elaborated
 from lamina.compiler.graph import Origin
 from lamina.compiler.lower import lower
+from lamina.compiler.protos import all_nodes
 from lamina.compiler.provenance import PATH, mentioned
-from lamina.fused import all_nodes
 from lamina.runtime.errors import BundleError
 from lamina.schema.diagnostics import Diagnostic
 
@@ -23,7 +23,7 @@ def node_origins(file: Path, model: Elaborated, target: str) -> dict[str, Origin
     lowered = [(node.outputs[0].name, node.origin) for node in lower(model.graph, target).all_nodes()]  # type: ignore[arg-type]
     names, paths = dict(lowered), {origin.path: origin for _, origin in lowered}
     found = {}
-    for node in all_nodes(onnx.load(file, load_external_data=False).graph):
+    for node in all_nodes(onnx.load(file, load_external_data=False).graph.node):
         path = next((entry.value for entry in node.metadata_props if entry.key == PATH), "")
         origin = names.get(node.name) or paths.get(path)
         if origin is None:

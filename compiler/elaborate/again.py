@@ -132,7 +132,9 @@ def _alike(context: Context, value: Any, places: Mapping[int, int]) -> Hashable:
         return value
     if isinstance(value, Value):
         return (value.type, context.graph.known(value), places[id(value)])
-    if value is None or isinstance(value, bool | int | float | str | Dim | TensorType):
+    if isinstance(value, float):
+        return (float, repr(value))  # 0 and -0 are equal
+    if value is None or isinstance(value, bool | int | str | Dim | TensorType):
         return (type(value), value)
     if isinstance(value, list | tuple):
         return (type(value), *(_alike(context, item, places) for item in value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 
 from lamina.compiler.graph import STANDARD, Attribute, Constant, Derived, Graph, Node, Parameter
 from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.protos import all_nodes
 from lamina.compiler.provenance import PATH, SOURCE, Places
 from lamina.schema.dims import Dim, TensorType
 
@@ -84,16 +85,9 @@ def _functions(graph: Graph, places: Places) -> list[onnx.FunctionProto]:
             function = _function(node)
             calls.setdefault(function.overload, (function, []))[1].append(node)
     for function, nodes in calls.values():
-        for inner in _all_protos(function.node):
+        for inner in all_nodes(function.node):
             _note(inner, nodes, places)
     return [function for _, (function, _) in sorted(calls.items())]
-
-
-def _all_protos(nodes: Iterable[Any]) -> Iterator[Any]:
-    for node in nodes:
-        yield node
-        for attribute in node.attribute:
-            yield from _all_protos(attribute.g.node)
 
 
 def _note(proto: Any, nodes: Sequence[Node], places: Places) -> None:

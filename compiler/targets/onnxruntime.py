@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.graph import Origin
 from lamina.compiler.numeric import ONNX_DTYPE
+from lamina.compiler.protos import all_graphs
 from lamina.compiler.provenance import mentioned
 from lamina.schema.diagnostics import Diagnostic, Span
 
@@ -95,10 +96,10 @@ def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
 
     graph = shape_inference.infer_shapes(model).graph
     constants = {t.name: t for t in graph.initializer}
-    types = {v.name: v for inner in _graphs(graph) for v in (*inner.value_info, *inner.input)}
+    types = {v.name: v for inner in all_graphs(graph) for v in (*inner.value_info, *inner.input)}
     types |= {n: helper.make_tensor_value_info(n, t.data_type, t.dims) for n, t in constants.items()}
     seen: dict[Any, bool] = {}
-    for node in (n for inner in _graphs(graph) for n in inner.node if not any(a.HasField("g") for a in n.attribute)):
+    for node in (n for inner in all_graphs(graph) for n in inner.node if not any(a.HasField("g") for a in n.attribute)):
         used = [name for name in dict.fromkeys(node.input) if name]
         if not types.keys() >= set(used):
             continue  # what it reads is of no known type, as something before it is wrong
@@ -109,15 +110,6 @@ def _refused(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, str]]:
             seen[key] = reason is not None and _SHAPES not in reason  # shapes that do not fit are no lack of a kernel
         if seen[key]:
             yield node, " and ".join(dict.fromkeys(_DTYPES[d] for d in read))
-
-
-def _graphs(graph: Any) -> Iterator[Any]:
-    """The graph, and the bodies of its loops."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
 
 
 def _alone(model: onnx.ModelProto, node: onnx.NodeProto, inputs: list[Any], constants: list[Any]) -> onnx.ModelProto:

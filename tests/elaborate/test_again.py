@@ -71,6 +71,7 @@ CASES = {
     "an index": ("layer: {args: {i: int}, body: [linear: 4, 'x * i']}", "for: 'i in [1, 2, 2, 2, 1]', do: ['layer(x, i)']", 1, 4),
     "a wider input": ("layer: {body: [linear: 4, 'concat([x, x], -1)']}", "repeat: 4, do: [layer]", 1, 8),
     "a number": ("add: {inputs: [a, b], body: ['x = a + b']}", "for: 'i in [1, 2, 3, 3]', do: ['x = add(x, i)']", 0, 4),
+    "a zero's sign": ("by: {args: {k: float}, body: ['x * k']}", "for: 'k in [0.0, -0.0, 0.0, -0.0]', do: ['by(x, k)']", 0, 4),
     "positions": ("at: {inputs: [x, i], body: ['gather(x, i, 1)']}", "for: 'i in [1, 0, 0, 0]', do: ['at(x, arange(3) + i)']", 1, 3),
     "a list": ("sum: {inputs: [xs], body: ['x = xs[0] + xs[1]']}", "repeat: 4, do: ['x = sum([x, x * 2])']", 2, 4),
     "two results": ("two: {body: [y = relu(x)], result: '[x, y]'}", "repeat: 4, do: ['a, b = two(x)', 'x = a - b']", 2, 4),

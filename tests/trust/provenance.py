@@ -27,6 +27,7 @@ from zoo import Case, files, model, points, small_case, torch_module
 import lamina
 from lamina.compiler.graph import Origin
 from lamina.compiler.lower import lower
+from lamina.compiler.protos import all_nodes
 from lamina.compiler.provenance import Places
 from lamina.compiler.registry import op_names
 from lamina.compiler.targets.onnx import external_values, to_onnx
@@ -34,7 +35,6 @@ from lamina.compiler.targets.tensorrt.model import Model
 from lamina.compiler.targets.tensorrt.process import WORKER
 from lamina.compiler.weights.derived import tensor_of
 from lamina.compiler.weights.shapes import Shapes
-from lamina.fused import all_nodes
 from lamina.profile import Row, profile
 from lamina.schema.diagnostics import SpecError
 
@@ -154,8 +154,8 @@ def beside(case: Case) -> Counter[str]:
 def nodes_of(case: Case, bundle: Path, target: str) -> Counter[str]:
     """The nodes of an ONNX file, those of bodies and functions among them."""
     proto, sources, ops = onnx.load(bundle / FILES[target], load_external_data=False), Sources(case), ops_of(case, target)
-    calls = {node.overload: ops[node.name] for node in all_nodes(proto.graph) if node.overload}
-    named = [(node, ops[node.name]) for node in all_nodes(proto.graph)]
+    calls = {node.overload: ops[node.name] for node in all_nodes(proto.graph.node) if node.overload}
+    named = [(node, ops[node.name]) for node in all_nodes(proto.graph.node)]
     named += [(node, calls[function.overload]) for function in proto.functions for node in function.node]
 
     def places(node: onnx.NodeProto) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from zoo import Case, files, small_case
 
 import lamina
-from lamina.fused import all_graphs
+from lamina.compiler.protos import all_graphs
 from lamina.runtime import BundleError
 
 # A decoder with experts and caches, kernels of our own, a Scan with convolutions, a Loop, convolutions with norms, and a plain encoder.

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
+from lamina.compiler.protos import all_nodes
 from lamina.compiler.targets.tensorrt.process import EngineError
 
 PAGE = 4096
@@ -56,7 +57,7 @@ class Model:
 
     def loops(self) -> tuple[str, ...]:
         """The names of loops, each before those inside it: as the library counts them."""
-        return tuple(node.output[0] for node in _nodes(self._proto.graph) if node.op_type in ("Scan", "Loop"))
+        return tuple(node.output[0] for node in all_nodes(self._proto.graph.node) if node.op_type in ("Scan", "Loop"))
 
     def fingerprint(self) -> str:
         """The sha256 of all that reaches the engine: not of the notes that say which line of which file a node came from."""
@@ -64,7 +65,7 @@ class Model:
 
         bare = onnx.ModelProto()
         bare.CopyFrom(self._proto)
-        for node in _nodes(bare.graph):
+        for node in all_nodes(bare.graph.node):
             del node.metadata_props[:]
         return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
@@ -85,14 +86,6 @@ class Model:
         copy = folder / "model.onnx"
         copy.write_bytes(self._proto.SerializeToString())
         return copy
-
-
-def _nodes(graph: Any) -> Iterator[Any]:
-    """The nodes, each followed by those of its bodies."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            yield from _nodes(attribute.g)
 
 
 def _read(node: Any) -> Iterator[str]:

@@ -34,9 +34,11 @@ def smallest(symbols: Iterable[Symbol], wanted: Wanted) -> dict[str, int] | None
 
 def deciding(symbols: Iterable[Symbol], env: Values, wanted: Wanted) -> dict[str, int]:
     """Of values at which `wanted` holds, those that another value of their dim would change."""
-    return {
-        s.name: env[s.name] for s in symbols if not all(wanted({**env, s.name: unit * s.multiple_of}) for unit in s.samples())
-    }  # fmt: skip
+
+    def decides(symbol: Symbol) -> bool:
+        return not all(wanted({**env, symbol.name: unit * symbol.multiple_of}) for unit in symbol.samples())
+
+    return {s.name: env[s.name] for s in sorted(symbols, key=lambda s: s.name) if decides(s)}
 
 
 def _with_others(symbols: Iterable[Symbol]) -> set[Symbol]:

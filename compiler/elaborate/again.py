@@ -11,11 +11,12 @@ from lamina.compiler.elaborate.context import Context
 from lamina.compiler.elaborate.scope import Scope
 from lamina.compiler.elaborate.values import Frame
 from lamina.compiler.graph import Constant, Node, Origin, Parameter, Value
-from lamina.compiler.op import Weight, block_arguments
+from lamina.compiler.integers import Known
+from lamina.compiler.op import block_arguments
 from lamina.schema.dims import Dim, TensorType
 from lamina.schema.spec import Block
 
-NODE, WEIGHT = 6, 4  # evaluations that their copies are as much work as
+NODE, WEIGHT = 6, 4  # evaluations that recording or copying one is as much work as
 
 
 class _Unlike(Exception):
@@ -25,64 +26,58 @@ class _Unlike(Exception):
 @final
 @dataclass(frozen=True, slots=True)
 class _Output:
-    """What a value's name is made of: a path below the block's, the count when it was made, and which output of several it is."""
+    """What a value's name is made of: a path below the block's, the count when it was made, and which output of several it is; what is
+    known of it."""
 
+    value: Value
     below: str
     number: int
     place: str
+    known: Known
 
     @classmethod
-    def of(cls, value: Value, path: str) -> Self:
+    def of(cls, value: Value, path: str, known: Known) -> Self:
         below, _, number = value.name.removeprefix(path).rpartition("#")
         digits, dot, place = number.partition(".")
-        return cls(below, int(digits), dot + place)
+        return cls(value, below, int(digits), dot + place, known)
 
-    def at(self, path: str, shift: int) -> str:
-        """The name under another path, so many later."""
-        return f"{path}{self.below}#{self.number + shift}{self.place}"
+    def at(self, path: str, shift: int) -> Value:
+        """The like under another path, so many later."""
+        return Value(f"{path}{self.below}#{self.number + shift}{self.place}", self.value.type)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What one call of a block made: the values that it was given, its nodes with the names of their outputs, and its result."""
+    """What one call of a block made: the values that it was given, its weights with their paths below its own, its nodes with their paths
+    and outputs, and its result."""
 
-    path: str
     start: int  # the count before it
     count: int  # how far it went on
     given: tuple[Value, ...]
-    nodes: tuple[tuple[Node, tuple[_Output, ...]], ...]
-    weights: int  # how often nodes read one
+    weights: tuple[tuple[Parameter, str], ...]
+    nodes: tuple[tuple[Node, str, tuple[_Output, ...]], ...]
     result: Any
 
     def copied(self, context: Context, given: Sequence[Value], path: str) -> Any:
         """The same for other values, under another path. Raises Fault where a weight has that path already, or it is too much."""
         graph, shift = context.graph, context.graph.count - self.start
-        context.budget.work(NODE * len(self.nodes) + WEIGHT * self.weights)
+        context.budget.work(NODE * len(self.nodes) + WEIGHT * len(self.weights))
         values: dict[Value, Value] = dict(zip(self.given, given, strict=True))
-        for node, names in self.nodes:
-            for value in node.inputs:
-                if isinstance(value, Parameter) and value not in values:
-                    values[value] = self._weight(context, value, path)
+        for weight, below in self.weights:
+            values[weight] = graph.parameter_like(weight, path + below)
+        for node, below, outputs in self.nodes:
+            origin = Origin(node.origin.span, path + below, node.origin.form)
             inputs = tuple([None if v is None else values.get(v, v) for v in node.inputs])
-            outputs = tuple([Value(name.at(path, shift), v.type) for name, v in zip(names, node.outputs, strict=True)])
-            origin = Origin(node.origin.span, path + node.origin.path.removeprefix(self.path), node.origin.form)
-            graph.nodes.append(Node(node.op_type, inputs, outputs, origin, node.attributes, node.domain, node.op))
-            for old, new in zip(node.outputs, outputs, strict=True):
-                values[old] = new
+            made = tuple([output.at(path, shift) for output in outputs])
+            graph.nodes.append(Node(node.op_type, inputs, made, origin, node.attributes, node.domain, node.op))
+            for output, new in zip(outputs, made, strict=True):
+                values[output.value] = new
                 graph.origins[id(new)] = origin
-                if (known := graph.known(old)) is not None:
-                    graph.integers[id(new)] = (new, known)
+                if output.known is not None:
+                    graph.integers[id(new)] = (new, output.known)
         graph.count += self.count
         return _mapped(self.result, values)
-
-    def _weight(self, context: Context, weight: Parameter, path: str) -> Parameter:
-        """The weight of that name under the other path. One from elsewhere is the same."""
-        if weight.type is None or weight.origin is None or not f"{weight.name}.".startswith(f"{self.path}."):
-            return weight
-        return context.graph.parameter(
-            path + weight.name.removeprefix(self.path), Weight(weight.type, weight.init, weight.trainable), False, weight.origin.span
-        )
 
 
 def once(context: Context, block: Block, frame: Frame, scope: Scope, run: Callable[[], Any]) -> Any:
@@ -100,11 +95,27 @@ def once(context: Context, block: Block, frame: Frame, scope: Scope, run: Callab
     if key in context.runs and before == (context.budget.faults, len(context.states), dict(context.growth)):
         nodes = tuple(context.graph.nodes[start:])
         if all(_plain(node, scope.path) for node in nodes):
-            named = tuple((node, tuple(_Output.of(v, scope.path) for v in node.outputs)) for node in nodes)
-            weights = sum(isinstance(v, Parameter) for node in nodes for v in node.inputs)
-            context.runs[key] = Recording(scope.path, count, context.graph.count - count, given, named, weights, result)
+            made = tuple(_made(context, node, scope.path) for node in nodes)
+            weights = tuple(_weights(nodes, scope.path))
+            context.budget.work(NODE * len(made) + WEIGHT * len(weights))
+            context.runs[key] = Recording(count, context.graph.count - count, given, weights, made, result)
     context.runs.setdefault(key, None)
     return result
+
+
+def _made(context: Context, node: Node, path: str) -> tuple[Node, str, tuple[_Output, ...]]:
+    """A node with its path below the block's, and its outputs."""
+    outputs = tuple(_Output.of(value, path, context.graph.known(value)) for value in node.outputs)
+    return node, node.origin.path.removeprefix(path), outputs
+
+
+def _weights(nodes: Sequence[Node], path: str) -> Iterator[tuple[Parameter, str]]:
+    """The block's own weights, each once, with their paths below its own. One from elsewhere is the same in a copy."""
+    found: set[Parameter] = set()
+    for weight in (v for node in nodes for v in node.inputs if isinstance(v, Parameter) and v not in found):
+        found.add(weight)
+        if weight.type is not None and weight.origin is not None and f"{weight.name}.".startswith(f"{path}."):
+            yield weight, weight.name.removeprefix(path)
 
 
 def _plain(node: Node, path: str) -> bool:

@@ -44,7 +44,7 @@ class Emitter:
 
     def parameter(self, path: str, weight: Weight, shared: bool, span: Span) -> Parameter:
         """A weight at a path; the same one again inside a module. Raises Fault when two different ones meet."""
-        known = next((own for block, own in reversed(self.blocks) if f"{path}.".startswith(f"{block}.")), self.parameters)
+        known = self._own(path)
         found = known.get(path)
         if found is None:
             found = known[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(weight.span or span, path))
@@ -58,6 +58,22 @@ class Emitter:
             message = f"the shared weight `{path}` would be {weight.type} here, but it is {found.type}"
             raise Fault("shape", message, span, "a module is called with the same sizes each time", notes)
         return found
+
+    def parameter_like(self, weight: Parameter, path: str) -> Parameter:
+        """Another weight of the same kind at a path. Raises Fault when there is one."""
+        assert weight.type is not None
+        assert weight.origin is not None
+        known = self._own(path)
+        if path in known:
+            return self.parameter(path, Weight(weight.type, weight.init, weight.trainable), False, weight.origin.span)
+        made = known[path] = Parameter(path, weight.type, weight.init, weight.trainable, Origin(weight.origin.span, path))
+        return made
+
+    def _own(self, path: str) -> dict[str, Parameter]:
+        """The weights among which one of that path is."""
+        if not self.blocks:
+            return self.parameters
+        return next((own for block, own in reversed(self.blocks) if f"{path}.".startswith(f"{block}.")), self.parameters)
 
     def node(self, op: Op, inputs: Sequence[Value | None], weights: Mapping[str, Value], types: Types, scope: Scope, span: Span) -> Any:
         """Add a node and give its output or outputs; its weights follow its inputs in the order of `parameters`."""

@@ -8,9 +8,9 @@ from typing import final
 from lamina.compiler.elaborate.values import Poisoned
 from lamina.schema.diagnostics import Fault, Span
 
-MAX_STEPS = 80_000
+MAX_STEPS = 50_000
 MAX_WORK = 2_000_000
-OP = 10  # evaluations that one op is as much work as
+OP = 25  # evaluations that one op is as much work as
 MAX_FAULTS = 200
 
 

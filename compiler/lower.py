@@ -16,6 +16,7 @@ from lamina.compiler.passes.group_queries import group_queries
 from lamina.compiler.passes.hoist_constant import hoist_constant
 from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
+from lamina.compiler.passes.linear_kernels import linear_kernels
 from lamina.compiler.passes.merge_linears import merge_linears
 from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.merge_products import merge_products
@@ -43,6 +44,8 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
     if target == "tensorrt":
         operators = split_relus(separate_loops(tie_collected(hoist_constant(operators))))
     operators = fold(merge_products(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))
+    if target == "onnxruntime":
+        operators = fold(linear_kernels(operators))
     if target != "tensorrt":
         operators = part_transposes(operators)
     return canonical_names(deduplicate(operators))

@@ -331,7 +331,7 @@ static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKern
   const int small = k.rows <= INT32_MAX && k.columns <= INT32_MAX;  // so that no product of sizes is too large
   if (!small || k.rows < 1 || k.columns < BLOCK || k.columns % BLOCK != 0 || (k.bits != 4 && k.bits != 8))
     return CreateStatus(ORT_INVALID_ARGUMENT, "BlockMatMul: K must be a multiple of 32, N and K below 2^31, and bits 4 or 8");
-  k.form = instructions() == AVX512_VNNI ? rows_vnni : rows_avx2;
+  k.form = instructions() >= AVX512_VNNI ? rows_vnni : rows_avx2;
   Kernel* kept = malloc(sizeof k);
   if (kept == NULL) return CreateStatus(ORT_FAIL, "BlockMatMul: no memory");
   *kept = k;

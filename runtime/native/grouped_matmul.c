@@ -94,7 +94,7 @@ static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKern
   if (width < 1 || width > INT32_MAX) return CreateStatus(ORT_INVALID_ARGUMENT, "GroupedMatMul: N must be 1 to 2^31 - 1");
   Kernel* k = malloc(sizeof *k);
   if (k == NULL) return CreateStatus(ORT_FAIL, "GroupedMatMul: no memory");
-  *k = (Kernel){width, instructions() == AVX512_VNNI ? rows_avx512 : rows_avx2};
+  *k = (Kernel){width, instructions() >= AVX512_VNNI ? rows_avx512 : rows_avx2};
   *made = k;
   return NULL;
 }

@@ -2,12 +2,12 @@
 #pragma once
 #include "ort.h"
 
-enum Instructions { NONE, AVX2, AVX512_VNNI };
+enum Instructions { NONE, AVX2, AVX512_VNNI, AMX };  // each with those before it
 enum { MAX_RANK = 8 };
 
-extern const OrtCustomOp BLOCK_MATMUL, GROUPED_MATMUL, LINEAR_ATTENTION;
+extern const OrtCustomOp BLOCK_MATMUL, GROUPED_MATMUL, LINEAR, LINEAR_ATTENTION;
 
-// What this processor has, and no more than LAMINA_INSTRUCTIONS says (none, avx2).
+// What this processor has, and no more than LAMINA_INSTRUCTIONS says (none, avx2, avx512).
 enum Instructions instructions(void);
 
 // The data of an input, the number of its elements, and its sizes if `dims` is not null. An input that is not given is null.

@@ -1,6 +1,9 @@
 // What ONNX Runtime asks of a library of operators: to add them to a session's options. And what the operators share.
+#include <cpuid.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kernels.h"
 
@@ -14,7 +17,7 @@ static void find_functions(const OrtApi* api) {
 #undef ORT_CALL
 }
 
-// A processor that lacks the instructions gets no operators: ONNX Runtime then runs what the file says that each is.
+// A processor that lacks the instructions does not get an operator: ONNX Runtime then runs what the file says that it is.
 __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const OrtApiBase* base) {
   const OrtApi* api = base->GetApi(ORT_VERSION);
   if (api == NULL || instructions() == NONE) return NULL;
@@ -24,21 +27,35 @@ __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOp
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &BLOCK_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &GROUPED_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &LINEAR_ATTENTION);
+  if (failed == NULL && instructions() == AMX) failed = CustomOpDomain_Add(domain, &LINEAR);
   return failed != NULL ? failed : AddCustomOpDomain(options, domain);
 }
 
+// Whether there is a matrix unit of bfloat16, and the system lets this process use it.
+static int has_matrix_unit(void) {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & bit_AMX_BF16) == 0 || (d & bit_AMX_TILE) == 0) return 0;
+  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || (a & bit_AVX512BF16) == 0) return 0;
+  enum { ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18 };
+  return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+}
+
 enum Instructions instructions(void) {
-  const char* most = getenv("LAMINA_INSTRUCTIONS");
+  static const char* const names[] = {"none", "avx2", "avx512"};
+  const char* said = getenv("LAMINA_INSTRUCTIONS");
+  enum Instructions most = AMX;
+  for (int i = NONE; said != NULL && i < AMX; i++)
+    if (strcmp(said, names[i]) == 0) most = (enum Instructions)i;
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return NONE;
-  if (most != NULL && strcmp(most, "none") == 0) return NONE;
+  if (most == NONE || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) return NONE;
   const int wide = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  return wide && __builtin_cpu_supports("avx512vnni") && (most == NULL || strcmp(most, "avx2") != 0) ? AVX512_VNNI : AVX2;
+  if (most == AVX2 || !wide || !__builtin_cpu_supports("avx512vnni")) return AVX2;
+  return most == AMX && has_matrix_unit() ? AMX : AVX512_VNNI;
 }
 
 // For who asks what will run, before any session does.
 __attribute__((visibility("default"))) const char* lamina_instructions(void) {
-  static const char* const names[] = {"none", "AVX2", "AVX-512 VNNI"};
+  static const char* const names[] = {"none", "AVX2", "AVX-512 VNNI", "AMX"};
   return names[instructions()];
 }
 

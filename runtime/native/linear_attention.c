@@ -133,7 +133,7 @@ typedef struct {
 static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKernelInfo* info, void** made) {
   Kernel* k = malloc(sizeof *k);
   if (k == NULL) return CreateStatus(ORT_FAIL, "LinearAttention: no memory");
-  k->form = instructions() == AVX512_VNNI ? (Form){columns_avx512, 16 * VECTORS} : (Form){columns_avx2, 8 * VECTORS};
+  k->form = instructions() >= AVX512_VNNI ? (Form){columns_avx512, 16 * VECTORS} : (Form){columns_avx2, 8 * VECTORS};
   OrtStatus* failed = KernelInfoGetAttribute_float(info, "scale", &k->scale);
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "joined", &k->joined);
   if (failed != NULL)

@@ -69,6 +69,8 @@ typedef OrtStatus* Status;
   F(90, Status, KernelContext_GetInput, const OrtKernelContext* context, size_t index, const OrtValue** value)                          \
   F(91, Status, KernelContext_GetOutput, OrtKernelContext* context, size_t index, const int64_t* dims, size_t n, OrtValue** value)      \
   F(99, void, ReleaseTensorTypeAndShapeInfo, OrtTensorTypeAndShapeInfo* info)                                                           \
+  F(230, Status, KernelInfo_GetInputCount, const OrtKernelInfo* info, size_t* count)                                                    \
+  F(249, Status, KernelInfoGetConstantInput_tensor, const OrtKernelInfo* info, size_t index, int* given, const OrtValue** value)        \
   F(274, Status, KernelContext_ParallelFor, const OrtKernelContext* context, void (*body)(void*, size_t), size_t total, size_t batches, \
     void* argument)
 

@@ -525,7 +525,7 @@ def test_doctor(cli: Any) -> None:
     assert found["lamina"] == lamina.__version__
     assert found["numpy"] == np.__version__
     assert "CPUExecutionProvider" in found["providers"]
-    assert found["kernels"] in ("AVX-512 VNNI", "AVX2")
+    assert found["kernels"] in ("AMX", "AVX-512 VNNI", "AVX2")
     assert f"numpy              {np.__version__}" in cli("doctor").out.splitlines()
 
 

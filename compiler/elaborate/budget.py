@@ -10,7 +10,7 @@ from lamina.schema.diagnostics import Fault, Span
 
 MAX_STEPS = 50_000
 MAX_WORK = 2_000_000
-OP = 25  # evaluations that one op is as much work as
+OP = 15  # evaluations that one op is as much work as
 MAX_FAULTS = 200
 
 

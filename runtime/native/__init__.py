@@ -14,7 +14,7 @@ def library() -> Path | None:
 
 
 def instructions() -> str | None:
-    """Which of the processor's instructions the kernels use: AVX-512 VNNI, AVX2, or none, where they leave all to ONNX Runtime."""
+    """Which of the processor's instructions the kernels use: AMX, AVX-512 VNNI, AVX2, or none, where they leave all to ONNX Runtime."""
     import ctypes
 
     path = library()

@@ -14,7 +14,7 @@
 #include "kernels.h"
 
 enum { TILE = 16, BLOCK = 32, PARTS = 3, HALF = TILE * BLOCK, PART = 2 * HALF, WHOLE = PARTS * PART };  // numbers in tiles and blocks
-enum { WILD = 0x7f7f8000, FEW = 8, THREADS = 128 };  // what is not finite is from there on; rows that vectors multiply; threads, at most
+enum { WILD = 0x7f7f8000, FEW = 8, THREADS = 128 };     // what is not finite is from there on; rows that vectors multiply; threads, at most
 enum { AT_ONCE = 1 << 22, NEAR = 1 << 19, DEEP = 24 };  // numbers of x's parts at a time, and in a cache; blocks along the depth, as well
 
 #define VECTOR_CODE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma")))
@@ -53,7 +53,8 @@ VECTOR_CODE static int split_rows(const float* x, int64_t rows, int64_t depth, u
     const __mmask16 first = there(depth - k), second = there(depth - k - TILE);
     for (int64_t r = 0; r < BLOCK; r++) {
       const float* from = x + r * depth + k;
-      const __m512i left = _mm512_maskz_loadu_epi32(r < rows ? first : 0, from), right = _mm512_maskz_loadu_epi32(r < rows ? second : 0, from + TILE);
+      const __m512i left = _mm512_maskz_loadu_epi32(r < rows ? first : 0, from),
+                    right = _mm512_maskz_loadu_epi32(r < rows ? second : 0, from + TILE);
       __m512i a[PARTS], b[PARTS];
       split(left, a);
       split(right, b);
@@ -139,18 +140,18 @@ TILE_CODE static void begin_tiles(void) {
 
 TILE_CODE static void end_tiles(void) { _tile_release(); }
 
-#define ROWS_PART(p)                                \
-  _tile_loadd(4, b.rows + (p)*PART, 2 * BLOCK);       \
-  if (both) _tile_loadd(5, b.rows + (p)*PART + HALF, 2 * BLOCK);
-#define COLUMNS_PART(p)                             \
-  _tile_loadd(6, b.columns + (p)*PART, 2 * BLOCK);    \
-  _tile_loadd(7, b.columns + (p)*PART + HALF, 2 * BLOCK);
-#define MULTIPLY               \
-  _tile_dpbf16ps(0, 4, 6);     \
-  _tile_dpbf16ps(1, 4, 7);     \
-  if (both) {                  \
-    _tile_dpbf16ps(2, 5, 6);   \
-    _tile_dpbf16ps(3, 5, 7);   \
+#define ROWS_PART(p)                              \
+  _tile_loadd(4, b.rows + (p) * PART, 2 * BLOCK); \
+  if (both) _tile_loadd(5, b.rows + (p) * PART + HALF, 2 * BLOCK);
+#define COLUMNS_PART(p)                              \
+  _tile_loadd(6, b.columns + (p) * PART, 2 * BLOCK); \
+  _tile_loadd(7, b.columns + (p) * PART + HALF, 2 * BLOCK);
+#define MULTIPLY             \
+  _tile_dpbf16ps(0, 4, 6);   \
+  _tile_dpbf16ps(1, 4, 7);   \
+  if (both) {                \
+    _tile_dpbf16ps(2, 5, 6); \
+    _tile_dpbf16ps(3, 5, 7); \
   }
 
 // A block of 32 rows, or the first 16 of it, by one of 32 columns. Small products come first, so that they are not lost beside large ones.

@@ -107,6 +107,6 @@ def test_a_path_that_is_taken_is_refused(tmp_path: Path) -> None:
 
 
 def test_copies_are_bounded_work(tmp_path: Path) -> None:
-    spec = written(tmp_path, f"layer: {{body: [{', '.join(['relu'] * 20)}]}}", "repeat: 60000, do: [layer]")
+    spec = written(tmp_path, f"layer: {{body: [{', '.join(['relu'] * 20)}]}}", "repeat: 50000, do: [layer]")
     with pytest.raises(SpecError, match="more than 2,000,000 evaluations at compile time"):
         elaborate(spec)

@@ -43,7 +43,9 @@ def run(
 
 
 def test_no_more_than_was_allowed(instructions: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert native.instructions() in (["AVX2"] if instructions else ["AVX2", "AVX-512 VNNI"])
+    assert native.instructions() in (["AVX2"] if instructions else ["AVX2", "AVX-512 VNNI", "AMX"])
+    monkeypatch.setenv("LAMINA_INSTRUCTIONS", "avx512")
+    assert native.instructions() in ("AVX2", "AVX-512 VNNI")
     monkeypatch.setenv("LAMINA_INSTRUCTIONS", "none")
     assert native.instructions() == "none"
 

@@ -154,17 +154,20 @@ def beside(case: Case) -> Counter[str]:
 def nodes_of(case: Case, bundle: Path, target: str) -> Counter[str]:
     """The nodes of an ONNX file, those of bodies and functions among them."""
     proto, sources, ops = onnx.load(bundle / FILES[target], load_external_data=False), Sources(case), ops_of(case, target)
-    calls = {node.overload: ops[node.name] for node in all_nodes(proto.graph.node) if node.overload}
-    named = [(node, ops[node.name]) for node in all_nodes(proto.graph.node)]
+    calls: dict[str, set[tuple[str, int]]] = {}  # of a function: the ops that call it
+    for node in all_nodes(proto.graph.node):
+        calls.setdefault(node.overload, set()).add(ops[node.name])
+    named = [(node, {ops[node.name]}) for node in all_nodes(proto.graph.node)]
     named += [(node, calls[function.overload]) for function in proto.functions for node in function.node]
+
+    def right(source: str, called: set[tuple[str, int]]) -> bool:
+        return any(sources.has_op(source, op, length) for op, length in called)
 
     def places(node: onnx.NodeProto) -> list[str]:
         notes = {entry.key: entry.value for entry in node.metadata_props}
         return notes["lamina.source"].splitlines() if notes.get("lamina.path") else []
 
-    return judged(
-        (f"{case}, {target}: {node.name}", places(node), partial(sources.has_op, op=op, length=length)) for node, (op, length) in named
-    )
+    return judged((f"{case}, {target}: {node.name}", places(node), partial(right, called=called)) for node, called in named)
 
 
 def parameters_of(case: Case) -> Counter[str]:

@@ -94,6 +94,7 @@ def _open(ort: Any, path: Path, options: Options) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
+    settings.add_session_config_entry("session.x64quantprecision", "1")  # where a processor has no VNNI, products of int8 may saturate
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
     if options.trace is not None:

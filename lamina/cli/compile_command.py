@@ -32,7 +32,7 @@ def command(
     precision: Annotated[
         str,
         typer.Option(
-            help="Of linear layers in the onnxruntime target, where the spec does not say it: float32, int8 or int4. "
+            help="Of linear layers in the onnxruntime target, where the spec does not say it: float32, int8, int4 or int8-dynamic. "
             "What a checkpoint holds in blocks stays so."
         ),
     ] = "float32",

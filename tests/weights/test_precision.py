@@ -140,7 +140,7 @@ def test_without_weights_blocks_have_their_shapes(spec: Any, tmp_path: Path) -> 
 
 
 def test_an_unknown_precision(spec: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown precision 'int3'; precisions are float32, int8, int4"):
+    with pytest.raises(ValueError, match="unknown precision 'int3'; precisions are float32, int8, int4, int8-dynamic"):
         lamina.compile(spec, tmp_path / "bundle", precision="int3")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from lamina.compiler.graph import Graph
@@ -21,6 +22,7 @@ from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.merge_products import merge_products
 from lamina.compiler.passes.part_transposes import part_transposes
 from lamina.compiler.passes.preallocate_caches import preallocate_caches
+from lamina.compiler.passes.quantize_layers import Ranges, quantize_layers
 from lamina.compiler.passes.separate_loops import separate_loops
 from lamina.compiler.passes.split_relus import split_relus
 from lamina.compiler.passes.tie_collected import tie_collected
@@ -46,3 +48,8 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
     if target != "tensorrt":
         operators = part_transposes(operators)
     return canonical_names(deduplicate(operators))
+
+
+def rounded(graph: Graph, weights: Collection[str], ranges: Ranges) -> Graph:
+    """The graph of operators, the layers of some weights rounded in these ranges."""
+    return canonical_names(deduplicate(fold(quantize_layers(graph, weights, ranges))))

@@ -19,6 +19,7 @@ from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import did_you_mean
 
 _GRAPH, _CALLS = "graph.onnx", "calls"  # in the folder of a trace
+_ROUNDS_MORE = "WeightBiasQuantization"  # it rounds the weights, in one range, of what stays float32 between layers of integers
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 
 
@@ -94,7 +95,6 @@ def _open(ort: Any, path: Path, options: Options) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
-    settings.add_session_config_entry("session.x64quantprecision", "1")  # where a processor has no VNNI, products of int8 may saturate
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
     if options.trace is not None:
@@ -105,7 +105,14 @@ def _open(ort: Any, path: Path, options: Options) -> Any:
     if kernels is not None and providers == ["CPUExecutionProvider"]:  # a GPU runs what defines them
         settings.register_custom_ops_library(str(kernels))
     try:
-        return ort.InferenceSession(path, settings, providers=providers, provider_options=options.provider_options, enable_fallback=0)
+        return ort.InferenceSession(
+            path,
+            settings,
+            providers=providers,
+            provider_options=options.provider_options,
+            disabled_optimizers=[_ROUNDS_MORE],
+            enable_fallback=0,
+        )
     except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise BackendMissing(f"onnxruntime {ort.__version__} has no kernel for {path.name}: {error}") from error
     except _errors(ort) as error:

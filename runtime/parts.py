@@ -123,7 +123,8 @@ class OnnxTarget(Strict):
     """An ONNX file, with external weights beside it.
 
     The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
-    `precision` is that of the weights of linear layers, but for those that a pattern of `precisions` matches.
+    `precision` is that of linear layers, and where it is int8-static of convolutions, but for those that a pattern of `precisions`
+    matches.
     """
 
     file: FileName
@@ -133,9 +134,19 @@ class OnnxTarget(Strict):
     precisions: Mapping[str, Precision] = {}
 
     @property
+    def kept(self) -> frozenset[Precision]:
+        """What layers may be kept in."""
+        return frozenset((self.precision, *self.precisions.values()))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it may hold layers that are rounded in ranges of somebody's data."""
+        return "int8-static" in self.kept
+
+    @property
     def rounded(self) -> bool:
-        """Whether it may hold weights in blocks."""
-        return any(precision != "float32" for precision in (self.precision, *self.precisions.values()))
+        """Whether it may hold rounded weights."""
+        return self.kept != {"float32"}
 
 
 class TensorRTTarget(Strict):

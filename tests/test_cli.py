@@ -264,6 +264,20 @@ def test_check_asks_a_target(cli: Any, spec: Path, target: str) -> None:
     assert cli("check", spec, "--target", target).code == 0
 
 
+def test_calibration_and_accuracy(cli: Any, spec: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", image=np.random.default_rng(0).standard_normal((16, 3, 16, 16), np.float32))
+    static = ("compile", spec, "-o", tmp_path / "b", "--precision", "int8-static")
+    assert "give inputs of your own with --calibration" in cli(*static).err
+    assert cli(*static, "--calibration", tmp_path / "x.npz", "--calibration-method", "percentile").code == 0
+    said = cli("verify", tmp_path / "b", "--inputs", tmp_path / "x.npz")
+    assert said.code == 0
+    exact, _ = (line for line in said.out.splitlines() if "logits" in line)
+    assert exact.endswith("cosine 1.00000 (least 1.00000), the same best score in 100.0%")
+    found = json.loads(cli("verify", tmp_path / "b", "--inputs", tmp_path / "x.npz", "--json").out)["accuracy"]
+    assert [(a["samples"], a["error"] < 1e-5, 1e-4 < a["error"] < 0.1) for a in found] == [(16, True, False), (16, False, True)]
+    assert "no file or folder `nowhere`" in cli("verify", tmp_path / "b", "--inputs", "nowhere").err
+
+
 def test_check_asks_for_a_precision(cli: Any, spec: Path) -> None:
     assert cli("check", spec, "--target", "onnxruntime", "--precision", "int4").code == 0
 

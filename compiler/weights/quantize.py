@@ -35,12 +35,12 @@ class Quantizer:
     @property
     def rounds(self) -> bool:
         """Whether it may keep any weight in blocks."""
-        return any(kept != "float32" for kept in (self.precision, *(rule.precision for rule in self.rules)))
+        return any(kept not in ("float32", "int8-static") for kept in (self.precision, *(rule.precision for rule in self.rules)))
 
     def layout(self, parameter: Parameter) -> Layout | None:
         """How a matrix [N, K] is kept in blocks; None where it is not."""
         precision = precision_of(parameter.name, self.rules, self.precision)
-        if precision == "float32":
+        if precision in ("float32", "int8-static"):
             return None
         rows, columns = fixed_shape(parameter)
         held = None if self.weights is None else self.weights.get(parameter)

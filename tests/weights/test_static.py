@@ -192,6 +192,25 @@ def test_some_layers_alone(tmp_path: Path) -> None:
     assert exact.error < 1e-6 < 1e-3 < rounded.error < 0.1
 
 
+def test_where_sums_of_bytes_would_saturate(spec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without VNNI the sums are asked for in full, and are the same; of a bundle in float32 nothing is asked."""
+    asked: list[str] = []
+
+    class Options(onnxruntime.SessionOptions):  # type: ignore[misc]
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            asked.append(key)
+            super().add_session_config_entry(key, value)
+
+    folder = lamina.compile(spec, tmp_path / "b", precision="int8-static", calibration=data(tmp_path))
+    fast = Session(folder)(x=images(5))["y"]
+    monkeypatch.setattr(onnxruntime, "SessionOptions", Options)
+    monkeypatch.setenv("LAMINA_INSTRUCTIONS", "avx2")
+    assert np.array_equal(Session(folder)(x=images(5))["y"], fast)
+    assert asked == ["session.x64quantprecision"]
+    Session(folder, backend="onnx")
+    assert len(asked) == 1
+
+
 def test_what_the_model_gives_stays(tmp_path: Path) -> None:
     text = 'lamina: 1\nmodel: m\ninputs: {x: "float32[2, 16, 12, 12]"}\nbody: [{conv: {out: 32, kernel: 3}, name: one}]\n'
     (tmp_path / "m.yaml").write_text(text + 'outputs: {y: "float32[2, 32, 10, 10]"}\n')

@@ -13,6 +13,18 @@ from lamina.schema.diagnostics import Collector, did_you_mean
 from lamina.schema.dims import Precision
 from lamina.schema.spec import WeightPrecision
 
+HALF: tuple[Precision, ...] = ("float16", "bfloat16")
+
+
+def target_of(precision: Precision) -> str | None:
+    """The target that has layers in a precision; None for float32, which all have."""
+    return None if precision == "float32" else "tensorrt" if precision in HALF else "onnxruntime"
+
+
+def seen_by(target: str, precision: Precision) -> Precision:
+    """What a precision is to a target: float32 where it is another's."""
+    return precision if target_of(precision) == target else "float32"
+
 
 def linear_weights(graph: Graph) -> Iterator[tuple[Node, Value, Parameter]]:
     """Linear layers with the value that they multiply by, and the matrix that it is; in bodies too."""
@@ -34,11 +46,10 @@ def conv_weights(graph: Graph) -> Iterator[Parameter]:
             yield weight
 
 
-def static_weights(graph: Graph, rules: Sequence[WeightPrecision], otherwise: Precision) -> frozenset[str]:
-    """The weights of layers that are rounded in ranges which are known before."""
-    matrices = (matrix for _, _, matrix in linear_weights(graph))
-    found = {weight.name for weights in (matrices, conv_weights(graph)) for weight in weights}
-    return frozenset(name for name in found if precision_of(name, rules, otherwise) == "int8-static")
+def layer_precisions(graph: Graph, rules: Sequence[WeightPrecision], otherwise: Precision) -> dict[str, Precision]:
+    """What linear layers and convolutions are in, by the names of their weights."""
+    names = {*(matrix.name for _, _, matrix in linear_weights(graph)), *(weight.name for weight in conv_weights(graph))}
+    return {name: precision_of(name, rules, otherwise) for name in sorted(names)}
 
 
 def without_static(rules: Sequence[WeightPrecision]) -> tuple[WeightPrecision, ...]:
@@ -88,7 +99,7 @@ def check_precision(graph: Graph, rules: Sequence[WeightPrecision], collector: C
     linear = {matrix.name for _, _, matrix in linear_weights(graph)}
     convolved = {weight.name for weight in conv_weights(graph)}
     for rule in rules:
-        either = rule.precision in ("float32", "int8-static")
+        either = rule.precision in ("float32", "int8-static", *HALF)
         names = linear | convolved if either else linear
         if not any(fnmatchcase(name, rule.pattern) for name in names):
             message = f"`{rule.pattern}` matches no weight of a linear layer{' or a convolution' * either}"
@@ -99,6 +110,6 @@ def _hint(pattern: str, names: Sequence[str], convolved: Sequence[str]) -> str:
     """What was meant, perhaps, among the names that may have the precision, or that it is of a convolution, which may not."""
     name = next((name for name in convolved if fnmatchcase(name, pattern)), None)
     if name is not None:
-        return f"`{name}` is of a convolution, which may be in float32 or int8-static"
+        return f"`{name}` is of a convolution, which may be in float32, int8-static, float16 or bfloat16"
     some = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
     return did_you_mean(pattern, names) or (f"they are {some}" if names else "the model has none")

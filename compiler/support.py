@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from lamina.compiler.compile import UNKNOWN, in_blocks
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Graph, Origin
-from lamina.compiler.lower import lower, rounded
+from lamina.compiler.lower import halved, lower, rounded
 from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.quantize_layers import observed
-from lamina.compiler.precision import static_weights
+from lamina.compiler.precision import layer_precisions
 from lamina.compiler.provenance import of_inputs
 from lamina.compiler.targets.onnx import external_values, to_onnx
 from lamina.compiler.weights.derived import tensor_of
@@ -40,8 +40,11 @@ def check_target(spec: ModelSpec, target: str, precision: Precision = "float32")
         raise SpecError([Fault("target", f"there is no target `{target}`", hint=hint).at(Span(str(spec.path), 1, 1))], spec.sources)
     whole = elaborate(spec).graph
     graph = lower(in_blocks(whole, target, Quantizer(None, precision, spec.precision)), target)  # type: ignore[arg-type]
-    if target == "onnxruntime" and (static := static_weights(whole, spec.precision, precision)):
-        graph = rounded(graph, static, dict.fromkeys(observed(graph, static), UNKNOWN))
+    precisions = layer_precisions(whole, spec.precision, precision)
+    if target == "onnxruntime" and (names := observed(graph, precisions)):
+        graph = rounded(graph, precisions, dict.fromkeys(names, UNKNOWN))
+    if target == "tensorrt":
+        graph = halved(graph, precisions)
     found = _CHECKS[target](graph, spec)
     if found:
         raise SpecError(found, spec.sources)

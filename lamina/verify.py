@@ -18,7 +18,7 @@ from lamina.located import diagnosed
 from lamina.runtime import BackendMissing, BundleError, InputError, Session
 from lamina.runtime.batches import read_batches
 from lamina.runtime.feeds import checked, first_sizes
-from lamina.runtime.manifest import Manifest, OnnxTarget, Range, read_manifest
+from lamina.runtime.manifest import Manifest, OnnxTarget, Range, TensorRTTarget, read_manifest
 from lamina.runtime.rooms import Rooms
 from lamina.runtime.samples import sample_inputs
 from lamina.schema.diagnostics import Diagnostic
@@ -173,7 +173,7 @@ def _compare(
         for point, inputs, wanted in expected:
             got = session.run(inputs)
             worst = max(relative_error(got[name], wanted[name]) for name in wanted)
-            tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
+            tolerance = _tolerance(manifest, target)
             asked = blame or worst > tolerance
             made = values_of(target, folder, manifest, inputs, judge, model) if asked else {}
             steps = blamed(made, inputs, judge, model, tolerance) if made else []
@@ -208,6 +208,13 @@ def _rms_error(got: Array, wanted: Array) -> float:
         return float("inf")
     a, b = got.astype(np.float64), wanted.astype(np.float64)
     return float(np.sqrt(np.square(a - b).mean() / max(float(np.square(b).mean()), 1e-60))) if a.size else 0.0
+
+
+def _tolerance(manifest: Manifest, target: str) -> float:
+    """That of the narrowest dtype that an output has, or that layers multiply in."""
+    built = manifest.targets.built()[target]
+    narrow = built.kept if isinstance(built, TensorRTTarget) else frozenset()
+    return max(TOLERANCE.get(dtype, 0.0) for dtype in (*narrow, *(tensor.dtype for tensor in manifest.outputs)))
 
 
 def _finite(array: Array) -> bool:

@@ -119,17 +119,12 @@ class Range(Strict):
         return f"{self.min} to {self.max}{step}"
 
 
-class OnnxTarget(Strict):
-    """An ONNX file, with external weights beside it.
+class Layered(Strict):
+    """What layers of a target are kept in: `precision`, but for those that a pattern of `precisions` matches.
 
-    The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
-    `precision` is that of linear layers, and where it is int8-static of convolutions, but for those that a pattern of `precisions`
-    matches.
+    It is of linear layers, and of convolutions where they have it.
     """
 
-    file: FileName
-    opset: Positive
-    preallocated: tuple[Name, ...] = ()
     precision: Precision = "float32"
     precisions: Mapping[str, Precision] = {}
 
@@ -137,6 +132,17 @@ class OnnxTarget(Strict):
     def kept(self) -> frozenset[Precision]:
         """What layers may be kept in."""
         return frozenset((self.precision, *self.precisions.values()))
+
+
+class OnnxTarget(Layered):
+    """An ONNX file, with external weights beside it.
+
+    The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
+    """
+
+    file: FileName
+    opset: Positive
+    preallocated: tuple[Name, ...] = ()
 
     @property
     def calibrated(self) -> bool:
@@ -149,7 +155,7 @@ class OnnxTarget(Strict):
         return self.kept != {"float32"}
 
 
-class TensorRTTarget(Strict):
+class TensorRTTarget(Layered):
     """A serialised engine, for `library` of exactly `version`. No `compute_capabilities` ("8.6") means the library's portable default."""
 
     file: FileName

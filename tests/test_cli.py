@@ -167,6 +167,8 @@ def test_version(cli: Any) -> None:
         (["bench", "bundle", "--tokens", "8", "--repeats", "3"], "without --at and --repeats"),
         (["compile", "vit", "-o", "out", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
         (["check", "vit", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
+        (["compile", "vit", "-o", "out", "--precision", "float16"], "a precision of the target tensorrt"),
+        (["check", "vit", "--target", "onnxruntime", "--precision", "bfloat16"], "a precision of the target tensorrt"),
         (["compile", "vit", "-o", "out", "--precision", "int3"], "is not a precision"),
     ],
 )

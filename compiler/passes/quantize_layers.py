@@ -20,6 +20,7 @@ from lamina.compiler.builder import Builder
 from lamina.compiler.graph import STANDARD, Derived, Graph, Node, Parameter, Value, leaves
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.weights.derived import stand_in
+from lamina.schema.dims import Precision
 
 _LEAST = 1024  # numbers: a smaller weight gains nothing
 _LARGEST_BIAS = 2**30  # in steps of a sum
@@ -57,18 +58,19 @@ class _Pair:
     zero: Value
 
 
-def observed(graph: Graph, weights: Collection[str]) -> list[str]:
-    """The values whose ranges are needed to round the layers of these weights."""
-    return list(dict.fromkeys(value.name for layer in _layers(graph, weights) for value in layer.rounds))
+def observed(graph: Graph, precisions: Mapping[str, Precision]) -> list[str]:
+    """The values whose ranges are needed to round the layers whose weights are to be in int8-static, by name."""
+    return list(dict.fromkeys(value.name for layer in _layers(graph, precisions) for value in layer.rounds))
 
 
-def quantize_layers(graph: Graph, weights: Collection[str], ranges: Ranges) -> Graph:
-    """Round the layers of these weights: products with matrices, and convolutions of two dims in one group that another step reads.
+def quantize_layers(graph: Graph, precisions: Mapping[str, Precision], ranges: Ranges) -> Graph:
+    """Round the layers whose weights are to be in int8-static: products with matrices, and convolutions of two dims in one group that
+    another step reads.
 
     ONNX Runtime gains nothing by others: a depthwise convolution of integers takes half as long again as one of float32, and one whose
     sums are not rounded is computed in float32.
     """
-    layers = {id(layer.node): layer for layer in _layers(graph, weights)}
+    layers = {id(layer.node): layer for layer in _layers(graph, precisions)}
     fresh = _names()
     pairs: dict[int, _Pair] = {}
     for layer in layers.values():
@@ -85,14 +87,14 @@ def quantize_layers(graph: Graph, weights: Collection[str], ranges: Ranges) -> G
     return replace(graph, nodes=tuple(nodes))
 
 
-def _layers(graph: Graph, weights: Collection[str]) -> Iterator[_Layer]:
+def _layers(graph: Graph, precisions: Mapping[str, Precision]) -> Iterator[_Layer]:
     readers: dict[int, list[Node]] = {}
     for node in graph.nodes:
         for value in node.reads():
             readers.setdefault(id(value), []).append(node)
     given = {id(value) for value in graph.outputs}
     for node in graph.nodes:
-        if (axis := _axis(node, weights)) is None:
+        if (axis := _axis(node, precisions)) is None:
             continue
         x, weight = node.inputs[:2]
         assert x is not None
@@ -103,14 +105,14 @@ def _layers(graph: Graph, weights: Collection[str]) -> Iterator[_Layer]:
             yield _Layer(node, x, weight, axis, after, None)
 
 
-def _axis(node: Node, weights: Collection[str]) -> int | None:
+def _axis(node: Node, precisions: Mapping[str, Precision]) -> int | None:
     """The axis of the weight along which results lie; None for a node that is not rounded."""
     if node.domain != STANDARD or node.op_type not in ("Conv", "MatMul", "Gemm"):
         return None
     x, weight = node.inputs[:2]
     if not isinstance(weight, Parameter | Derived) or isinstance(x, Parameter | Derived):
         return None
-    if not any(leaf.name in weights for leaf in leaves(weight) if isinstance(leaf, Parameter)):
+    if {precisions[leaf.name] for leaf in leaves(weight) if leaf.name in precisions} != {"int8-static"}:
         return None
     array = stand_in(weight).array
     if array.size < _LEAST or array.dtype != np.float32 or array.ndim != (4 if node.op_type == "Conv" else 2):

@@ -20,6 +20,7 @@ from lamina.schema.spec import WeightPrecision
 
 _GROUP = 32
 _LEAST = 1024  # numbers: a smaller matrix gains nothing
+_BLOCKED = ("int8", "int4", "int8-dynamic")
 _LEAST_STEP = {"float16": np.float32(2**-24), "float32": np.float32(2**-126)}
 
 
@@ -35,12 +36,12 @@ class Quantizer:
     @property
     def rounds(self) -> bool:
         """Whether it may keep any weight in blocks."""
-        return any(kept not in ("float32", "int8-static") for kept in (self.precision, *(rule.precision for rule in self.rules)))
+        return any(kept in _BLOCKED for kept in (self.precision, *(rule.precision for rule in self.rules)))
 
     def layout(self, parameter: Parameter) -> Layout | None:
         """How a matrix [N, K] is kept in blocks; None where it is not."""
         precision = precision_of(parameter.name, self.rules, self.precision)
-        if precision in ("float32", "int8-static"):
+        if precision not in _BLOCKED:
             return None
         rows, columns = fixed_shape(parameter)
         held = None if self.weights is None else self.weights.get(parameter)

@@ -32,9 +32,8 @@ def command(
     precision: Annotated[
         str,
         typer.Option(
-            help="Of linear layers in the onnxruntime target, where the spec does not say it: float32, int8, int4, "
-            "int8-dynamic or int8-static, which is of convolutions too. "
-            "What a checkpoint holds in blocks stays so."
+            help="Of layers, where the spec does not say it: float32; int8, int4, int8-dynamic or int8-static in the onnxruntime target; "
+            "float16 or bfloat16 in a TensorRT engine. What a checkpoint holds in blocks stays so."
         ),
     ] = "float32",
     calibration: Annotated[
@@ -62,6 +61,7 @@ def command(
     A folder with ONNX files over one weight file, a TensorRT engine, a PyTorch program, and a manifest of them all.
     """
     from lamina.compiler.compile import PRECISIONS, TARGETS, compile
+    from lamina.compiler.precision import target_of
 
     targets = [t for item in target or ["onnx,onnxruntime"] for t in item.split(",")]
     for name in targets:
@@ -69,8 +69,9 @@ def command(
             raise typer.BadParameter(f"`{name}` is not a target; they are {', '.join(TARGETS)}", param_hint="--target")
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"`{precision}` is not a precision; they are {', '.join(PRECISIONS)}", param_hint="--precision")
-    if precision != "float32" and "onnxruntime" not in targets:
-        raise typer.BadParameter(f"{precision} is a precision of the target onnxruntime; add it to --target", param_hint="--precision")
+    home = target_of(cast("Precision", precision))
+    if home is not None and home not in targets:
+        raise typer.BadParameter(f"{precision} is a precision of the target {home}; add it to --target", param_hint="--precision")
     given = "none" if weights == ["none"] else weights
     with progress() as stage:
         capabilities, adapters = compute_capability or (), _named(adapter or ())

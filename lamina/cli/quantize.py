@@ -42,13 +42,17 @@ def command(
     smallest whose measured error is at most --error, or the most accurate of at most --size.
     """
     from lamina.compiler.compile import PRECISIONS
+    from lamina.compiler.precision import HALF
     from lamina.compiler.resolved import with_precision
     from lamina.mixed import mixed
 
+    known = [name for name in PRECISIONS if name not in HALF]
     precisions = [name for name in dict.fromkeys(among.split(",")) if name != "float32"]
     for name in precisions:
-        if name not in PRECISIONS:
-            raise typer.BadParameter(f"`{name}` is not a precision; they are {', '.join(PRECISIONS)}", param_hint="--among")
+        if name not in known:
+            raise typer.BadParameter(
+                f"`{name}` is not a precision of the target onnxruntime; they are {', '.join(known)}", param_hint="--among"
+            )
     if (error is None) == (size is None):
         raise typer.BadParameter("say how much may be lost with --error, or how much is kept with --size", param_hint="--error")
     model = read(spec, variant, set_)

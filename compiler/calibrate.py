@@ -23,7 +23,8 @@ from lamina.runtime.rooms import Rooms
 
 Array = np.ndarray[Any, Any]
 Method = Literal["minmax", "percentile", "entropy"]
-_BINS, _CODES, _PERCENTILE = 2048, 128, 99.99
+_BINS = {"percentile": 2**17, "entropy": 2**11}  # with few, one number that is far leaves one bin for all others; entropy tries each
+_CODES, _PERCENTILE = 128, 99.99
 
 
 @final
@@ -74,7 +75,7 @@ class _Collected:
         if method != "minmax":
             from onnxruntime.quantization.calibrate import HistogramCollector
 
-            self._histograms = HistogramCollector(method, False, _BINS, _CODES, _PERCENTILE, "same")
+            self._histograms = HistogramCollector(method, False, _BINS[method], _CODES, _PERCENTILE, "same")
 
     def add(self, values: Mapping[str, Array]) -> None:
         for name, array in values.items():

@@ -296,7 +296,7 @@ def test_mistakes_have_a_place(case: str, tmp_path: Path) -> None:
 
 def test_its_own_precision_stands_first(tmp_path: Path) -> None:
     """The first pattern that matches counts."""
-    text = 'lamina: 1\nmodel: %s\n'
+    text = "lamina: 1\nmodel: %s\n"
     (tmp_path / "base.yaml").write_text(BASE + 'precision: {head.weight: int4, "layers.*": int8}\n')
     own = 'base: ./base.yaml\nprecision: {"*": float32, head.weight: int8}\n'
     (tmp_path / "own.yaml").write_text(text % "own" + own)

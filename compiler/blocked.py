@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, final
 
 from lamina.compiler.builder import Builder
+from lamina.compiler.dynamic import dynamic_product
 from lamina.compiler.graph import Parameter, Value
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.schema.dims import TensorType
@@ -22,7 +23,8 @@ Part = Literal["codes", "scales", "minima"]
 class Layout:
     """How a matrix is cut: bits of a code (4 or 8), numbers in a group, whether groups have minima, and the dtype of these and of scales.
 
-    What a matrix that is `exact` multiplies is not rounded, or to 16 bits.
+    What a matrix that is `exact` multiplies is not rounded, or to 16 bits. `dynamic`: a group is a row, and what the matrix multiplies is
+    rounded as a whole, not in groups.
     """
 
     bits: int
@@ -30,6 +32,7 @@ class Layout:
     minima: bool = False
     dtype: Literal["float16", "float32"] = "float16"
     exact: bool = False
+    dynamic: bool = False
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -81,7 +84,7 @@ class Joined(Value):
 
 
 def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
-    """x @ weight.T, for which x is rounded to 8 bits in groups as it goes, or to 16 where the layout is exact.
+    """x @ weight.T, for which x is rounded to 8 bits as it goes: in groups, or where the layout is dynamic as a whole, or to 16 if exact.
 
     Where scales and minima are float16, and groups of 32, it is one operator: our own library has a kernel for it (`runtime/native`), and
     where that is missing ONNX Runtime runs what defines it.
@@ -94,6 +97,8 @@ def product(g: Builder, x: Value, weight: Blocked | Joined) -> Value:
         parts = [piece.part(name) for piece in pieces]
         return parts[0] if len(parts) == 1 else g("Concat", *parts, axis=0)
 
+    if layout.dynamic:
+        return dynamic_product(g, x, part("codes"), part("scales"), layout.zero)
     inputs = (x, *(part(name) for name in layout.parts))
     if layout.dtype != "float16" or layout.group != 32:
         return by_kernels(g, layout, rows, *inputs)

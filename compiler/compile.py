@@ -13,13 +13,16 @@ from typing import Any, get_args
 
 from lamina.compiler.adapters import adapted, write_adapters
 from lamina.compiler.bundle import BundleWriter
+from lamina.compiler.calibrate import Calibration, Method, written
 from lamina.compiler.describe import describe
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.genai import genai_files
 from lamina.compiler.graph import Graph, Origin
-from lamina.compiler.lower import Target, lower
+from lamina.compiler.lower import Target, halved, lower, rounded
 from lamina.compiler.missing import need_torch
 from lamina.compiler.passes.block_weights import block_weights
+from lamina.compiler.passes.quantize_layers import observed
+from lamina.compiler.precision import layer_precisions, seen_by, target_of, without_static
 from lamina.compiler.prompting import prompting
 from lamina.compiler.provenance import Places, of_inputs
 from lamina.compiler.resolved import resolved_files
@@ -34,10 +37,12 @@ from lamina.schema.dims import Precision
 from lamina.schema.spec import ModelSpec
 
 TARGETS: tuple[str, ...] = get_args(Target)
-PRECISIONS: tuple[str, ...] = get_args(Precision)  # of the weights of linear layers
+PRECISIONS: tuple[str, ...] = get_args(Precision)
 ONNX_FILES = {"onnx": "model.onnx", "onnxruntime": "model.ort.onnx", "tensorrt": "model.trt.onnx"}
 TOKENIZER = "tokenizer.json"
 WEIGHTS = "weights.bin"
+RANGES = "ranges.json"
+UNKNOWN = (-1.0, 1.0)  # a range where none can be observed
 Progress = Callable[[str], None]
 Given = str | Path | Sequence[str | Path] | None
 
@@ -61,28 +66,40 @@ def compile(  # the word that users expect
     precision: Precision = "float32",
     adapters: Mapping[str, str | Path] = MappingProxyType({}),
     progress: Progress = lambda stage: None,
+    calibration: Given = None,
+    method: Method = "minmax",
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
     `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), several of which each holds some, "none" for a model
-    without numbers, or None for seeded random weights. `precision` is that of the weights of linear layers in the target onnxruntime,
-    but for those that the spec's own `precision` names. `adapters` are PEFT's folders or diffusers' files, by name: low-rank products
-    beside linear layers, which become inputs that a session feeds. Raises SpecError, MissingDependency, BundleInUse and OSError.
+    without numbers, or None for seeded random weights. `precision` is that of layers in the target onnxruntime, or in an engine if it is
+    float16 or bfloat16, but for those that the spec's own `precision` names. `adapters` are PEFT's folders or diffusers' files, by name:
+    low-rank products beside linear layers, which become inputs that a session feeds. `calibration` is what layers in int8-static take
+    their ranges from, by `method`: paths as `read_batches` reads them, or the ranges.json of another bundle.
+    Raises SpecError, InputError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise ValueError(f"unknown target {unknown[0]!r}; targets are {', '.join(TARGETS)}")
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; precisions are {', '.join(PRECISIONS)}")
-    if precision != "float32" and "onnxruntime" not in targets:
-        raise ValueError(f"the precision {precision} is one of the target onnxruntime, which is not among {', '.join(targets)}")
+    if (home := target_of(precision)) is not None and home not in targets:
+        raise ValueError(f"the precision {precision} is one of the target {home}, which is not among {', '.join(targets)}")
     progress("check")
     model = elaborate(spec)
     source = weight_source(spec, model, weights, seed)
     _need_weights(spec, source, targets)
     model, given = adapted(model, adapters)
+    data = tuple([calibration] if isinstance(calibration, str | Path) else calibration or ())
+
+    def plain(folder: Path) -> Path:
+        """The bundle that calibration runs."""
+        exact = spec.model_copy(update={"precision": without_static(spec.precision)})
+        otherwise = "float32" if precision == "int8-static" else precision
+        return compile(exact, folder, ["onnxruntime"], weights, seed, (), otherwise, adapters)
+
     with BundleWriter(Path(out)) as writer:
-        job = _Job(spec, model, source, writer, precision, progress)
+        job = _Job(spec, model, source, writer, precision, progress, Calibration(data, method, plain))
         built = job.build(targets, tuple(compute_capabilities))
         tokenizer = None if job.tokenizer is None else {"file": TOKENIZER, **prompting(source.path)}
         held = write_adapters(model.graph, given, writer)
@@ -123,20 +140,40 @@ def _need_weights(spec: ModelSpec, source: WeightSource, targets: Sequence[str])
         raise SpecError([Diagnostic("weights", message, Span(str(spec.path), 1, 1), "leave out `--weights none`")], spec.sources)
 
 
+def _need_data(spec: ModelSpec) -> SpecError:
+    span = next((rule.span for rule in spec.precision if rule.precision == "int8-static"), Span(str(spec.path), 1, 1))
+    message = "layers in int8-static take their ranges from data, and none was given"
+    hint = "give inputs of your own with --calibration, or choose int8-dynamic for linear layers"
+    return SpecError([Diagnostic("precision", message, span, hint)], spec.sources)
+
+
 class _Job:
     """One compilation into an open bundle."""
 
     def __init__(
-        self, spec: ModelSpec, model: Elaborated, source: WeightSource, writer: BundleWriter, precision: Precision, progress: Progress
+        self,
+        spec: ModelSpec,
+        model: Elaborated,
+        source: WeightSource,
+        writer: BundleWriter,
+        precision: Precision,
+        progress: Progress,
+        calibration: Calibration,
     ) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
+        self.calibration = calibration
         self.quantizer = Quantizer(source.weights, precision, spec.precision)
+        self.precisions = layer_precisions(model.graph, spec.precision, precision)
         self.tokenizer = tokenizer_file(spec, source.path)
         self.origins: dict[str, Mapping[str, Origin]] = {}  # of targets whose files have no place for them
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
         graphs = {t: lower(in_blocks(self.model.graph, t, self.quantizer), t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
+        if "tensorrt" in graphs:
+            graphs["tensorrt"] = halved(graphs["tensorrt"], self.precisions)
+        if "onnxruntime" in graphs:
+            graphs["onnxruntime"] = self._in_ranges(graphs["onnxruntime"])
         tensors, placements = self._weights(list(graphs.values()))
         built: dict[str, dict[str, Any]] = {}
         for target, graph in graphs.items():
@@ -146,8 +183,7 @@ class _Job:
             lengths = tuple(v.name.removeprefix(LENGTH) for v in graph.inputs if v.name.startswith(LENGTH))
             built[target] = {"file": ONNX_FILES[target], "opset": OPSET, "preallocated": lengths}
             if target == "onnxruntime":
-                built[target]["precision"] = self.quantizer.precision
-                built[target]["precisions"] = {rule.pattern: rule.precision for rule in self.spec.precision}
+                built[target] |= self._precisions(target)
         if "tensorrt" in targets:
             built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
             if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them
@@ -159,6 +195,25 @@ class _Job:
             self.write_json({ORIGINS: {target: places.table(origins) for target, origins in self.origins.items()}})
         self._texts()
         return built
+
+    def _precisions(self, target: str) -> dict[str, Any]:
+        """What the manifest says of the layers of a target."""
+        rules = {rule.pattern: seen_by(target, rule.precision) for rule in self.spec.precision}
+        return {"precision": seen_by(target, self.quantizer.precision), "precisions": rules}
+
+    def _in_ranges(self, graph: Graph) -> Graph:
+        """The graph, the layers in int8-static rounded in the ranges that their values have."""
+        names = observed(graph, self.precisions)
+        if not names:
+            return graph
+        if self.source.weights is None:  # there is nothing to run
+            return rounded(graph, self.precisions, dict.fromkeys(names, UNKNOWN))
+        if not self.calibration.data:
+            raise _need_data(self.spec)
+        self.progress("calibrate")
+        ranges = self.calibration.ranges(names)
+        self.writer.path(RANGES).write_text(written(ranges), encoding="utf-8")
+        return rounded(graph, self.precisions, ranges)
 
     def _weights(self, graphs: list[Graph]) -> tuple[Mapping[str, Tensor], Mapping[str, Placement]]:
         from lamina.compiler.weights.derived import tensor_of
@@ -197,7 +252,8 @@ class _Job:
         target.parent.mkdir(exist_ok=True)
         shutil.copyfile(engine.path, target)
         library = engine.library
-        return {"file": name, "library": library.name, "version": library.version, "compute_capabilities": capabilities, "key": engine.key}
+        made = {"library": library.name, "version": library.version, "compute_capabilities": capabilities, "key": engine.key}
+        return {"file": name, **made, **self._precisions("tensorrt")}
 
     def _torch(self) -> dict[str, Any]:
         need_torch("the `torch` target")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from lamina.compiler.graph import Graph
@@ -13,6 +14,7 @@ from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.passes.fold import fold
 from lamina.compiler.passes.fuse_conv_batch_norm import fuse_conv_batch_norm
 from lamina.compiler.passes.group_queries import group_queries
+from lamina.compiler.passes.half_layers import half_layers
 from lamina.compiler.passes.hoist_constant import hoist_constant
 from lamina.compiler.passes.hoist_products import hoist_products
 from lamina.compiler.passes.join_heads import join_heads
@@ -22,9 +24,12 @@ from lamina.compiler.passes.merge_parallel_convs import merge_parallel_convs
 from lamina.compiler.passes.merge_products import merge_products
 from lamina.compiler.passes.part_transposes import part_transposes
 from lamina.compiler.passes.preallocate_caches import preallocate_caches
+from lamina.compiler.passes.quantize_layers import Ranges, quantize_layers
 from lamina.compiler.passes.separate_loops import separate_loops
 from lamina.compiler.passes.split_relus import split_relus
 from lamina.compiler.passes.tie_collected import tie_collected
+from lamina.compiler.precision import HALF
+from lamina.schema.dims import Precision
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 
@@ -49,3 +54,13 @@ def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
     if target != "tensorrt":
         operators = part_transposes(operators)
     return canonical_names(deduplicate(operators))
+
+
+def rounded(graph: Graph, precisions: Mapping[str, Precision], ranges: Ranges) -> Graph:
+    """The graph of operators, its layers in int8-static rounded in these ranges."""
+    return canonical_names(deduplicate(fold(quantize_layers(graph, precisions, ranges))))
+
+
+def halved(graph: Graph, precisions: Mapping[str, Precision]) -> Graph:
+    """The graph of operators, its layers in float16 and bfloat16 multiplied so."""
+    return canonical_names(deduplicate(fold(half_layers(graph, precisions)))) if set(HALF) & {*precisions.values()} else graph

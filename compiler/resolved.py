@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping as Mappings
 from dataclasses import replace
 
 from lamina.compiler.elaborate.unused import unused
@@ -32,6 +33,19 @@ def resolved_files(spec: ModelSpec) -> dict[str, str]:
         changed |= {"base": f"base: ./{below}.yaml\n"} if below else {}
         found[f"{name}.yaml"] = _rewritten(spec.sources[file.name], root, changed)
     return {**found, **blocks}
+
+
+def with_precision(spec: ModelSpec, rules: Mappings[str, str]) -> str:
+    """The spec's own text, with these rules as its `precision`."""
+    text = spec.sources[spec.file.name]
+    root, section = _tree(text), precision_section(rules)
+    found = _rewritten(text, root, {"precision": section.rstrip()})
+    return found if root.get("precision") is not None else found + section
+
+
+def precision_section(rules: Mappings[str, str]) -> str:
+    """Rules by pattern, as YAML."""
+    return "\n".join(["precision:", *(f"  {json.dumps(pattern)}: {kept}" for pattern, kept in rules.items()), ""])
 
 
 def _left_out(spec: ModelSpec, overrides: dict[str, Node]) -> tuple[set[str], set[str]]:

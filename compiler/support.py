@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lamina.compiler.compile import in_blocks
+from lamina.compiler.compile import UNKNOWN, in_blocks
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.graph import Graph, Origin
-from lamina.compiler.lower import lower
+from lamina.compiler.lower import halved, lower, rounded
 from lamina.compiler.missing import need_torch
+from lamina.compiler.passes.quantize_layers import observed
+from lamina.compiler.precision import layer_precisions
 from lamina.compiler.provenance import of_inputs
 from lamina.compiler.targets.onnx import external_values, to_onnx
 from lamina.compiler.weights.derived import tensor_of
@@ -36,8 +38,13 @@ def check_target(spec: ModelSpec, target: str, precision: Precision = "float32")
     if target not in _CHECKS:
         hint = did_you_mean(target, _CHECKS) or f"targets are {', '.join(_CHECKS)}"
         raise SpecError([Fault("target", f"there is no target `{target}`", hint=hint).at(Span(str(spec.path), 1, 1))], spec.sources)
-    kept = in_blocks(elaborate(spec).graph, target, Quantizer(None, precision, spec.precision))
-    graph = lower(kept, target)  # type: ignore[arg-type]
+    whole = elaborate(spec).graph
+    graph = lower(in_blocks(whole, target, Quantizer(None, precision, spec.precision)), target)  # type: ignore[arg-type]
+    precisions = layer_precisions(whole, spec.precision, precision)
+    if target == "onnxruntime" and (names := observed(graph, precisions)):
+        graph = rounded(graph, precisions, dict.fromkeys(names, UNKNOWN))
+    if target == "tensorrt":
+        graph = halved(graph, precisions)
     found = _CHECKS[target](graph, spec)
     if found:
         raise SpecError(found, spec.sources)

@@ -21,6 +21,7 @@ from lamina.compiler.graph import Constant, Graph, Node, Parameter
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.drop_identity import drop_identity
 from lamina.compiler.reference import Reference
+from lamina.compiler.targets.onnxruntime import session_of
 from lamina.compiler.weights.derived import is_evaluable
 from lamina.runtime.manifest import Manifest, OnnxTarget
 from lamina.runtime.parts import TorchTarget
@@ -163,21 +164,10 @@ def _unseen(node: Node, got: Collection[str], makers: Mapping[int, Node]) -> Ite
 def _of_onnx(file: Path, inputs: Mapping[str, Array], model: Elaborated) -> dict[str, Array]:
     """What the file makes, with graph optimisation off."""
     import onnx
-    import onnxruntime
-
-    from lamina.runtime.native import library
 
     proto = onnx.load(file, load_external_data=False)
     places = open_loops(proto.graph, {v.name for node in model.graph.all_nodes() for v in node.outputs})
-    known = {o.name for o in proto.graph.output}
-    proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in places.values() if name not in known)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(file.parent))
-    if (kernels := library()) is not None:
-        options.register_custom_ops_library(str(kernels))
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = session_of(proto, file.parent, list(places.values()))
     wanted = {i.name for i in session.get_inputs()}
     made = session.run(list(places.values()), {k: v for k, v in inputs.items() if k in wanted})
     return dict(zip(places, made, strict=True))

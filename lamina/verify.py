@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from lamina.accuracy import Accuracy, accuracies
 from lamina.blame import Divergence, blamed, computed, not_finite, relative_error, values_of
 from lamina.compiler.adapters import adapted_weights, with_adapters
 from lamina.compiler.elaborate import Elaborated, elaborate
 from lamina.compiler.reference import Reference, reference
 from lamina.located import diagnosed
-from lamina.runtime import BundleError, InputError, Session
+from lamina.runtime import BackendMissing, BundleError, InputError, Session
+from lamina.runtime.batches import read_batches
 from lamina.runtime.feeds import checked, first_sizes
-from lamina.runtime.manifest import Manifest, OnnxTarget, Range, read_manifest
+from lamina.runtime.manifest import Manifest, OnnxTarget, Range, TensorRTTarget, read_manifest
 from lamina.runtime.rooms import Rooms
 from lamina.runtime.samples import sample_inputs
 from lamina.schema.diagnostics import Diagnostic
@@ -25,7 +27,8 @@ from lamina.work import Work, applies_blocks, work_of
 
 Array = np.ndarray[Any, Any]
 TOLERANCE = {"float64": 1e-6, "float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-ROUNDED = 1e-1  # where layers round their inputs to 8 bits; what is seen is 1e-2 to 3e-2, and of wrong weights 1
+ROUNDED = 1e-1  # where layers round their inputs to 8 bits in groups; what is seen is 1e-2 to 3e-2, and of wrong weights 1
+ROUNDED_WHOLE = 3e-1  # where they round them as a whole, so that one large number counts for all; 0.15 is seen
 
 _SHOWN = 3  # steps of a target
 
@@ -54,6 +57,7 @@ class Comparison:
 class Report:
     """Every comparison, what the reference was, the targets that could not run here (with the reason), and how much experts worked.
 
+    `accuracy` is that of each target on the user's own inputs, where there are any.
     Where the definition's own outputs are not finite, `not_finite` is the step that they come from. `failures` say of targets that ONNX
     Runtime does not open, or cannot run, at which lines.
     """
@@ -64,20 +68,28 @@ class Report:
     work: tuple[Work, ...] = ()
     not_finite: Divergence | None = None
     failures: Mapping[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    accuracy: tuple[Accuracy, ...] = ()
 
     @property
     def passed(self) -> bool:
-        sound = bool(self.comparisons) and not self.failures
+        sound = bool(self.comparisons or self.accuracy) and not self.failures
         return sound and all(c.passed for c in self.comparisons) and all(w.passed for w in self.work)
 
 
 def verify(
-    bundle: Path | str, weights: Path | str | None = None, progress: Callable[[str], None] = lambda stage: None, *, blame: bool = False
+    bundle: Path | str,
+    weights: Path | str | None = None,
+    progress: Callable[[str], None] = lambda stage: None,
+    *,
+    blame: bool = False,
+    inputs: Sequence[str | Path] = (),
 ) -> Report:
     """Compare a bundle's targets with the reference.
 
     `weights` is the checkpoint that the bundle was compiled from; without it seeded weights are drawn again, and other
-    weights are read back from the bundle. With `blame`, steps are compared too where outputs agree. Raises BundleError, SpecError.
+    weights are read back from the bundle. With `blame`, steps are compared too where outputs agree. `inputs` are a user's own, as
+    `read_batches` takes them: how far each target is from the definition on them is reported, and decides nothing. Layers that are
+    rounded in ranges of such data are looked at on them alone. Raises BundleError, SpecError, InputError.
     """
     folder = Path(bundle)
     manifest = read_manifest(folder)
@@ -86,25 +98,32 @@ def verify(
     if manifest.adapters:
         model = with_adapters(model, adapted_weights([tensor.name for tensor in manifest.inputs]))
     judge = reference(spec, model, folder, manifest.weights.source, weights)
+    calls = list(read_batches(inputs, folder, manifest))
     points = list(sample_points(manifest))
     expected = []
     for point in points:
         progress(f"reference at {_shown(point)}")
-        inputs = sample_inputs(manifest, point)
-        expected.append((point, inputs, computed(inputs, judge, model)))
+        sampled = sample_inputs(manifest, point)
+        expected.append((point, sampled, computed(sampled, judge, model)))
     comparisons: list[Comparison] = []
     work: list[Work] = []
     skipped: dict[str, str] = {}
     failures: dict[str, tuple[Diagnostic, ...]] = {}
+    accuracy: list[Accuracy] = []
     for target, built in manifest.targets.built().items():
         progress(f"verify {target}")
         try:
             if not (isinstance(built, OnnxTarget) and built.rounded):
                 comparisons += _compare(folder, manifest, target, expected, judge, model, blame)
+            elif built.calibrated:
+                if not calls:
+                    raise _Skipped("its ranges are those of somebody's data, not of random numbers; give such data with --inputs")
             else:
+                tolerance = ROUNDED_WHOLE if "int8-dynamic" in built.kept else ROUNDED
                 rounded = reference(spec, model, folder, manifest.weights.source, weights, built.precision)
-                comparisons += _compare_rounded(folder, manifest, target, judge, rounded)
-        except _Skipped as reason:
+                comparisons += _compare_rounded(folder, manifest, target, judge, rounded, tolerance)
+            accuracy += accuracies(folder, manifest, target, judge, calls) if calls else ()
+        except (_Skipped, BackendMissing) as reason:
             lacking = diagnosed(reason, folder / built.file, model, target) if isinstance(built, OnnxTarget) else ()
             skipped[target] = "; ".join([str(reason), *(f"{d.span}: {d.message}" for d in lacking)])
         except (BundleError, InputError) as error:
@@ -113,11 +132,11 @@ def verify(
                 raise
             failures[target] = found
         if isinstance(built, OnnxTarget) and target not in failures and applies_blocks(model):
-            point, inputs, _ = expected[-1]
-            work += work_of(folder / built.file, target, Rooms(manifest, built.preallocated).with_room(inputs), point, model)
-    odd = next((inputs for _, inputs, outputs in expected if not all(map(_finite, outputs.values()))), None)
+            point, sampled, _ = expected[-1]
+            work += work_of(folder / built.file, target, Rooms(manifest, built.preallocated).with_room(sampled), point, model)
+    odd = next((sampled for _, sampled, outputs in expected if not all(map(_finite, outputs.values()))), None)
     not_a_number = None if odd is None else not_finite(odd, judge, model)
-    return Report(judge.name, tuple(comparisons), skipped, tuple(work), not_a_number, failures)
+    return Report(judge.name, tuple(comparisons), skipped, tuple(work), not_a_number, failures, tuple(accuracy))
 
 
 def sample_points(manifest: Manifest, limit: int = 64) -> Iterator[dict[str, int]]:
@@ -149,18 +168,12 @@ def _compare(
     model: Elaborated,
     blame: bool,
 ) -> list[Comparison]:
-    from lamina.runtime import BackendMissing
-
-    try:
-        session = Session(folder, backend=target)  # type: ignore[arg-type]
-    except BackendMissing as error:
-        raise _Skipped(str(error)) from error
     found = []
-    with session:
+    with Session(folder, backend=target) as session:  # type: ignore[arg-type]
         for point, inputs, wanted in expected:
             got = session.run(inputs)
             worst = max(relative_error(got[name], wanted[name]) for name in wanted)
-            tolerance = max(TOLERANCE.get(t.dtype, 0.0) for t in manifest.outputs)
+            tolerance = _tolerance(manifest, target)
             asked = blame or worst > tolerance
             made = values_of(target, folder, manifest, inputs, judge, model) if asked else {}
             steps = blamed(made, inputs, judge, model, tolerance) if made else []
@@ -168,7 +181,9 @@ def _compare(
     return found
 
 
-def _compare_rounded(folder: Path, manifest: Manifest, target: str, exact: Reference, judge: Reference) -> list[Comparison]:
+def _compare_rounded(
+    folder: Path, manifest: Manifest, target: str, exact: Reference, judge: Reference, tolerance: float
+) -> list[Comparison]:
     """A target whose weights are rounded, and which rounds what they multiply as it runs: errors are root mean squares.
 
     Its calls are first calls: what random states make of a network says nothing of it.
@@ -183,7 +198,7 @@ def _compare_rounded(folder: Path, manifest: Manifest, target: str, exact: Refer
             got, wanted, unrounded = session.run(inputs), judge.outputs(inputs), exact.outputs(inputs)
             outputs = [name for name in wanted if name not in states]
             error, rounding = (max(_rms_error(a[n], b[n]) for n in outputs) for a, b in ((got, wanted), (wanted, unrounded)))
-            found.append(Comparison(target, point, error, ROUNDED, rounding=rounding))
+            found.append(Comparison(target, point, error, tolerance, rounding=rounding))
     return found
 
 
@@ -193,6 +208,13 @@ def _rms_error(got: Array, wanted: Array) -> float:
         return float("inf")
     a, b = got.astype(np.float64), wanted.astype(np.float64)
     return float(np.sqrt(np.square(a - b).mean() / max(float(np.square(b).mean()), 1e-60))) if a.size else 0.0
+
+
+def _tolerance(manifest: Manifest, target: str) -> float:
+    """That of the narrowest dtype that an output has, or that layers multiply in."""
+    built = manifest.targets.built()[target]
+    narrow = built.kept if isinstance(built, TensorRTTarget) else frozenset()
+    return max(TOLERANCE.get(dtype, 0.0) for dtype in (*narrow, *(tensor.dtype for tensor in manifest.outputs)))
 
 
 def _finite(array: Array) -> bool:

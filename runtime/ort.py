@@ -13,12 +13,13 @@ from lamina.runtime.carrier import ArrayCarrier, Carrier
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
 from lamina.runtime.manifest import Manifest, OnnxTarget
-from lamina.runtime.native import library
+from lamina.runtime.native import instructions, library
 from lamina.runtime.ort_carrier import OrtCarrier
 from lamina.runtime.rooms import Rooms
 from lamina.schema.diagnostics import did_you_mean
 
 _GRAPH, _CALLS = "graph.onnx", "calls"  # in the folder of a trace
+_ROUNDS_MORE = "WeightBiasQuantization"  # it rounds the weights, in one range, of what stays float32 between layers of integers
 _BFLOAT16 = 16  # onnx.TensorProto.BFLOAT16
 
 
@@ -30,7 +31,7 @@ class OrtBackend(Backend):
         ort = _library()
         self._ort, self._outputs = ort, [tensor.name for tensor in manifest.outputs]
         self._manifest, self._rooms = manifest, Rooms(manifest, target.preallocated)
-        self._session, self._traced = _open(ort, path, options), options.trace is not None
+        self._session, self._traced = _open(ort, path, options, target), options.trace is not None
         self._errors = _errors(ort)
         self._bfloat16 = any(tensor.dtype == "bfloat16" for tensor in (*manifest.inputs, *manifest.outputs))
         inputs = [*(tensor.name for tensor in manifest.inputs), *self._rooms.lengths.values()]
@@ -90,10 +91,12 @@ def _errors(ort: Any) -> tuple[type[Exception], ...]:
     return (*known, UnicodeDecodeError)  # of a message that quotes the file's own bytes
 
 
-def _open(ort: Any, path: Path, options: Options) -> Any:
+def _open(ort: Any, path: Path, options: Options, target: OnnxTarget) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
+    if {"int8-dynamic", "int8-static"} & target.kept and instructions() != "AVX-512 VNNI":
+        settings.add_session_config_entry("session.x64quantprecision", "1")  # else sums of products may saturate
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads
     if options.trace is not None:
@@ -104,7 +107,14 @@ def _open(ort: Any, path: Path, options: Options) -> Any:
     if kernels is not None and providers == ["CPUExecutionProvider"]:  # a GPU runs what defines them
         settings.register_custom_ops_library(str(kernels))
     try:
-        return ort.InferenceSession(path, settings, providers=providers, provider_options=options.provider_options, enable_fallback=0)
+        return ort.InferenceSession(
+            path,
+            settings,
+            providers=providers,
+            provider_options=options.provider_options,
+            disabled_optimizers=[_ROUNDS_MORE],
+            enable_fallback=0,
+        )
     except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
         raise BackendMissing(f"onnxruntime {ort.__version__} has no kernel for {path.name}: {error}") from error
     except _errors(ort) as error:

@@ -119,26 +119,43 @@ class Range(Strict):
         return f"{self.min} to {self.max}{step}"
 
 
-class OnnxTarget(Strict):
+class Layered(Strict):
+    """What layers of a target are kept in: `precision`, but for those that a pattern of `precisions` matches.
+
+    It is of linear layers, and of convolutions where they have it.
+    """
+
+    precision: Precision = "float32"
+    precisions: Mapping[str, Precision] = {}
+
+    @property
+    def kept(self) -> frozenset[Precision]:
+        """What layers may be kept in."""
+        return frozenset((self.precision, *self.precisions.values()))
+
+
+class OnnxTarget(Layered):
     """An ONNX file, with external weights beside it.
 
     The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
-    `precision` is that of the weights of linear layers, but for those that a pattern of `precisions` matches.
     """
 
     file: FileName
     opset: Positive
     preallocated: tuple[Name, ...] = ()
-    precision: Precision = "float32"
-    precisions: Mapping[str, Precision] = {}
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it may hold layers that are rounded in ranges of somebody's data."""
+        return "int8-static" in self.kept
 
     @property
     def rounded(self) -> bool:
-        """Whether it may hold weights in blocks."""
-        return any(precision != "float32" for precision in (self.precision, *self.precisions.values()))
+        """Whether it may hold rounded weights."""
+        return self.kept != {"float32"}
 
 
-class TensorRTTarget(Strict):
+class TensorRTTarget(Layered):
     """A serialised engine, for `library` of exactly `version`. No `compute_capabilities` ("8.6") means the library's portable default."""
 
     file: FileName

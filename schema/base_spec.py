@@ -10,7 +10,7 @@ from lamina.schema.tree import Mapping, Node, Scalar, Sequence
 
 ZOO = Path(__file__).resolve().parent.parent / "specs"
 _OWN = ("lamina", "model", "summary", "paper", "published", "base", "use")  # what a spec does not have of its base
-_NESTED = ("weights",)  # whose entries are joined, too
+_RULES = ("weights", "precision")  # of whose entries the first that matches counts
 
 
 def base_path(path: Path, node: Node) -> tuple[Path, str]:
@@ -55,13 +55,13 @@ def _united(first: Mapping, second: Mapping, *, deep: bool) -> Mapping:
     for key, value in second:
         known = entries.get(key.text)
         if deep and known is not None and isinstance(known[1], Mapping) and isinstance(value, Mapping):
-            value = _rules(known[1], value) if key.text in _NESTED else _united(known[1], value, deep=False)
+            value = _rules(known[1], value) if key.text in _RULES else _united(known[1], value, deep=False)
         entries[key.text] = (key, value)
     return Mapping(tuple(entries.values()), second.span)
 
 
 def _rules(base: Mapping, own: Mapping) -> Mapping:
-    """Rules of weights: its own stand first, because the first that matches counts."""
+    """Its own stand first, because the first that matches counts."""
     entries: dict[str, tuple[Scalar, Node]] = {key.text: (key, value) for key, value in own}
     for key, value in base:
         found = entries.get(key.text)

@@ -294,6 +294,16 @@ def test_mistakes_have_a_place(case: str, tmp_path: Path) -> None:
         elaborate(adapted(tmp_path, text))
 
 
+def test_its_own_precision_stands_first(tmp_path: Path) -> None:
+    """The first pattern that matches counts."""
+    text = "lamina: 1\nmodel: %s\n"
+    (tmp_path / "base.yaml").write_text(BASE + 'precision: {head.weight: int4, "layers.*": int8}\n')
+    own = 'base: ./base.yaml\nprecision: {"*": float32, head.weight: int8}\n'
+    (tmp_path / "own.yaml").write_text(text % "own" + own)
+    rules = lamina.load(tmp_path / "own.yaml").precision
+    assert [(r.pattern, r.precision) for r in rules] == [("*", "float32"), ("head.weight", "int8"), ("layers.*", "int8")]
+
+
 BASES = {
     "unknown": ("base: lama", r"there is no spec `lama` in the zoo\n.*\n.*\n  = help: did you mean `llama`\?"),
     "absent": ("base: ./nothing.yaml", r"there is no file `\./nothing\.yaml` beside the spec"),

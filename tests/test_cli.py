@@ -33,7 +33,7 @@ from lamina.schema.yaml_text import parse
 
 ROOT = Path(__file__).parent.parent
 ZOO = sorted(p for p in (ROOT / "specs").glob("*/*.yaml") if p.parent.name != "blocks")
-COMMANDS = ("bench", "check", "compile", "doctor", "generate", "list", "run", "sample", "schema", "show", "verify")
+COMMANDS = ("bench", "check", "compile", "doctor", "generate", "list", "quantize", "run", "sample", "schema", "show", "verify")
 SPEC = """\
 lamina: 1
 model: classifier
@@ -167,6 +167,8 @@ def test_version(cli: Any) -> None:
         (["bench", "bundle", "--tokens", "8", "--repeats", "3"], "without --at and --repeats"),
         (["compile", "vit", "-o", "out", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
         (["check", "vit", "--target", "onnx", "--precision", "int4"], "a precision of the target onnxruntime"),
+        (["compile", "vit", "-o", "out", "--precision", "float16"], "a precision of the target tensorrt"),
+        (["check", "vit", "--target", "onnxruntime", "--precision", "bfloat16"], "a precision of the target tensorrt"),
         (["compile", "vit", "-o", "out", "--precision", "int3"], "is not a precision"),
     ],
 )
@@ -262,6 +264,39 @@ def test_check_takes_a_name_of_the_zoo(cli: Any, path: Path, monkeypatch: pytest
 @pytest.mark.parametrize("target", ["onnx", "onnxruntime", "tensorrt", "torch"])
 def test_check_asks_a_target(cli: Any, spec: Path, target: str) -> None:
     assert cli("check", spec, "--target", target).code == 0
+
+
+def test_calibration_and_accuracy(cli: Any, spec: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", image=np.random.default_rng(0).standard_normal((16, 3, 16, 16), np.float32))
+    static = ("compile", spec, "-o", tmp_path / "b", "--precision", "int8-static")
+    assert "give inputs of your own with --calibration" in cli(*static).err
+    assert cli(*static, "--calibration", tmp_path / "x.npz", "--calibration-method", "percentile").code == 0
+    said = cli("verify", tmp_path / "b", "--inputs", tmp_path / "x.npz")
+    assert said.code == 0
+    exact, _ = (line for line in said.out.splitlines() if "logits" in line)
+    assert exact.endswith("cosine 1.00000 (least 1.00000), the same best score in 100.0%")
+    found = json.loads(cli("verify", tmp_path / "b", "--inputs", tmp_path / "x.npz", "--json").out)["accuracy"]
+    assert [(a["samples"], a["error"] < 1e-5, 1e-4 < a["error"] < 0.1) for a in found] == [(16, True, False), (16, False, True)]
+    assert "no file or folder `nowhere`" in cli("verify", tmp_path / "b", "--inputs", "nowhere").err
+
+
+def test_quantize(cli: Any, tmp_path: Path) -> None:
+    """It prints a section, and writes the spec with it; the spec compiles."""
+    text = 'lamina: 1\nmodel: m\ninputs: {x: "float32[N, 64]"}\ndims: {N: {min: 1, opt: 4, max: 8}}\nprecision: {"*": float32}\n'
+    (tmp_path / "m.yaml").write_text(text + "body: [{linear: 64, name: a}, gelu, {linear: 64, name: b}]\noutputs: {y: 'float32[N, 64]'}\n")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((8, 64), np.float32))
+    asked = ("quantize", tmp_path / "m.yaml", "--calibration", tmp_path / "x.npz")
+    said = cli(*asked, "--size", "6kB", "-o", tmp_path / "mixed.yaml")
+    assert said.code == 0, said.err
+    assert re.fullmatch(r'precision:\n  "\*": int4\n# error \d.\de-02, .*; 0.0 MB, in float32 0.0 MB\n', said.out)
+    assert dict(lamina.load(tmp_path / "mixed.yaml").precision[0]).items() >= {"pattern": "*", "precision": "int4"}.items()
+    assert cli("compile", tmp_path / "mixed.yaml", "-o", tmp_path / "b").code == 0
+    found = json.loads(cli(*asked, "--error", "0.03", "--among", "int8,int8-dynamic", "--json").out)
+    assert found["measured"] <= 0.03
+    assert {option["precision"] for option in found["options"]} == {"int8", "int8-dynamic"}
+    assert "say how much may be lost with --error" in cli(*asked).err
+    assert "`12XB` is not a size" in cli(*asked, "--size", "12XB").err
+    assert "`int3` is not a precision" in cli(*asked, "--error", "0.1", "--among", "int3").err
 
 
 def test_check_asks_for_a_precision(cli: Any, spec: Path) -> None:

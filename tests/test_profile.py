@@ -324,7 +324,7 @@ def test_a_bundle_without_an_onnx_file(folder: Path, tmp_path: Path) -> None:
         profile(bundle, spec, {})
 
 
-@pytest.mark.parametrize("precision", ["int8", "int4"])
+@pytest.mark.parametrize("precision", ["int8", "int4", "int8-dynamic"])
 def test_rounded_weights_and_adapters(precision: str, tmp_path: Path) -> None:
     """Their nodes have other names; states that grow have room."""
     (tmp_path / "m.yaml").write_text(

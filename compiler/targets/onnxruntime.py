@@ -6,7 +6,8 @@ around one. Only a session knows all that, and opening one costs less than readi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lamina.compiler.graph import Origin
@@ -68,6 +69,24 @@ def refusal(model: onnx.ModelProto) -> str | None:
     except (state.NotImplemented, state.InvalidGraph, state.InvalidArgument, state.Fail, state.RuntimeException) as error:
         return str(error)
     return None
+
+
+def session_of(model: onnx.ModelProto, folder: Path, values: Sequence[str]) -> Any:
+    """A session without graph optimisation that gives these values besides the outputs; weights are read from the folder."""
+    import onnx
+    import onnxruntime as ort
+
+    from lamina.runtime.native import library
+
+    known = {o.name for o in model.graph.output}
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in dict.fromkeys(values) if name not in known)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    if (kernels := library()) is not None:
+        options.register_custom_ops_library(str(kernels))
+    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def _title() -> str:

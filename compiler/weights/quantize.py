@@ -20,7 +20,8 @@ from lamina.schema.spec import WeightPrecision
 
 _GROUP = 32
 _LEAST = 1024  # numbers: a smaller matrix gains nothing
-_TINY = np.float32(2**-24)  # the least step of float16
+_BLOCKED = ("int8", "int4", "int8-dynamic")
+_LEAST_STEP = {"float16": np.float32(2**-24), "float32": np.float32(2**-126)}
 
 
 @final
@@ -35,19 +36,23 @@ class Quantizer:
     @property
     def rounds(self) -> bool:
         """Whether it may keep any weight in blocks."""
-        return any(kept != "float32" for kept in (self.precision, *(rule.precision for rule in self.rules)))
+        return any(kept in _BLOCKED for kept in (self.precision, *(rule.precision for rule in self.rules)))
 
     def layout(self, parameter: Parameter) -> Layout | None:
         """How a matrix [N, K] is kept in blocks; None where it is not."""
         precision = precision_of(parameter.name, self.rules, self.precision)
-        if precision == "float32":
+        if precision not in _BLOCKED:
             return None
         rows, columns = fixed_shape(parameter)
         held = None if self.weights is None else self.weights.get(parameter)
         if isinstance(held, BlockQuantized):
             form = held.format
             return Layout(4 if form.bits <= 4 else 8, form.group, _has_minima(held), form.dtype) if columns % form.group == 0 else None
-        if columns % _GROUP or rows * columns < _LEAST:
+        if rows * columns < _LEAST:
+            return None
+        if precision == "int8-dynamic":
+            return Layout(8, columns, dtype="float32", dynamic=True)
+        if columns % _GROUP:
             return None
         return Layout(8, _GROUP) if precision == "int8" else Layout(4, _GROUP, minima=True)
 
@@ -143,25 +148,25 @@ def _repacked(held: Blocks, layout: Layout) -> _Rows:
 
 
 def _rounded(numbers: Array, layout: Layout) -> _Rows:
-    """The nearest codes: between a group's least and greatest number, or with 8 bits around 0, in steps that float16 holds."""
+    """The nearest codes: between a group's least and greatest number, or with 8 bits around 0, in steps that the layout's dtype holds."""
     groups = numbers.reshape(len(numbers), -1, layout.group)
     top = (1 << layout.bits) - 1
-    minima = _half(groups.min(2)) if layout.minima else None
+    minima = _held(groups.min(2), layout) if layout.minima else None
     if minima is None:
-        scales = _half(np.abs(groups).max(2) / np.float32(top // 2))
+        scales = _held(np.abs(groups).max(2) / np.float32(top // 2), layout)
     else:
         groups = groups - minima[..., None]
-        scales = _half(groups.max(2) / np.float32(top))
-    steps = np.maximum(scales, _TINY)[..., None]
+        scales = _held(groups.max(2) / np.float32(top), layout)
+    steps = np.maximum(scales, _LEAST_STEP[layout.dtype])[..., None]
     with np.errstate(invalid="ignore"):  # of a scale or minimum that float16 does not reach, which is refused where it is stored
         codes = np.clip(np.rint(groups / steps) + layout.zero, 0, top).astype(np.uint8)
     return _Rows(codes.reshape(numbers.shape), scales, minima)
 
 
-def _half(numbers: Array) -> Array:
-    """Rounded as float16 rounds."""
+def _held(numbers: Array, layout: Layout) -> Array:
+    """float32, rounded as the layout's dtype rounds."""
     with np.errstate(over="ignore"):
-        return numbers.astype(np.float16).astype(np.float32)
+        return numbers.astype(layout.dtype).astype(np.float32)
 
 
 def _too_large(weight: str) -> SpecError:

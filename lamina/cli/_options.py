@@ -21,7 +21,7 @@ Adapter = Annotated[
 ]
 At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
-Precision = Literal["float32", "int8", "int4"]
+Precision = Literal["float32", "int8", "int4", "int8-dynamic", "int8-static", "float16", "bfloat16"]
 Zoo = Path(__file__).resolve().parent.parent / "specs"
 
 

@@ -14,19 +14,18 @@ def command(
     variant: Variant = None,
     set_: Set = None,
     target: Annotated[Target | None, typer.Option(help="Also ask this target: what it accepts builds.")] = None,
-    precision: Annotated[Precision, typer.Option(help="As of `lamina compile`, for the onnxruntime target.")] = "float32",
+    precision: Annotated[Precision, typer.Option(help="As of `lamina compile`, for its target.")] = "float32",
     json: Json = False,
 ) -> None:
     """Check a spec: every mistake at once, each at its line.
 
     With --json the mistakes are a list of objects on stdout, empty when there are none.
     """
+    from lamina.compiler.precision import target_of
     from lamina.schema.diagnostics import SpecError
 
-    if precision != "float32" and target != "onnxruntime":
-        raise typer.BadParameter(
-            f"{precision} is a precision of the target onnxruntime; add --target onnxruntime", param_hint="--precision"
-        )
+    if (home := target_of(precision)) is not None and target != home:
+        raise typer.BadParameter(f"{precision} is a precision of the target {home}; add --target {home}", param_hint="--precision")
     try:
         model = read(spec, variant, set_)
         text = _checked(model, target, precision)

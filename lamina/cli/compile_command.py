@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -32,10 +32,21 @@ def command(
     precision: Annotated[
         str,
         typer.Option(
-            help="Of linear layers in the onnxruntime target, where the spec does not say it: float32, int8 or int4. "
-            "What a checkpoint holds in blocks stays so."
+            help="Of layers, where the spec does not say it: float32; int8, int4, int8-dynamic or int8-static in the onnxruntime target; "
+            "float16 or bfloat16 in a TensorRT engine. What a checkpoint holds in blocks stays so."
         ),
     ] = "float32",
+    calibration: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your own inputs, from which int8-static takes ranges: a .npz, a .txt, images, a folder of these, NAME=VALUE, or the "
+            "ranges.json of another bundle (repeatable).",
+            metavar="PATH",
+        ),
+    ] = None,
+    method: Annotated[
+        Literal["minmax", "percentile", "entropy"], typer.Option("--calibration-method", help="How ranges are taken from the inputs.")
+    ] = "minmax",
     adapter: Annotated[
         list[str] | None,
         typer.Option(help="A folder that PEFT saved, diffusers' file, or NAME=PATH: a LoRA adapter to choose when it runs (repeatable)."),
@@ -50,6 +61,7 @@ def command(
     A folder with ONNX files over one weight file, a TensorRT engine, a PyTorch program, and a manifest of them all.
     """
     from lamina.compiler.compile import PRECISIONS, TARGETS, compile
+    from lamina.compiler.precision import target_of
 
     targets = [t for item in target or ["onnx,onnxruntime"] for t in item.split(",")]
     for name in targets:
@@ -57,12 +69,25 @@ def command(
             raise typer.BadParameter(f"`{name}` is not a target; they are {', '.join(TARGETS)}", param_hint="--target")
     if precision not in PRECISIONS:
         raise typer.BadParameter(f"`{precision}` is not a precision; they are {', '.join(PRECISIONS)}", param_hint="--precision")
-    if precision != "float32" and "onnxruntime" not in targets:
-        raise typer.BadParameter(f"{precision} is a precision of the target onnxruntime; add it to --target", param_hint="--precision")
+    home = target_of(cast("Precision", precision))
+    if home is not None and home not in targets:
+        raise typer.BadParameter(f"{precision} is a precision of the target {home}; add it to --target", param_hint="--precision")
     given = "none" if weights == ["none"] else weights
     with progress() as stage:
         capabilities, adapters = compute_capability or (), _named(adapter or ())
-        compile(read(spec, variant, set_), out, targets, given, seed, capabilities, cast("Precision", precision), adapters, stage)
+        compile(
+            read(spec, variant, set_),
+            out,
+            targets,
+            given,
+            seed,
+            capabilities,
+            cast("Precision", precision),
+            adapters,
+            stage,
+            calibration,
+            method,
+        )
     files = sorted(p for p in out.rglob("*") if p.is_file())
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")
 

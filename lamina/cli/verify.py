@@ -16,6 +16,14 @@ def command(
         str | None, typer.Option(help="The checkpoint that the bundle was compiled from, for an unfused reference of its own numbers.")
     ] = None,
     blame: Annotated[bool, typer.Option("--blame", help="Compare step by step, also where outputs agree.")] = False,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Your own inputs, on which the accuracy of each target is reported: a .npz, a .txt, images, a folder of these, or "
+            "NAME=VALUE (repeatable).",
+            metavar="PATH",
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Hold a bundle against its spec.
@@ -29,7 +37,7 @@ def command(
     from lamina.verify import verify
 
     with progress() as stage:
-        report = verify(bundle, weights, stage, blame=blame)
+        report = verify(bundle, weights, stage, blame=blame, inputs=inputs or ())
     if json:
         import json as encoder
 
@@ -60,6 +68,10 @@ def _text(report: object) -> str:
         rounding = "" if c.rounding is None else f"; its weights' rounding is worth {c.rounding:.1e}"
         lines.append(f"{'ok  ' if c.passed else 'FAIL'} {c.target:<12} {at:<28} error {c.error:.1e} (at most {c.tolerance:.0e}){rounding}")
         lines += [f"     {_step(d)}, error {d.error:.1e}" for d in c.divergences]
+    for a in report.accuracy:
+        agreement = "" if a.agreement is None else f", the same best score in {a.agreement:.1%}"
+        cosine = f"cosine {a.cosine:.5f} (least {a.least_cosine:.5f})"
+        lines.append(f"     {a.target:<12} {a.output} of {a.samples} samples: rms error {a.error:.1e}, {cosine}{agreement}")
     if report.not_finite is not None:
         lines.append(f"the outputs are not finite: {report.not_finite.error} comes from {_step(report.not_finite)}")
     for target in dict.fromkeys(w.target for w in report.work):

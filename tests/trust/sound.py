@@ -31,7 +31,7 @@ from trust import record
 
 FOLDER = Path("build/sound")
 TARGETS = ("onnx", "onnxruntime", "torch", "tensorrt")
-ROUNDED = ("int8", "int4")
+ROUNDED = ("int8", "int4", "int8-dynamic")
 LIMIT = 600.0  # seconds for one check and one build
 NOTE = (
     "Each spec is checked and then built without asking the check, from operators of opset 24. In ONNX Runtime a session opens at its "

@@ -140,7 +140,9 @@ def test_without_weights_blocks_have_their_shapes(spec: Any, tmp_path: Path) -> 
 
 
 def test_an_unknown_precision(spec: Any, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown precision 'int3'; precisions are float32, int8, int4"):
+    with pytest.raises(
+        ValueError, match="unknown precision 'int3'; precisions are float32, int8, int4, int8-dynamic, int8-static, float16, bfloat16"
+    ):
         lamina.compile(spec, tmp_path / "bundle", precision="int3")
 
 

@@ -95,7 +95,7 @@ def _open(ort: Any, path: Path, options: Options, target: OnnxTarget) -> Any:
     settings = ort.SessionOptions()
     settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     settings.log_severity_level = 3  # errors: they reach the caller as exceptions, and warnings are about its own fusions
-    if {"int8-dynamic", "int8-static"} & target.kept and instructions() != "AVX-512 VNNI":
+    if {"int8-dynamic", "int8-static"} & target.kept and instructions() not in ("AVX-512 VNNI", "AMX"):
         settings.add_session_config_entry("session.x64quantprecision", "1")  # else sums of products may saturate
     if options.threads is not None:
         settings.intra_op_num_threads = options.threads

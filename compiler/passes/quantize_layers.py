@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from lamina.compiler.builder import Builder
-from lamina.compiler.graph import STANDARD, Derived, Graph, Node, Parameter, Value, leaves
+from lamina.compiler.graph import NATIVE, STANDARD, Derived, Graph, Node, Parameter, Value, leaves
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.weights.derived import stand_in
 from lamina.schema.dims import Precision
 
+_LAYERS = {(STANDARD, "Conv"), (STANDARD, "MatMul"), (STANDARD, "Gemm"), (NATIVE, "Linear")}
 _LEAST = 1024  # numbers: a smaller weight gains nothing
 _LARGEST_BIAS = 2**30  # in steps of a sum
 Ranges = Mapping[str, tuple[float, float]]
@@ -107,7 +108,7 @@ def _layers(graph: Graph, precisions: Mapping[str, Precision]) -> Iterator[_Laye
 
 def _axis(node: Node, precisions: Mapping[str, Precision]) -> int | None:
     """The axis of the weight along which results lie; None for a node that is not rounded."""
-    if node.domain != STANDARD or node.op_type not in ("Conv", "MatMul", "Gemm"):
+    if (node.domain, node.op_type) not in _LAYERS:
         return None
     x, weight = node.inputs[:2]
     if not isinstance(weight, Parameter | Derived) or isinstance(x, Parameter | Derived):
@@ -136,7 +137,7 @@ def _after(node: Node, readers: Mapping[int, list[Node]], given: Collection[int]
 def _bias(node: Node, readers: Mapping[int, list[Node]], given: Collection[int]) -> Node | None:
     """What adds a vector to the product and alone reads it."""
     following = readers.get(id(node.outputs[0]), [])
-    if len(following) != 1 or following[0].op_type != "Add" or id(node.outputs[0]) in given:
+    if len(node.inputs) > 2 or len(following) != 1 or following[0].op_type != "Add" or id(node.outputs[0]) in given:
         return None
     others = [value for value in following[0].inputs if value is not node.outputs[0]]
     fixed = len(others) == 1 and isinstance(others[0], Parameter | Derived)

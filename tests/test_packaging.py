@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "lamina", "schema", "compiler", "runtime", "specs")
+_SUFFIXES = (".py", ".yaml", ".json", ".c", ".h", ".js", ".html", ".css")
 PACKAGES = ("schema", "compiler", "runtime", "specs")
 NEED_TORCH = re.compile(r"lamina\.compiler\.targets\.torch(\..+)?|lamina\.runtime\.(torch|pt2)")
 
@@ -90,7 +91,8 @@ def lamina(installed: Path, folder: Path, *arguments: str) -> subprocess.Complet
 
 def test_the_wheel_holds_every_source_as_a_real_file(wheel: Path) -> None:
     sources = {f"lamina/{p.relative_to(ROOT)}": p for package in PACKAGES for p in _files(ROOT / package)}
-    sources |= {str(p.relative_to(ROOT)): p for p in (*(ROOT / "lamina").glob("*.*"), *_files(ROOT / "lamina" / "cli"))}
+    inside = (*(ROOT / "lamina").glob("*.*"), *_files(ROOT / "lamina" / "cli"), *_files(ROOT / "lamina" / "export"))
+    sources |= {str(p.relative_to(ROOT)): p for p in inside}
     with zipfile.ZipFile(wheel) as archive:
         held = {e.filename: e for e in archive.infolist() if ".dist-info/" not in e.filename}
         (kernels,) = held.keys() - sources.keys()
@@ -103,7 +105,7 @@ def test_the_wheel_holds_every_source_as_a_real_file(wheel: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".json", ".c", ".h"))
+    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in _SUFFIXES)
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:

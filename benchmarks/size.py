@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import lamina
 
 ROOT = Path(__file__).parent.parent
 BOUND_MB, BOUND_SECONDS = 120, 0.4
+_PACKAGES, _FILES = ("lamina", "schema", "compiler", "runtime", "specs"), ("pyproject.toml", "README.md", "LICENSE")
 _NOT_OURS = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils-precedence.pth", "wheel")
 _ANSWER = """
 import numpy
@@ -32,11 +34,15 @@ with Session({bundle!r}) as session:
 
 
 def installed(folder: Path, onnxruntime: str | None) -> Path:
-    """The Python of a new environment that holds the runtime alone."""
+    """The Python of a new environment that holds the runtime alone, built from a copy, so that nothing is left in the checkout."""
     venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    python, source = folder / "bin" / "python", folder / "source"
+    for name in _PACKAGES:
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    for name in _FILES:
+        shutil.copy(ROOT / name, source)
     pinned = [] if onnxruntime is None else [f"onnxruntime=={onnxruntime}"]
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", str(ROOT), *pinned]
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check", str(source), *pinned]
     subprocess.run(command, check=True)
     return python
 

@@ -133,19 +133,35 @@ class OnnxTarget(Strict):
     precisions: Mapping[str, Precision] = {}
 
     @property
+    def own_files(self) -> tuple[str, ...]:
+        """The files that this target alone reads."""
+        return (self.file,)
+
+    @property
     def rounded(self) -> bool:
         """Whether it may hold weights in blocks."""
         return any(precision != "float32" for precision in (self.precision, *self.precisions.values()))
 
 
-class TensorRTTarget(Strict):
-    """A serialised engine, for `library` of exactly `version`. No `compute_capabilities` ("8.6") means the library's portable default."""
+class Engine(Strict):
+    """A serialised engine, and the GPUs that it fits. No `compute_capabilities` ("8.6") means the library's portable default."""
 
     file: FileName
-    library: Literal["tensorrt", "tensorrt_rtx"]
-    version: str
     compute_capabilities: tuple[Capability, ...] = ()
     key: str
+
+
+class TensorRTTarget(Strict):
+    """Engines for `library` of exactly `version`, for different GPUs."""
+
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    engines: Annotated[tuple[Engine, ...], Field(min_length=1)]
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """The files that this target alone reads."""
+        return tuple(engine.file for engine in self.engines)
 
 
 class TorchTarget(Strict):
@@ -153,6 +169,11 @@ class TorchTarget(Strict):
 
     file: FileName
     version: str
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """The files that this target alone reads."""
+        return (self.file,)
 
 
 class Targets(Strict):

@@ -14,8 +14,9 @@ from lamina.export.pbtxt import pbtxt
 from lamina.export.place import replacing
 from lamina.export.triton_config import config
 from lamina.runtime.errors import BundleError
-from lamina.runtime.manifest import MANIFEST, Manifest, OnnxTarget, Targets, TensorRTTarget, read_manifest
+from lamina.runtime.manifest import MANIFEST, Engine, Manifest, OnnxTarget, Targets, TensorRTTarget, read_manifest
 
+Artifact = OnnxTarget | TensorRTTarget
 Target = Literal["onnxruntime", "onnx", "tensorrt"]
 CONFIG, VERSION, ENGINE = "config.pbtxt", "1", "model.plan"
 _ORDER: tuple[Target, ...] = ("onnxruntime", "onnx", "tensorrt")
@@ -73,17 +74,31 @@ def _obstacle(manifest: Manifest, target: Target) -> str | None:
 
 
 def _write(name: str, model: _Model, repository: Path) -> Path:
-    source, found = model.bundle, model.manifest.targets.built()[model.target]
+    found = model.manifest.targets.built()[model.target]
     with replacing(repository / name, MANIFEST) as folder:
         version = folder / VERSION
         version.mkdir()
         if isinstance(found, OnnxTarget):
-            names = write_model(source, model.manifest, found, version)
+            names, plans = write_model(model.bundle, model.manifest, found, version), None
+            part: Artifact = found.model_copy(update={"file": f"{VERSION}/{names[0]}"})
         else:
-            shutil.copyfile(source / found.file, version / ENGINE)
-            names = [ENGINE]
-        held = [f"{VERSION}/{file}" for file in names]
-        (folder / CONFIG).write_text(pbtxt(config(model.manifest, name, names == [ENGINE])), encoding="utf-8")
-        targets = Targets.model_validate({model.target: found.model_copy(update={"file": held[0]})})
-        write_manifest(model.manifest.model_copy(update={"tokenizer": None}), targets, folder, [CONFIG, *held])
+            assert isinstance(found, TensorRTTarget)
+            part, plans = _write_engines(model.bundle, found, version)
+            names = [Path(engine.file).name for engine in part.engines]
+        (folder / CONFIG).write_text(pbtxt(config(model.manifest, name, plans)), encoding="utf-8")
+        bare = model.manifest.model_copy(update={"tokenizer": None})
+        write_manifest(bare, Targets.model_validate({model.target: part}), folder, [CONFIG, *(f"{VERSION}/{file}" for file in names)])
     return repository / name
+
+
+def _write_engines(bundle: Path, target: TensorRTTarget, version: Path) -> tuple[TensorRTTarget, dict[str, str]]:
+    """Copy the engines, named by what they fit; returns where they are, and the file's name by compute capability."""
+    engines: list[Engine] = []
+    plans: dict[str, str] = {}
+    for engine in target.engines:
+        fits = "-".join(capability.replace(".", "") for capability in engine.compute_capabilities)
+        name = f"sm{fits}.plan" if fits else ENGINE
+        shutil.copyfile(bundle / engine.file, version / name)
+        engines.append(engine.model_copy(update={"file": f"{VERSION}/{name}"}))
+        plans |= dict.fromkeys(engine.compute_capabilities, name)
+    return target.model_copy(update={"engines": tuple(engines)}), plans

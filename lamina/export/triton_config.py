@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lamina.export.pbtxt import Word
@@ -18,10 +18,15 @@ _DTYPES = {
 }  # fmt: skip
 
 
-def config(manifest: Manifest, name: str, engine: bool) -> dict[str, Any]:
-    """The fields of Triton's ModelConfig. Requests are batched where one dim leads every input and output, and is nowhere else."""
-    batch = batch_dim(manifest)
-    runs = {"platform": "tensorrt_plan"} if engine else {"backend": "onnxruntime"}
+def config(manifest: Manifest, name: str, plans: Mapping[str, str] | None) -> dict[str, Any]:
+    """The fields of Triton's ModelConfig. Requests are batched where one dim leads every input and output, and is nowhere else.
+
+    `plans` are the engines' files by compute capability, beside the default one; None for ONNX Runtime.
+    """
+    batch, engine = batch_dim(manifest), plans is not None
+    runs: dict[str, Any] = {"backend": "onnxruntime"}
+    if plans is not None:
+        runs = {"platform": "tensorrt_plan", "cc_model_filenames": [{"key": key, "value": file} for key, file in plans.items()]}
     return {
         "name": name,
         **runs,

@@ -16,6 +16,7 @@ import lamina
 from lamina.cli import main
 from lamina.export.triton import export_triton
 from lamina.runtime import BundleError
+from lamina.runtime.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
 NUMPY = {
@@ -133,14 +134,20 @@ def test_the_zoo(spec: str, size: int, tmp_path: Path) -> None:
 
 
 def test_an_engine(tmp_path: Path) -> None:
-    engine = {"file": "engines/a.engine", "library": "tensorrt", "version": "10.15", "key": "k"}
-    files = {"engines/a.engine": b"an engine", "model.onnx": handmade.scale()}
+    engines = [
+        {"file": "engines/portable.engine", "key": "k"},
+        {"file": "engines/sm86.engine", "key": "l", "compute_capabilities": ["8.6"]},
+    ]
+    engine = {"library": "tensorrt", "version": "10.15", "engines": engines}
+    files = {"engines/portable.engine": b"an engine", "engines/sm86.engine": b"another", "model.onnx": handmade.scale()}
     made = handmade.write(tmp_path / "bundle", files, targets={"tensorrt": engine, "onnx": {"file": "model.onnx", "opset": 21}})
     (folder,) = export_triton({"scale": made}, tmp_path / "models", "tensorrt")
     config = parsed(folder)
     assert (config.platform, config.backend, config.max_batch_size) == ("tensorrt_plan", "", 8)
     assert config.instance_group[0].kind == ModelInstanceGroup.KIND_GPU
-    assert (folder / "1" / "model.plan").read_bytes() == b"an engine"
+    assert dict(config.cc_model_filenames) == {"8.6": "sm86.plan"}
+    assert [(folder / "1" / name).read_bytes() for name in ("model.plan", "sm86.plan")] == [b"an engine", b"another"]
+    assert read_manifest(folder).targets.tensorrt
     (folder,) = export_triton({"scale": made}, tmp_path / "models")
     assert sorted(str(p.relative_to(folder)) for p in folder.rglob("*")) == ["1", "1/model.onnx", "config.pbtxt", "manifest.json"]
 

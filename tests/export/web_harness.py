@@ -38,11 +38,12 @@ def stand_ins(folder: Path) -> Path:
     return folder
 
 
-def install_node(folder: Path) -> Path:
-    """The modules that Node needs, in a new folder."""
+def install_modules(folder: Path) -> Path:
+    """What a page needs, as pinned, and what Node needs, in a new folder; `lamina export` without --runtime is tried by the documents."""
+    from lamina.export.npm import LOCKED
+
+    shutil.copytree(LOCKED, folder)
     command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", NODE]
-    folder.mkdir()
-    (folder / "package.json").write_text('{"private": true}')
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return folder / "node_modules"

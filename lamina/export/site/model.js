@@ -69,6 +69,8 @@ const parsed = (bytes) => JSON.parse(new TextDecoder().decode(bytes));
 
 /** A file whose size is the recorded one, and whose hash is, where the page may compute one (https, or this machine). */
 async function intact(read, name, record) {
+  const inside = name.split("/").every((part) => !["", ".", ".."].includes(part)) && !/[\\:]/.test(name);
+  if (!inside || record === undefined) throw new Error(`${name} is not a file of the bundle`);
   const bytes = await read(name);
   if (bytes.byteLength !== record.bytes) throw new Error(`${name} has ${bytes.byteLength} bytes, not ${record.bytes}: copy the folder again`);
   if (globalThis.crypto?.subtle === undefined) return bytes;

@@ -34,8 +34,8 @@ function classes(name, scores) {
   const rows = best.map((index) => {
     const share = Math.exp(all[index] - highest) / total;
     const bar = element("meter", { min: 0, max: 1, value: share, "aria-label": `softmax of class ${index}` });
-    const cells = [String(index), String(all[index]), `${(100 * share).toFixed(2)}%`].map((text) => element("td", { class: "number" }, text));
-    return element("tr", { "data-class": index, "data-score": all[index] }, ...cells, element("td", {}, bar));
+    const cells = [String(index), all[index].toFixed(4), `${(100 * share).toFixed(2)}%`].map((text) => element("td", { class: "number" }, text));
+    return element("tr", { "data-class": index, "data-score": all[index] }, ...cells, element("td", { class: "bar" }, bar));
   });
   const heads = ["class", name, "softmax", ""].map((text) => element("th", { scope: "col" }, text));
   return element("table", { id: "classes" }, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...rows));

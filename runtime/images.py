@@ -61,7 +61,7 @@ def _read(path: Path, mode: str, how: ImagePreprocess) -> Array:
     try:
         from PIL import Image
     except ImportError as error:
-        raise BackendMissing(f"Pillow cannot be imported ({error}); pip install pillow") from error
+        raise BackendMissing(f"Pillow cannot be imported ({error}); pip install lamina[images]") from error
     try:
         with Image.open(path, formats=["PNG", "JPEG"]) as image:
             _check_size(image.height, image.width)

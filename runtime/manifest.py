@@ -13,9 +13,11 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from lamina.runtime import shapes
 from lamina.runtime.errors import BundleError
 from lamina.runtime.integrity import check_sizes
+from lamina.runtime.older import today
 from lamina.runtime.parts import (
     Adapter,
     Count,
+    Engine,
     FileName,
     FileRecord,
     ImagePreprocess,
@@ -35,6 +37,7 @@ from lamina.schema.carried import RANK
 
 __all__ = [
     "Adapter",
+    "Engine",
     "FileRecord",
     "ImagePreprocess",
     "Input",
@@ -156,7 +159,7 @@ class Manifest(Strict):
         yield from (f"the adapter `{a.name}` has rank {a.rank}, and it must be {allowed}" for a in self.adapters if a.rank not in allowed)
 
     def _file_problems(self) -> Iterator[str]:
-        used = [target.file for target in self.targets.built().values()] + [adapter.file for adapter in self.adapters]
+        used = [file for target in self.targets.built().values() for file in target.own_files] + [adapter.file for adapter in self.adapters]
         used += [self.tokenizer.file] if self.tokenizer else []
         yield from (f"`{name}` is used but has no entry in files" for name in used if name not in self.files)
         if MANIFEST in self.files:
@@ -175,12 +178,12 @@ class Manifest(Strict):
         """The inputs that a caller need not give: states and adapters."""
         return frozenset((*(state.past for state in self.states), *(tensor.name for tensor in self.inputs if tensor.is_adapter)))
 
-    def files_of(self, target: str) -> tuple[str, ...]:
-        """The files that a target may read: all but the other targets' own and the engines kept for other machines."""
+    def files_of(self, target: str, engine: Engine | None = None) -> tuple[str, ...]:
+        """The files that a target may read, of its engines those of the one that is chosen: all but the other targets' own."""
         built = self.targets.built()
-        own = built[target].file
-        others = {other.file for other in built.values()} | {name for name in self.files if name.startswith("engines/")}
-        return tuple(name for name in self.files if name == own or name not in others)
+        own = built[target].own_files if engine is None else (engine.file,)
+        others = {file for other in built.values() for file in other.own_files} | {n for n in self.files if n.startswith("engines/")}
+        return tuple(name for name in self.files if name in own or name not in others)
 
     def dump(self) -> str:
         """The text of manifest.json: sorted keys, indented by 1, one newline at the end."""
@@ -214,9 +217,13 @@ def _read(root: Path) -> bytes:
 
 def _parse(text: bytes, path: Path) -> Manifest:
     try:
-        version = _version(text)
+        parsed = json.loads(text, parse_constant=_no_constant)
+        newer = today(parsed)
+        text = text if newer is parsed else json.dumps(newer).encode()
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}); compile the spec again") from None
+    # Looked at before the rest, so that a newer format is refused for its number and not for the keys that it added.
+    version = parsed.get("lamina") if isinstance(parsed, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise BundleError(f"{path} has format {version} and this lamina reads up to {FORMAT}; upgrade lamina, or {_again(path)}")
     try:
@@ -227,12 +234,6 @@ def _parse(text: bytes, path: Path) -> Manifest:
 
 def _again(path: Path) -> str:
     return f"compile the spec again: `lamina compile {path.with_name('spec.yaml')} -o DIR`, with the `--weights` that it had"
-
-
-def _version(text: bytes) -> object:
-    # Read before the rest, so that a newer format is refused for its number and not for the keys that it added.
-    parsed = json.loads(text, parse_constant=_no_constant)
-    return parsed.get("lamina") if isinstance(parsed, dict) else None
 
 
 def _no_constant(name: str) -> NoReturn:

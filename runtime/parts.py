@@ -150,19 +150,35 @@ class OnnxTarget(Layered):
         return "int8-static" in self.kept
 
     @property
+    def own_files(self) -> tuple[str, ...]:
+        """The files that this target alone reads."""
+        return (self.file,)
+
+    @property
     def rounded(self) -> bool:
         """Whether it may hold rounded weights."""
         return self.kept != {"float32"}
 
 
-class TensorRTTarget(Layered):
-    """A serialised engine, for `library` of exactly `version`. No `compute_capabilities` ("8.6") means the library's portable default."""
+class Engine(Strict):
+    """A serialised engine, and the GPUs that it fits. No `compute_capabilities` ("8.6") means the library's portable default."""
 
     file: FileName
-    library: Literal["tensorrt", "tensorrt_rtx"]
-    version: str
     compute_capabilities: tuple[Capability, ...] = ()
     key: str
+
+
+class TensorRTTarget(Layered):
+    """Engines for `library` of exactly `version`, for different GPUs."""
+
+    library: Literal["tensorrt", "tensorrt_rtx"]
+    version: str
+    engines: Annotated[tuple[Engine, ...], Field(min_length=1)]
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """The files that this target alone reads."""
+        return tuple(engine.file for engine in self.engines)
 
 
 class TorchTarget(Strict):
@@ -170,6 +186,11 @@ class TorchTarget(Strict):
 
     file: FileName
     version: str
+
+    @property
+    def own_files(self) -> tuple[str, ...]:
+        """The files that this target alone reads."""
+        return (self.file,)
 
 
 class Targets(Strict):

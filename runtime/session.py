@@ -13,7 +13,7 @@ from lamina.runtime.dtypes import Array
 from lamina.runtime.errors import BundleError
 from lamina.runtime.feeds import checked
 from lamina.runtime.integrity import check_hashes
-from lamina.runtime.manifest import Input, Manifest, OnnxTarget, Tensor, TensorRTTarget, TorchTarget, read_manifest
+from lamina.runtime.manifest import Engine, Input, Manifest, OnnxTarget, Tensor, TensorRTTarget, TorchTarget, read_manifest
 from lamina.runtime.stream import Stream
 
 BackendName = Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"]
@@ -57,11 +57,12 @@ class Session:
         self.target = _choose(self.manifest, backend)
         if self.manifest.weights.source == "none":
             raise BundleError(f"{self.folder} was compiled without weights, so it can be looked at but not run; compile it with weights")
+        engine = _engine(self.manifest) if self.target == "tensorrt" else None
         if verify:  # before any library parses the files
-            check_hashes(self.folder, self.manifest.files, self.manifest.files_of(self.target))
+            check_hashes(self.folder, self.manifest.files, self.manifest.files_of(self.target, engine))
         self._adapters = Adapters(self.folder, self.manifest)
         self._adapter: Choice = None
-        self._backend: Backend | None = _open(self, Options(providers, provider_options, threads))
+        self._backend: Backend | None = _open(self, engine, Options(providers, provider_options, threads))
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -137,19 +138,26 @@ def _has_usable_engine(manifest: Manifest) -> bool:
     return usable(manifest.targets.tensorrt)
 
 
-def _open(session: Session, options: Options) -> Backend:
-    target = session.manifest.targets.built()[session.target]
-    path = session.folder / target.file
-    match target:
-        case OnnxTarget():
+def _engine(manifest: Manifest) -> Engine:
+    """The one for this machine's GPU. BackendMissing if there is none."""
+    from lamina.runtime.trt import engine_here
+
+    assert manifest.targets.tensorrt is not None
+    return engine_here(manifest.targets.tensorrt)
+
+
+def _open(session: Session, engine: Engine | None, options: Options) -> Backend:
+    match session.manifest.targets.built()[session.target]:
+        case OnnxTarget() as target:
             from lamina.runtime.ort import OrtBackend
 
-            return OrtBackend(path, session.manifest, target, options)
-        case TensorRTTarget():
+            return OrtBackend(session.folder / target.file, session.manifest, target, options)
+        case TensorRTTarget() as target:
             from lamina.runtime.trt import TensorRTBackend
 
-            return TensorRTBackend(path, session.manifest, target)
-        case TorchTarget():
+            assert engine is not None
+            return TensorRTBackend(session.folder / engine.file, session.manifest, target)
+        case TorchTarget() as target:
             from lamina.runtime.torch import TorchBackend
 
-            return TorchBackend(path, session.manifest, options)
+            return TorchBackend(session.folder / target.file, session.manifest, options)

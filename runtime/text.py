@@ -64,7 +64,7 @@ def read_tokenizer(path: Path) -> Any:
     try:
         from tokenizers import Tokenizer as Encoder
     except ImportError as error:
-        raise BackendMissing(f"tokenizers cannot be imported ({error}); pip install tokenizers") from error
+        raise BackendMissing(f"tokenizers cannot be imported ({error}); pip install lamina[text]") from error
     try:
         return Encoder.from_file(str(path))
     except Exception as error:  # the library raises bare Exception

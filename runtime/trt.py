@@ -16,7 +16,7 @@ from lamina.runtime.backend import Backend
 from lamina.runtime.carrier import ArrayCarrier, Carrier
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
-from lamina.runtime.manifest import Manifest, TensorRTTarget
+from lamina.runtime.manifest import Engine, Manifest, TensorRTTarget
 
 
 @final
@@ -25,7 +25,6 @@ class TensorRTBackend(Backend):
 
     def __init__(self, path: Path, manifest: Manifest, target: TensorRTTarget) -> None:
         self._manifest, self._device = manifest, cuda.Device()
-        _check_device(target, self._device.capability)
         trt = _library(target)
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))  # lives as long as its engine
         engine = self._runtime.deserialize_cuda_engine(path.read_bytes())
@@ -105,19 +104,26 @@ class Runner:
 
 
 def usable(target: TensorRTTarget) -> bool:
-    """Whether this machine has the engine's library and a GPU that the engine was built for."""
+    """Whether this machine has the engines' library and a GPU that one of them was built for."""
     found = importlib.util.find_spec(target.library) is not None and cuda.capability()
-    return bool(found) and _matches(target, str(found))
+    return bool(found) and fitting(target, str(found)) is not None
 
 
-def _matches(target: TensorRTTarget, capability: str) -> bool:
-    return not target.compute_capabilities or capability in target.compute_capabilities
+def engine_here(target: TensorRTTarget) -> Engine:
+    """The engine for this machine's GPU. BackendMissing says why there is none."""
+    capability = cuda.Device().capability
+    found = fitting(target, capability)
+    if found is None:
+        built = ", ".join(c for engine in target.engines for c in engine.compute_capabilities)
+        wanted = f"compile the spec with --sm {capability.replace('.', '')}, or without"
+        raise BackendMissing(f"the bundle's engines were built for compute capability {built} and this GPU has {capability}; {wanted}")
+    return found
 
 
-def _check_device(target: TensorRTTarget, capability: str) -> None:
-    if not _matches(target, capability):
-        built = ", ".join(target.compute_capabilities)
-        raise BackendMissing(f"the engine was built for compute capability {built} and this GPU has {capability}; compile the spec for it")
+def fitting(target: TensorRTTarget, capability: str) -> Engine | None:
+    """The engine that was built for GPUs of that compute capability ("8.6"), else the portable one, if there is one."""
+    own = (engine for engine in target.engines if capability in engine.compute_capabilities)
+    return next(own, None) or next((engine for engine in target.engines if not engine.compute_capabilities), None)
 
 
 def _library(target: TensorRTTarget) -> Any:

@@ -11,6 +11,8 @@ A block's first word says what it is, and what follows how it is run:
     text append=NAME          added to the end of that file
     text picture              not run
     console                   each `$ command` runs, and prints what stands below it; a line or part of `...` stands for anything
+    console needs=PROGRAM     the same, where that program is installed
+    js                        run in Node by tests/export/test_web_runs.py, where a package is installed for it
     sh                        commands for a reader to type: the make targets and extras in them exist
     json manifest             a bundle's manifest
     mermaid                   a flowchart: each arrow is between boxes that it has
@@ -91,7 +93,7 @@ class Run:
         """Run one block. Raises AssertionError, or whatever the block raises."""
         kinds: dict[str, Callable[[Snippet], None]] = {
             "yaml": self._yaml, "python": self._python, "text": self._text, "console": self._console, "sh": _sh, "json": _json,
-            "mermaid": _mermaid,
+            "mermaid": _mermaid, "js": _js,
         }  # fmt: skip
         assert snippet.kind in kinds, f"a block of kind {snippet.kind!r} is not run by anything"
         kinds[snippet.kind](snippet)
@@ -128,6 +130,8 @@ class Run:
                 file.write(snippet.text)
 
     def _console(self, snippet: Snippet) -> None:
+        if (program := snippet.option("needs")) is not None and shutil.which(program) is None:
+            return
         for command, expected in exchanges(snippet.text):
             assert command.split()[0] in COMMANDS, f"{command.split()[0]} is not a command that documents may run"
             printed = self._output(command)
@@ -221,6 +225,10 @@ def _sh(snippet: Snippet) -> None:
                 pass
             case _:
                 raise AssertionError(f"nothing knows whether `{line}` works")
+
+
+def _js(snippet: Snippet) -> None:
+    assert "onnxruntime-node" in snippet.text, "only what needs onnxruntime-node is run elsewhere"
 
 
 def _mermaid(snippet: Snippet) -> None:

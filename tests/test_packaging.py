@@ -20,6 +20,8 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "lamina", "schema", "compiler", "runtime", "specs")
+_SUFFIXES = (".py", ".yaml", ".json", ".c", ".h", ".js", ".html", ".css")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = ("schema", "compiler", "runtime", "specs")
 NEED_TORCH = re.compile(r"lamina\.compiler\.targets\.torch(\..+)?|lamina\.runtime\.(torch|pt2)")
 
@@ -43,12 +45,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds the wheel and links to its declared dependencies, and theirs, and nothing else."""
-    target = tmp_path_factory.mktemp("installed")
+    """The compiler and the command line, without what other targets need."""
+    return _install(wheel, tmp_path_factory.mktemp("installed"), [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["compile"]])
+
+
+@pytest.fixture(scope="module")
+def runtime_alone(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install lamina` brings, with no extra."""
+    return _install(wheel, tmp_path_factory.mktemp("runtime"), PROJECT["dependencies"])
+
+
+def _install(wheel: Path, target: Path, requirements: list[str]) -> Path:
+    """The folder, which then holds the wheel and links to these distributions, and what they need, and nothing else."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target), str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    for name in _closure(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]):
+    for name in _closure(requirements):
         distribution = metadata.distribution(name)
         for entry in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:
             if not (target / entry).exists():
@@ -90,7 +102,8 @@ def lamina(installed: Path, folder: Path, *arguments: str) -> subprocess.Complet
 
 def test_the_wheel_holds_every_source_as_a_real_file(wheel: Path) -> None:
     sources = {f"lamina/{p.relative_to(ROOT)}": p for package in PACKAGES for p in _files(ROOT / package)}
-    sources |= {str(p.relative_to(ROOT)): p for p in (*(ROOT / "lamina").glob("*.*"), *_files(ROOT / "lamina" / "cli"))}
+    inside = (*(ROOT / "lamina").glob("*.*"), *_files(ROOT / "lamina" / "cli"), *_files(ROOT / "lamina" / "export"))
+    sources |= {str(p.relative_to(ROOT)): p for p in inside}
     with zipfile.ZipFile(wheel) as archive:
         held = {e.filename: e for e in archive.infolist() if ".dist-info/" not in e.filename}
         (kernels,) = held.keys() - sources.keys()
@@ -103,7 +116,7 @@ def test_the_wheel_holds_every_source_as_a_real_file(wheel: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".json", ".c", ".h"))
+    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in _SUFFIXES)
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
@@ -168,6 +181,49 @@ def test_the_script(installed: Path, tmp_path: Path) -> None:
     done = subprocess.run([installed / "bin" / "lamina", "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert re.fullmatch(r"\d+\.\d+\.\d+\n", done.stdout)
+
+
+# --- the runtime alone ---
+
+
+def test_the_runtime_alone_runs_a_bundle(runtime_alone: Path, tmp_path: Path) -> None:
+    (tmp_path / "small.yaml").write_text(SMALL)
+    python("import lamina; lamina.compile(lamina.load('small.yaml'), 'bundle')", None, tmp_path)
+    code = """
+import sys, lamina, numpy
+print(lamina.__file__, lamina.Session('bundle')(x=numpy.ones((3, 4), 'float32'))['y'].shape)
+print(*sys.modules)
+"""
+    answer, loaded = python(code, runtime_alone, tmp_path).splitlines()
+    assert answer == f"{runtime_alone}/lamina/__init__.py (3, 2)"
+    assert not {"torch", "onnx", "ruamel", "typer", "tokenizers", "PIL", "lamina.compiler"} & set(loaded.split())
+
+
+def test_what_the_runtime_alone_lacks_is_named(runtime_alone: Path, tmp_path: Path) -> None:
+    done = lamina(runtime_alone, tmp_path, "check", "vit")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: the command line needs typer, which is not installed; pip install lamina[compile]\n"
+    code = "import lamina\ntry: lamina.load\nexcept ModuleNotFoundError as error: print(error)"
+    said = python(code, runtime_alone, tmp_path)
+    bfloat16 = "from lamina.runtime.dtypes import numpy_dtype\ntry: numpy_dtype('bfloat16')\nexcept Exception as error: print(error)"
+    assert "pip install lamina[bfloat16]" in python(bfloat16, runtime_alone, tmp_path)
+    assert re.fullmatch(r"lamina\.load needs \w+, which is not installed beside the runtime alone; pip install lamina\[compile\]\n", said)
+
+
+def test_the_runtime_alone_is_small(runtime_alone: Path) -> None:
+    """In all it is numpy and ONNX Runtime, whose sizes are theirs: `benchmarks/size.py` has the figure."""
+    brought = {name: _size(name) for name in _closure(PROJECT["dependencies"])}
+    assert {"numpy", "onnxruntime", "pydantic"} <= brought.keys()
+    assert not {"torch", "onnx", "typer", "tokenizers", "pillow", "ruamel.yaml", "ml-dtypes"} & brought.keys()
+    own = sum(p.stat().st_size for p in (runtime_alone / "lamina").rglob("*") if p.is_file())
+    assert own + sum(size for name, size in brought.items() if name not in ("numpy", "onnxruntime")) < 25e6
+
+
+def _size(name: str) -> int:
+    """The bytes that a distribution installs, without bytecode."""
+    distribution = metadata.distribution(name)
+    files = [Path(str(distribution.locate_file(file))) for file in distribution.files or () if file.suffix != ".pyc"]
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 SMALL = """\

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
@@ -52,8 +53,12 @@ def command(
         typer.Option(help="A folder that PEFT saved, diffusers' file, or NAME=PATH: a LoRA adapter to choose when it runs (repeatable)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="For random weights, where no checkpoint is given.")] = 0,
-    compute_capability: Annotated[
-        list[str] | None, typer.Option(help="GPUs that a TensorRT engine is built for, such as 8.6 (repeatable).")
+    sm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Compute capabilities of GPUs, such as 86,89,120: a TensorRT engine is built for each, and runs nowhere else.",
+            metavar="86,89,...",
+        ),
     ] = None,
 ) -> None:
     """Compile a spec to a bundle.
@@ -72,9 +77,10 @@ def command(
     home = target_of(cast("Precision", precision))
     if home is not None and home not in targets:
         raise typer.BadParameter(f"{precision} is a precision of the target {home}; add it to --target", param_hint="--precision")
+    capabilities = _capabilities(sm or (), targets)
     given = "none" if weights == ["none"] else weights
     with progress() as stage:
-        capabilities, adapters = compute_capability or (), _named(adapter or ())
+        adapters = _named(adapter or ())
         compile(
             read(spec, variant, set_),
             out,
@@ -90,6 +96,18 @@ def command(
         )
     files = sorted(p for p in out.rglob("*") if p.is_file())
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")
+
+
+def _capabilities(texts: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """86 or 8.6 as 8.6."""
+    found = []
+    for text in (part.strip() for item in texts for part in item.split(",")):
+        if (match := re.fullmatch(r"(\d{1,2})\.?(\d)", text)) is None:
+            raise typer.BadParameter(f"`{text}` is not a compute capability; write 86 for 8.6, or 120 for 12.0", param_hint="--sm")
+        found.append(".".join(match.groups()))
+    if found and "tensorrt" not in targets:
+        raise typer.BadParameter("engines are of the target tensorrt; add it to --target", param_hint="--sm")
+    return found
 
 
 def _named(adapters: Sequence[str]) -> dict[str, Path]:

@@ -181,6 +181,6 @@ def test_an_engine_for_another_gpu_and_another_version(tmp_path: Path, monkeypat
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
-    target = TensorRTTarget.model_validate_json('{"file": "a", "library": "tensorrt", "version": "10", "key": "k"}')
+    target = TensorRTTarget.model_validate_json('{"library": "tensorrt", "version": "10", "engines": [{"file": "a", "key": "k"}]}')
     with pytest.raises(BackendMissing, match=r"tensorrt cannot be imported .* pip install lamina\[tensorrt\]"):
         trt._library(target)

@@ -1,0 +1,103 @@
+"""The Open Inference Protocol, version 2, over REST."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+
+from lamina import __version__
+from lamina.runtime.manifest import Tensor
+from lamina.runtime.serve.datatypes import DATATYPES
+from lamina.runtime.serve.infer_schema import INFER
+from lamina.runtime.serve.read_infer import Asked, read_infer
+from lamina.runtime.serve.refused import Refused
+from lamina.runtime.serve.served import Served
+from lamina.runtime.serve.server import Server, answered, log
+from lamina.runtime.serve.write_infer import LENGTH, write_infer
+
+_MUCH_JSON = 2**17  # bytes that take longer than a change of threads
+
+
+def routes(server: Server) -> APIRouter:
+    """Health, metadata and inference."""
+    router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+    @router.get("")
+    async def server_metadata() -> dict[str, Any]:
+        """What this server is."""
+        return {"name": "lamina", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    @router.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """Whether the server answers at all."""
+        return {"live": True}
+
+    @router.get("/health/ready")
+    async def ready(response: Response) -> dict[str, bool]:
+        """Whether every model can be asked; 503 while they are opened, and once the server ends."""
+        response.status_code = 200 if server.repository.ready else 503
+        return {"ready": server.repository.ready}
+
+    @router.get("/models/{name}")
+    @router.get("/models/{name}/versions/{version}")
+    async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
+        """The inputs and outputs of a model; -1 is a size that may vary."""
+        return _metadata(server.repository.served(name, version), [*server.repository.models[name]])
+
+    @router.get("/models/{name}/ready")
+    @router.get("/models/{name}/versions/{version}/ready")
+    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
+        """Whether a model can be asked; 404 if not."""
+        return {"name": server.repository.served(name, version).name, "ready": True}
+
+    @router.post("/models/{name}/infer", openapi_extra=INFER, response_model=None)
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=INFER, response_model=None)
+    async def infer(
+        request: Request,
+        name: str,
+        version: str | None = None,
+        length: Annotated[str | None, Header(alias=LENGTH, description="The bytes of JSON before tensors that are sent as bytes.")] = None,
+    ) -> Response:
+        """Outputs for inputs. With texts for the tokenizer, the input is called `text`, of datatype BYTES."""
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refused(415, "the body is compressed; send it as it is")
+        with server.repository.served(name, version) as served:
+            log(request, model=served.name, version=served.version)
+            async with server.bodies.of(request) as body:
+                return await _infer(request, served, body, length)
+
+    return router
+
+
+async def _infer(request: Request, served: Served, body: bytes, length: str | None) -> Response:
+    asked = await _read(served, body, length)
+    inputs = asked.inputs | (await served.encoded(asked.texts) if asked.texts else {})
+    arrays, answer = served.checked(inputs, asked.adapter)
+    outputs = await answered(request, served.scheduler.submit(arrays, asked.adapter, answer, request.state.deadline))
+    written = (served.name, served.version, asked, outputs)
+    in_json = sum(outputs[name].nbytes for name in asked.outputs if name not in asked.binary)
+    content, headers = await asyncio.to_thread(write_infer, *written) if in_json > _MUCH_JSON else write_infer(*written)
+    return Response(content, headers=headers)
+
+
+async def _read(served: Served, body: bytes, length: str | None) -> Asked:
+    given = (body, length, served.manifest, served.limits)
+    much = len(body) if length is None else int(length) if length.isdecimal() and len(length) < 20 else 0
+    return await asyncio.to_thread(read_infer, *given) if much > _MUCH_JSON else read_infer(*given)
+
+
+def _metadata(served: Served, versions: list[str]) -> dict[str, Any]:
+    fed = [spec for spec in served.manifest.inputs if spec.name not in served.manifest.supplied]
+    return {
+        "name": served.name,
+        "versions": versions,
+        "platform": f"lamina_{served.session.target}",
+        "inputs": [_tensor(spec) for spec in fed],
+        "outputs": [_tensor(spec) for spec in served.manifest.outputs],
+    }
+
+
+def _tensor(spec: Tensor) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": [size if isinstance(size, int) else -1 for size in spec.shape]}

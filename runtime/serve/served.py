@@ -1,0 +1,104 @@
+"""A bundle that is being served: its session, what may be asked of it, and its queue."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import final
+
+from lamina.runtime import shapes
+from lamina.runtime.dtypes import Array, numpy_dtype
+from lamina.runtime.errors import InputError
+from lamina.runtime.feeds import checked_inputs, first_sizes
+from lamina.runtime.serve.joining import joining_of
+from lamina.runtime.serve.probe import probed
+from lamina.runtime.serve.refused import Refused
+from lamina.runtime.serve.scheduler import Scheduler
+from lamina.runtime.serve.settings import Settings
+from lamina.runtime.session import Session
+from lamina.runtime.text import TextEncoder
+
+Observe = Callable[[str, str, int, int, float], None]
+
+
+@final
+class Served:
+    """Opened off the event loop, and used on it. `observe` is told of each call: name, version, requests, rows, seconds.
+
+    BundleError, BackendMissing: as `Session`.
+    """
+
+    def __init__(self, name: str, version: str, folder: Path, settings: Settings, observe: Observe) -> None:
+        self.name, self.version, self.limits = name, version, settings.limits
+        self.session = Session(folder, settings.backend, threads=settings.threads)
+        self.manifest = self.session.manifest
+        self.texts = None if self.manifest.tokenizer is None else TextEncoder(folder, self.manifest)
+        found = joining_of(self.manifest, self.limits.batch, None if self.texts is None else self.texts.padding)
+        self.joining = None if found is None else probed(self.session, found)
+        self.scheduler = Scheduler(
+            lambda inputs, adapter: self.session.run(inputs, adapter=adapter),
+            self.joining,
+            self.limits,
+            settings.workers,
+            lambda calls, rows, seconds: observe(name, version, calls, rows, seconds),
+        )
+        self._users, self._idle = 0, asyncio.Event()
+        self._idle.set()
+
+    def __enter__(self) -> Served:
+        """Hold it open: `retire` waits for all who do. For the event loop's thread."""
+        self._users += 1
+        self._idle.clear()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._users -= 1
+        if not self._users:
+            self._idle.set()
+
+    async def retire(self) -> None:
+        """Close it when the last who holds it has let go; nobody may begin to hold it any more."""
+        await self._idle.wait()
+        await asyncio.to_thread(self.scheduler.close)
+        self.session.close()
+
+    @property
+    def embedding(self) -> str | None:
+        """The output that is one vector for each text; None if the tokenizer does not feed all, or there is none such or several."""
+        if self.texts is None:
+            return None
+        batch = self.manifest.input(next(iter(self.texts.columns))).shape[0]
+        found = [spec for spec in self.manifest.outputs if spec.dtype.startswith(("float", "bfloat"))]
+        pooled = [spec.name for spec in found if len(spec.shape) == 2 and spec.shape[0] == batch and isinstance(spec.shape[1], int)]
+        fed = {spec.name for spec in self.manifest.inputs} - self.manifest.supplied
+        return pooled[0] if len(pooled) == 1 and fed == self.texts.columns.keys() and not self.manifest.states else None
+
+    def checked(self, inputs: dict[str, Array], adapter: str | None) -> tuple[dict[str, Array], int]:
+        """The inputs as the model takes them, and the bytes of its answer. Refused: 400 with all that is wrong, 413."""
+        try:
+            arrays, sizes = checked_inputs(self.manifest, inputs, first_sizes(self.manifest, inputs))
+        except InputError as error:
+            raise Refused(400, str(error)) from None
+        if adapter is not None and all(known.name != adapter for known in self.manifest.adapters):
+            names = ", ".join(known.name for known in self.manifest.adapters) or "none"
+            raise Refused(400, f"`{adapter}` is not an adapter of this model; it has {names}")
+        answer = self._answer(sizes)
+        if answer > self.limits.answer:
+            raise Refused(413, f"the outputs would have {answer} bytes, and an answer may have {self.limits.answer}; ask for fewer rows")
+        return arrays, answer
+
+    def _answer(self, sizes: dict[str, int]) -> int:
+        """The bytes of the outputs, as far as the dims of the inputs tell."""
+        known = [spec for spec in self.manifest.outputs if all(shapes.names(size) <= sizes.keys() for size in spec.shape)]
+        return sum(numpy_dtype(spec.dtype).itemsize * math.prod(shapes.evaluate(size, sizes) for size in spec.shape) for spec in known)
+
+    async def encoded(self, texts: list[str]) -> dict[str, Array]:
+        """Texts as the tokenizer's inputs, made off the event loop. Refused: 400, where they will not do."""
+        if self.texts is None:
+            raise Refused(400, f"the model `{self.name}` carries no tokenizer; give token ids as arrays")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, self.texts, texts)
+        except InputError as error:
+            raise Refused(400, str(error)) from None

@@ -88,11 +88,12 @@ def pooled(folder: Path, masked: bool = True) -> Path:
     ]
     inputs = {name: ("int64", ["N", "T"]) for name in ("ids", "mask")}
     outputs = {"embedding": ("float32", ["N", 2]), "words": ("float32", ["N", "T", 2])}
+    tokens = {"dtype": "int64", "shape": ["N", "T"]}
     data = handmade.model(nodes, inputs, outputs, {"table": TABLE, "last": np.array([2]), "one": np.array([1])})
     return handmade.write(
         folder / "pooled",
         {"model.onnx": data, "tokenizer.json": tokenizer.to_str().encode()},
-        inputs=[{"name": name, "dtype": dtype, "shape": shape} | ({"below": 8} if name == "ids" else {}) for name, (dtype, shape) in inputs.items()],
+        inputs=[{"name": "ids", "below": 8} | tokens, {"name": "mask"} | tokens],
         outputs=[{"name": name, "dtype": dtype, "shape": shape} for name, (dtype, shape) in outputs.items()],
         dims={"N": {"max": 16}, "T": {"max": 32}},
         tokenizer={"file": "tokenizer.json", "ids": "ids", "mask": "mask", "max_length": 16},

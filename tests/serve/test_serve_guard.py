@@ -18,7 +18,12 @@ GOOD = in_json(x=("FP32", X))
 
 def test_a_token_is_asked_for(tmp_path: Path) -> None:
     with client(scale(tmp_path), token="s3cret") as server:
-        for headers in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}, {"Authorization": "Bearer s3cret\x80".encode("latin-1")}):
+        for headers in (
+            {},
+            {"Authorization": "Bearer s3cre"},
+            {"Authorization": "s3cret"},
+            {"Authorization": "Bearer s3cret\x80".encode("latin-1")},
+        ):
             for path in ("/v2", "/metrics", "/openapi.json", "/v1/models", "/v2/models/scale"):
                 answer = server.get(path, headers=headers)
                 assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
@@ -104,7 +109,9 @@ def test_bodies_share_what_room_there_is(tmp_path: Path, monkeypatch: pytest.Mon
         assert server.post(INFER, content=body, headers=headers).status_code == 200
 
 
-def test_a_failing_model_is_a_fault_of_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_model_is_a_fault_of_the_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(*_: object, **options: object) -> None:
         raise RuntimeError("secret of the machine")
 

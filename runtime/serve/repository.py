@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import final
 
 from lamina.runtime.errors import BackendMissing, BundleError, InputError
+from lamina.runtime.serve.metrics import Metrics
 from lamina.runtime.serve.places import Place, Signature, places, signature
 from lamina.runtime.serve.refused import Refused
-from lamina.runtime.serve.served import Observe, Served
+from lamina.runtime.serve.served import Served
 from lamina.runtime.serve.settings import Settings
 
 _LOG = logging.getLogger("lamina.serve")
@@ -32,8 +33,8 @@ class _Found:
 class Repository:
     """Models by name and version. `open` comes first; all else but `scan` is for the event loop's thread."""
 
-    def __init__(self, given: Sequence[Path], settings: Settings, observe: Observe) -> None:
-        self._given, self._settings, self._observe = given, settings, observe
+    def __init__(self, given: Sequence[Path], settings: Settings, metrics: Metrics) -> None:
+        self._given, self._settings, self._metrics = given, settings, metrics
         self._found: dict[Place, _Found] = {}
         self._models: dict[str, dict[str, Served]] = {}
         self._retiring: set[asyncio.Future[None]] = set()
@@ -95,7 +96,7 @@ class Repository:
                 found[place] = before
                 continue
             try:
-                found[place] = _Found(now, Served(place.model, place.version, place.folder, self._settings, self._observe))
+                found[place] = _Found(now, Served(place.model, place.version, place.folder, self._settings, self._metrics))
             except _FAULTS as error:
                 problems.append(f"{place.folder}: {error}")
                 found[place] = _Found(now, before.served if before is not None else None)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import final
+
+import numpy as np
 
 from lamina.runtime import shapes
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import InputError
 from lamina.runtime.feeds import checked_inputs, first_sizes
+from lamina.runtime.serve.decoder import Decoder
 from lamina.runtime.serve.joining import joining_of
+from lamina.runtime.serve.metrics import Metrics
 from lamina.runtime.serve.probe import probed
 from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.scheduler import Scheduler
@@ -20,17 +24,15 @@ from lamina.runtime.serve.settings import Settings
 from lamina.runtime.session import Session
 from lamina.runtime.text import TextEncoder
 
-Observe = Callable[[str, str, int, int, float], None]
-
 
 @final
 class Served:
-    """Opened off the event loop, and used on it. `observe` is told of each call: name, version, requests, rows, seconds.
+    """Opened off the event loop, and used on it. `metrics` are told of its calls and tokens.
 
     BundleError, BackendMissing: as `Session`.
     """
 
-    def __init__(self, name: str, version: str, folder: Path, settings: Settings, observe: Observe) -> None:
+    def __init__(self, name: str, version: str, folder: Path, settings: Settings, metrics: Metrics) -> None:
         self.name, self.version, self.limits = name, version, settings.limits
         self.session = Session(folder, settings.backend, threads=settings.threads)
         self.manifest = self.session.manifest
@@ -42,7 +44,10 @@ class Served:
             self.joining,
             self.limits,
             settings.workers,
-            lambda calls, rows, seconds: observe(name, version, calls, rows, seconds),
+            partial(metrics.called, name, version),
+        )
+        self.decoder = Decoder.of(
+            self.session, settings.workers, self.limits.queue, lambda tokens: metrics.generated(name, version, tokens)
         )
         self._users, self._idle = 0, asyncio.Event()
         self._idle.set()
@@ -62,6 +67,8 @@ class Served:
         """Close it when the last who holds it has let go; nobody may begin to hold it any more."""
         await self._idle.wait()
         await asyncio.to_thread(self.scheduler.close)
+        if self.decoder is not None:
+            await asyncio.to_thread(self.decoder.close)
         self.session.close()
 
     @property
@@ -74,6 +81,20 @@ class Served:
         pooled = [spec.name for spec in found if len(spec.shape) == 2 and spec.shape[0] == batch and isinstance(spec.shape[1], int)]
         fed = {spec.name for spec in self.manifest.inputs} - self.manifest.supplied
         return pooled[0] if len(pooled) == 1 and fed == self.texts.columns.keys() and not self.manifest.states else None
+
+    @property
+    def most_texts(self) -> int:
+        """How many texts a call takes."""
+        batch = self.manifest.inputs[0].shape[0]
+        most = batch if isinstance(batch, int) else self.manifest.dims[batch].max if batch in self.manifest.dims else 1
+        return max(1, min(most, self.limits.batch))
+
+    def tokens(self, arrays: dict[str, Array]) -> int:
+        """How many tokens the tokenizer made, without padding where a mask tells."""
+        how = self.manifest.tokenizer
+        if how is None:
+            return 0
+        return arrays[how.ids].size if how.mask is None else int(np.count_nonzero(arrays[how.mask]))
 
     def checked(self, inputs: dict[str, Array], adapter: str | None) -> tuple[dict[str, Array], int]:
         """The inputs as the model takes them, and the bytes of its answer. Refused: 400 with all that is wrong, 413."""

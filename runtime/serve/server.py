@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, final
@@ -52,6 +52,15 @@ async def answered(request: Request, future: asyncio.Future[T]) -> T:
         raise Refused(504, "the answer did not come in time")
     finally:
         gone.cancel()
+
+
+async def collected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """As `answered`, of a coroutine, which has ended when this does."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await answered(request, task)
+    finally:
+        await asyncio.wait({task})
 
 
 async def left(request: Request) -> None:

@@ -52,6 +52,7 @@ _REFUSALS = {
     "503": "Too many requests wait; Retry-After says when to come back",
     "504": "The answer did not come in time",
 }
+NO_MODEL: dict[int | str, dict[str, Any]] = {404: {"description": _REFUSALS["404"], "content": {"application/json": {"schema": ERROR}}}}
 OPENAI_REFUSALS: dict[int | str, dict[str, Any]] = {int(status): {"description": what} for status, what in _REFUSALS.items()}
 INFER: dict[str, Any] = {
     "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}, "application/octet-stream": {}}},

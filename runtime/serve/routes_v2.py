@@ -10,13 +10,14 @@ from fastapi import APIRouter, Header, Request, Response
 from lamina import __version__
 from lamina.runtime.manifest import Tensor
 from lamina.runtime.serve.datatypes import DATATYPES
-from lamina.runtime.serve.infer_schema import INFER
+from lamina.runtime.serve.infer_schema import INFER, NO_MODEL
 from lamina.runtime.serve.read_infer import Asked, read_infer
 from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.served import Served
 from lamina.runtime.serve.server import Server, answered, log
 from lamina.runtime.serve.write_infer import LENGTH, write_infer
 
+Length = Annotated[str | None, Header(alias=LENGTH, description="The bytes of JSON before tensors that are sent as bytes.")]
 _MUCH_JSON = 2**17  # bytes that take longer than a change of threads
 
 
@@ -34,44 +35,55 @@ def routes(server: Server) -> APIRouter:
         """Whether the server answers at all."""
         return {"live": True}
 
-    @router.get("/health/ready")
+    @router.get("/health/ready", responses={503: {"description": "The server ends"}})
     async def ready(response: Response) -> dict[str, bool]:
-        """Whether every model can be asked; 503 while they are opened, and once the server ends."""
+        """Whether every model can be asked; 503 once the server ends."""
         response.status_code = 200 if server.repository.ready else 503
         return {"ready": server.repository.ready}
 
-    @router.get("/models/{name}")
-    @router.get("/models/{name}/versions/{version}")
-    async def model_metadata(name: str, version: str | None = None) -> dict[str, Any]:
-        """The inputs and outputs of a model; -1 is a size that may vary."""
+    @router.get("/models/{name}", responses=NO_MODEL)
+    async def model_metadata(name: str) -> dict[str, Any]:
+        """The inputs and outputs of a model's newest version; -1 is a size that may vary."""
+        return _metadata(server.repository.served(name), [*server.repository.models[name]])
+
+    @router.get("/models/{name}/versions/{version}", responses=NO_MODEL)
+    async def version_metadata(name: str, version: str) -> dict[str, Any]:
+        """The same of one version."""
         return _metadata(server.repository.served(name, version), [*server.repository.models[name]])
 
-    @router.get("/models/{name}/ready")
-    @router.get("/models/{name}/versions/{version}/ready")
-    async def model_ready(name: str, version: str | None = None) -> dict[str, Any]:
+    @router.get("/models/{name}/ready", responses=NO_MODEL)
+    async def model_ready(name: str) -> dict[str, Any]:
         """Whether a model can be asked; 404 if not."""
+        return {"name": server.repository.served(name).name, "ready": True}
+
+    @router.get("/models/{name}/versions/{version}/ready", responses=NO_MODEL)
+    async def version_ready(name: str, version: str) -> dict[str, Any]:
+        """Whether a version can be asked; 404 if not."""
         return {"name": server.repository.served(name, version).name, "ready": True}
 
     @router.post("/models/{name}/infer", openapi_extra=INFER, response_model=None)
-    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=INFER, response_model=None)
-    async def infer(
-        request: Request,
-        name: str,
-        version: str | None = None,
-        length: Annotated[str | None, Header(alias=LENGTH, description="The bytes of JSON before tensors that are sent as bytes.")] = None,
-    ) -> Response:
+    async def model_infer(request: Request, name: str, length: Length = None) -> Response:
         """Outputs for inputs. With texts for the tokenizer, the input is called `text`, of datatype BYTES."""
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refused(415, "the body is compressed; send it as it is")
-        with server.repository.served(name, version) as served:
-            log(request, model=served.name, version=served.version)
-            async with server.bodies.of(request) as body:
-                return await _infer(request, served, body, length)
+        return await _infer(server, request, server.repository.served(name), length)
+
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=INFER, response_model=None)
+    async def version_infer(request: Request, name: str, version: str, length: Length = None) -> Response:
+        """The same of one version."""
+        return await _infer(server, request, server.repository.served(name, version), length)
 
     return router
 
 
-async def _infer(request: Request, served: Served, body: bytes, length: str | None) -> Response:
+async def _infer(server: Server, request: Request, served: Served, length: str | None) -> Response:
+    log(request, model=served.name, version=served.version)
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise Refused(415, "the body is compressed; send it as it is")
+    with served:
+        async with server.bodies.of(request) as body:
+            return await _answer(request, served, body, length)
+
+
+async def _answer(request: Request, served: Served, body: bytes, length: str | None) -> Response:
     asked = await _read(served, body, length)
     inputs = asked.inputs | (await served.encoded(asked.texts) if asked.texts else {})
     arrays, answer = served.checked(inputs, asked.adapter)

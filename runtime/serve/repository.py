@@ -111,14 +111,8 @@ class Repository:
             if (served := found[place].served) is not None:
                 self._models.setdefault(place.model, {})[place.version] = served
                 if served not in old:
-                    _LOG.info("serving", extra={"model": place.model, "version": place.version, "joined": _joined(served)})
+                    _LOG.info("serving", extra={"model": place.model, "version": place.version, "joined": served.joined})
         for served in old - new:
             _LOG.info("retiring", extra={"model": served.name, "version": served.version})
             self._retiring.add(task := asyncio.ensure_future(served.retire()))
             task.add_done_callback(self._retiring.discard)
-
-
-def _joined(served: Served) -> str:
-    if served.joining is None:
-        return "no"
-    return f"up to {served.joining.most} along {served.joining.dim}" + (", padded" if served.joining.padding else "")

@@ -49,6 +49,8 @@ class Served:
         self.decoder = Decoder.of(
             self.session, settings.workers, self.limits.queue, lambda tokens: metrics.generated(name, version, tokens)
         )
+        self.drawing: str | None = None
+        """The model as a Mermaid flowchart, once it was asked for; empty where it cannot be drawn."""
         self._users, self._idle = 0, asyncio.Event()
         self._idle.set()
 
@@ -70,6 +72,13 @@ class Served:
         if self.decoder is not None:
             await asyncio.to_thread(self.decoder.close)
         self.session.close()
+
+    @property
+    def joined(self) -> str:
+        """Which requests are joined, in words."""
+        if self.joining is None:
+            return "none"
+        return f"up to {self.joining.most} along {self.joining.dim}" + (", padded" if self.joining.padding else "")
 
     @property
     def embedding(self) -> str | None:

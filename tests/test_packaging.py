@@ -103,7 +103,7 @@ def test_the_wheel_holds_every_source_as_a_real_file(wheel: Path) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".json", ".c", ".h"))
+    return (p for p in folder.rglob("*") if p.is_file() and p.suffix in (".py", ".yaml", ".json", ".html", ".c", ".h"))
 
 
 def test_the_wheel_says_what_it_is(wheel: Path) -> None:
@@ -119,7 +119,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 # --- what it does, without torch ---
 
 
-def test_every_module_is_imported_without_torch(installed: Path, tmp_path: Path) -> None:
+def test_every_module_is_imported_without_torch_and_extras(installed: Path, tmp_path: Path) -> None:
     code = """
 import importlib, json, pkgutil, lamina
 failed = {}
@@ -133,6 +133,10 @@ print(json.dumps([lamina.__file__, failed]))
 """
     place, failed = json.loads(python(code, installed, tmp_path))
     assert Path(place).is_relative_to(installed)
+    serving = {name: why for name, why in failed.items() if name.startswith("lamina.runtime.serve.")}
+    assert [why for why in serving.values() if not re.search("fastapi|uvicorn|prometheus_client|starlette", why)] == []
+    assert "pip install lamina[serve]" in serving["lamina.runtime.serve.run"]
+    failed = {name: why for name, why in failed.items() if name not in serving}
     assert {name for name, why in failed.items() if "torch" not in why} == set()
     assert [name for name in failed if not NEED_TORCH.fullmatch(name)] == []
 

@@ -56,7 +56,8 @@ def _lifespan(server: Server) -> Callable[[FastAPI], AbstractAsyncContextManager
 
 async def _refuse(request: Request, error: Exception) -> Response:
     refused = _refused(request, error)
-    return Response(refused.body(request.url.path), refused.status, refused.headers)
+    more = dict(error.headers or {}) if isinstance(error, HTTPException) else {}  # which methods are allowed
+    return Response(refused.body(request.url.path), refused.status, more | refused.headers)
 
 
 def _refused(request: Request, error: Exception) -> Refused:

@@ -50,12 +50,14 @@ class Guard:
             self._end(scope, answer)
 
     def _admit(self, scope: Scope) -> None:
-        """Refused: 401, 421 and 400."""
+        """Refused: 400, 401, 403 and 421."""
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
-        if self._settings.local and self._settings.token is None and _HOST.fullmatch(host) is None:
-            # Else a page of another site whose name leads to this machine could read the answers.
-            raise Refused(421, f"this server answers to localhost alone, and was asked as {host[:200]!r}")
+        if self._settings.local and self._settings.token is None:
+            if _HOST.fullmatch(host) is None:  # a page of another site whose name leads to this machine could read the answers
+                raise Refused(421, f"this server answers to localhost alone, and was asked as {host[:200]!r}")
+            if scope["method"] not in ("GET", "HEAD") and headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+                raise Refused(403, "a page of another site asks this")
         given = headers.get(b"authorization", b"")
         token = self._settings.token
         if token is not None and scope["path"] not in _OPEN and not hmac.compare_digest(given, b"Bearer " + token.encode()):

@@ -17,6 +17,7 @@ from lamina.runtime.manifest import Input, Manifest
 from lamina.runtime.serve.datatypes import DATATYPES, TEXT
 
 _LARGEST = 2**63 - 1
+_MOST_TEXTS = 10_000
 
 
 @final
@@ -47,6 +48,9 @@ class TensorReader:
         data = self._data(name, given)
         shape = self._shape(name, given)
         if data is None or shape is None:
+            return []
+        if isinstance(data, list) and len(data) > _MOST_TEXTS:
+            self.problems.append(f"`{name}` has {len(data)} texts, and at most {_MOST_TEXTS} are read")
             return []
         if given.get("datatype") != TEXT:
             self.problems.append(f"`{name}` has datatype {given.get('datatype')!r}, wanted {TEXT}: texts")
@@ -98,7 +102,7 @@ class TensorReader:
         if len(data) != (wanted := math.prod(shape) * dtype.itemsize):
             self.problems.append(f"`{spec.name}` has {len(data)} bytes, and {spec.dtype}{shape} has {wanted}")
             return None
-        if dtype.kind == "b" and any(byte > 1 for byte in set(bytes(data))):
+        if dtype.kind == "b" and np.frombuffer(data, np.uint8).max(initial=0) > 1:
             self.problems.append(f"`{spec.name}` is of booleans, whose bytes are 0 or 1")
             return None
         array = np.frombuffer(data, dtype).reshape(shape)
@@ -125,8 +129,9 @@ def _is_size(value: object) -> bool:
 
 def _strings(data: memoryview) -> list[str] | None:
     """Texts, each behind its length as a little-endian number of 4 bytes; None if that is not what the bytes are."""
-    found, at = [], 0
-    while at + 4 <= len(data):
+    found: list[str] = []
+    at = 0
+    while at + 4 <= len(data) and len(found) < _MOST_TEXTS:
         (size,) = struct.unpack_from("<I", data, at)
         if at + 4 + size > len(data):
             return None

@@ -15,6 +15,7 @@ try:
 
     from lamina.runtime.serve.app import application
     from lamina.runtime.serve.logs import log_as_json
+    from lamina.runtime.serve.protocol import BoundedProtocol
     from lamina.runtime.serve.server import Describe
 except ImportError as error:
     raise BackendMissing(f"the server cannot be imported ({error}); pip install lamina[serve]") from error
@@ -33,6 +34,8 @@ def serve(given: Sequence[Path], settings: Settings, describe: Describe) -> None
         port=settings.port,
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
+        http=BoundedProtocol,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

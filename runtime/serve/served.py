@@ -93,10 +93,14 @@ class Served:
 
     @property
     def most_texts(self) -> int:
-        """How many texts a call takes."""
-        batch = self.manifest.inputs[0].shape[0]
-        most = batch if isinstance(batch, int) else self.manifest.dims[batch].max if batch in self.manifest.dims else 1
-        return max(1, min(most, self.limits.batch))
+        """How many texts are encoded for one call."""
+        return max(1, min(self._most_rows, self.limits.batch))
+
+    @property
+    def _most_rows(self) -> int:
+        how = self.manifest.tokenizer
+        batch = self.manifest.input(how.ids).shape[0] if how else 1
+        return batch if isinstance(batch, int) else self.manifest.dims[batch].max if batch in self.manifest.dims else 1
 
     def tokens(self, arrays: dict[str, Array]) -> int:
         """How many tokens the tokenizer made, without padding where a mask tells."""
@@ -128,6 +132,8 @@ class Served:
         """Texts as the tokenizer's inputs, made off the event loop. Refused: 400, where they will not do."""
         if self.texts is None:
             raise Refused(400, f"the model `{self.name}` carries no tokenizer; give token ids as arrays")
+        if len(texts) > self._most_rows:
+            raise Refused(400, f"there are {len(texts)} texts, and the model takes at most {self._most_rows}")
         try:
             return await asyncio.get_running_loop().run_in_executor(None, self.texts, texts)
         except InputError as error:

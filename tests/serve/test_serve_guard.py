@@ -42,6 +42,14 @@ def test_another_name_for_this_machine_is_refused(tmp_path: Path, host: str) -> 
         assert server.get("/v2", headers={"Host": "models.example"}).status_code == 200
 
 
+def test_a_page_of_another_site_cannot_ask(tmp_path: Path) -> None:
+    with client(scale(tmp_path)) as server:
+        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
+            assert server.post(INFER, json=GOOD, headers={"Sec-Fetch-Site": site}).status_code == status
+        assert server.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a link to the page
+        assert server.get(INFER).headers["allow"] == "POST"
+
+
 def test_ids_come_back_and_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with client(scale(tmp_path)) as server, caplog.at_level(logging.INFO, "lamina.serve"):
         assert server.post(INFER, json=GOOD, headers={"X-Request-Id": "abc-1"}).headers["x-request-id"] == "abc-1"

@@ -80,6 +80,8 @@ def test_texts_are_an_input_of_inference(server: TestClient) -> None:
         return server.post("/v2/models/pooled/infer", content=head + tail, headers={"Inference-Header-Content-Length": str(len(head))})
 
     assert sent(tail).json()["outputs"] == answer["outputs"]
+    request["inputs"] = [{"name": "text", "datatype": "BYTES", "shape": [17], "data": ["a"] * 17}]
+    assert server.post("/v2/models/pooled/infer", json=request).json()["error"] == "there are 17 texts, and the model takes at most 16"
     for wrong in (b"\xff" * len(tail), tail[:-1] + b"\xff", bytes(len(tail))):
         assert sent(wrong).status_code == 400
 

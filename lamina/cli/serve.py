@@ -20,6 +20,7 @@ def command(
     ],
     host: Annotated[str, typer.Option(help="The address to listen on; others than this machine's need a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port.", min=1, max=65535)] = 8000,
+    grpc_port: Annotated[int | None, typer.Option(help="Serve gRPC too, on this port.", min=1, max=65535)] = None,
     token_file: Annotated[
         Path | None, typer.Option(help=f"A file with the token that clients must say; else the variable {TOKEN}, if it is set.")
     ] = None,
@@ -47,8 +48,8 @@ def command(
         raise typer.BadParameter("a certificate and its key go together", param_hint="--tls-cert and --tls-key")
     limits = Limits(body=max_body * _MIB, bodies=max(16 * max_body * _MIB, _MIB), batch=batch, queue=queue, seconds=timeout)
     settings = Settings(
-        host=host, port=port, token=token, certificate=tls_cert, key=tls_key, backend=backend, threads=threads, workers=workers, poll=poll,
-        grace=grace, limits=limits,
+        host=host, port=port, grpc_port=grpc_port, token=token, certificate=tls_cert, key=tls_key, backend=backend, threads=threads,
+        workers=workers, poll=poll, grace=grace, limits=limits,
     )  # fmt: skip
     if not (settings.local or token or open):
         raise typer.BadParameter(f"all who reach {host} could ask: set {TOKEN}, give --token-file, or say --open", param_hint="--host")

@@ -46,7 +46,14 @@ def _lifespan(server: Server) -> Callable[[FastAPI], AbstractAsyncContextManager
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.ensure_future(server.repository.watch()) if server.settings.poll else None
+        remote = None
+        if server.settings.grpc_port is not None:
+            from lamina.runtime.serve.grpc_server import started
+
+            remote = await started(server)
         yield
+        if remote is not None:
+            await remote.stop(server.settings.grace)
         if watch is not None:
             watch.cancel()
         await server.repository.close()

@@ -34,7 +34,11 @@ class Asked:
 def read_infer(body: bytes, header: str | None, manifest: Manifest, limits: Limits) -> Asked:
     """The request in a body, of which the first `header` bytes (all, if None) are JSON. Refused: 400, with every mistake; 413."""
     head, tail = _split(body, header, limits)
-    request = read_json(head)
+    return asked_of(read_json(head), tail, manifest, limits)
+
+
+def asked_of(request: Mapping[str, Any], tail: memoryview, manifest: Manifest, limits: Limits) -> Asked:
+    """The request that JSON and the bytes behind it are. Refused: 400, with every mistake; 413."""
     reader = TensorReader(manifest, tail)
     inputs, texts = _inputs(request, reader, manifest)
     reader.end()

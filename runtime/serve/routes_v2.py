@@ -7,10 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 
-from lamina import __version__
-from lamina.runtime.manifest import Tensor
-from lamina.runtime.serve.datatypes import DATATYPES
 from lamina.runtime.serve.infer_schema import INFER, NO_MODEL
+from lamina.runtime.serve.metadata import SERVER, model_described
 from lamina.runtime.serve.read_infer import Asked, read_infer
 from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.served import Served
@@ -28,7 +26,7 @@ def routes(server: Server) -> APIRouter:
     @router.get("")
     async def server_metadata() -> dict[str, Any]:
         """What this server is."""
-        return {"name": "lamina", "version": __version__, "extensions": ["binary_tensor_data"]}
+        return SERVER
 
     @router.get("/health/live")
     async def live() -> dict[str, bool]:
@@ -44,12 +42,12 @@ def routes(server: Server) -> APIRouter:
     @router.get("/models/{name}", responses=NO_MODEL)
     async def model_metadata(name: str) -> dict[str, Any]:
         """The inputs and outputs of a model's newest version; -1 is a size that may vary."""
-        return _metadata(server.repository.served(name), [*server.repository.models[name]])
+        return model_described(server.repository.served(name), server.repository)
 
     @router.get("/models/{name}/versions/{version}", responses=NO_MODEL)
     async def version_metadata(name: str, version: str) -> dict[str, Any]:
         """The same of one version."""
-        return _metadata(server.repository.served(name, version), [*server.repository.models[name]])
+        return model_described(server.repository.served(name, version), server.repository)
 
     @router.get("/models/{name}/ready", responses=NO_MODEL)
     async def model_ready(name: str) -> dict[str, Any]:
@@ -85,9 +83,7 @@ async def _infer(server: Server, request: Request, served: Served, length: str |
 
 async def _answer(request: Request, served: Served, body: bytes, length: str | None) -> Response:
     asked = await _read(served, body, length)
-    inputs = asked.inputs | (await served.encoded(asked.texts) if asked.texts else {})
-    arrays, answer = served.checked(inputs, asked.adapter)
-    outputs = await answered(request, served.scheduler.submit(arrays, asked.adapter, answer, request.state.deadline))
+    outputs = await answered(request, await served.submitted(asked, request.state.deadline))
     written = (served.name, served.version, asked, outputs)
     in_json = sum(outputs[name].nbytes for name in asked.outputs if name not in asked.binary)
     content, headers = await asyncio.to_thread(write_infer, *written) if in_json > _MUCH_JSON else write_infer(*written)
@@ -98,18 +94,3 @@ async def _read(served: Served, body: bytes, length: str | None) -> Asked:
     given = (body, length, served.manifest, served.limits)
     much = len(body) if length is None else int(length) if length.isdecimal() and len(length) < 20 else 0
     return await asyncio.to_thread(read_infer, *given) if much > _MUCH_JSON else read_infer(*given)
-
-
-def _metadata(served: Served, versions: list[str]) -> dict[str, Any]:
-    fed = [spec for spec in served.manifest.inputs if spec.name not in served.manifest.supplied]
-    return {
-        "name": served.name,
-        "versions": versions,
-        "platform": f"lamina_{served.session.target}",
-        "inputs": [_tensor(spec) for spec in fed],
-        "outputs": [_tensor(spec) for spec in served.manifest.outputs],
-    }
-
-
-def _tensor(spec: Tensor) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": [size if isinstance(size, int) else -1 for size in spec.shape]}

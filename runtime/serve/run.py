@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -26,6 +27,8 @@ def serve(given: Sequence[Path], settings: Settings, describe: Describe) -> None
 
     BundleError, BackendMissing: with what is wrong with each bundle, before anything is answered. OSError: the address is not free.
     """
+    if settings.grpc_port is not None:
+        importlib.import_module("lamina.runtime.serve.grpc_server")  # before anything is opened
     log_as_json()
     app = application(given, settings, describe)
     config = uvicorn.Config(

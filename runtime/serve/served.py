@@ -18,6 +18,7 @@ from lamina.runtime.serve.decoder import Decoder
 from lamina.runtime.serve.joining import joining_of
 from lamina.runtime.serve.metrics import Metrics
 from lamina.runtime.serve.probe import probed
+from lamina.runtime.serve.read_infer import Asked
 from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.scheduler import Scheduler
 from lamina.runtime.serve.settings import Settings
@@ -108,6 +109,12 @@ class Served:
         if how is None:
             return 0
         return arrays[how.ids].size if how.mask is None else int(np.count_nonzero(arrays[how.mask]))
+
+    async def submitted(self, asked: Asked, deadline: float) -> asyncio.Future[dict[str, Array]]:
+        """The outputs that a request asks for, in time. Refused: what `encoded`, `checked` and the queue refuse."""
+        inputs = asked.inputs | (await self.encoded(asked.texts) if asked.texts else {})
+        arrays, answer = self.checked(inputs, asked.adapter)
+        return self.scheduler.submit(arrays, asked.adapter, answer, deadline)
 
     def checked(self, inputs: dict[str, Array], adapter: str | None) -> tuple[dict[str, Array], int]:
         """The inputs as the model takes them, and the bytes of its answer. Refused: 400 with all that is wrong, 413."""

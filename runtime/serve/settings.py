@@ -38,7 +38,7 @@ class Limits:
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """How to serve.
+    """How to serve: over HTTP at `port`, and over gRPC too where there is a `grpc_port`.
 
     `token` is what a client must say as `Authorization: Bearer TOKEN`. `certificate` and `key` are PEM files. `workers` is how many calls
     of one model run at a time, `threads` what each may use. `poll` is the seconds between two looks at the folders (0: none);
@@ -47,6 +47,7 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
     token: str | None = None
     certificate: Path | None = None
     key: Path | None = None

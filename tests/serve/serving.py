@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +12,11 @@ from typing import Any
 
 import handmade
 import numpy as np
+import pytest
 from onnx import helper
 from starlette.testclient import TestClient
 
+from lamina.runtime import Session
 from lamina.runtime.serve.app import application
 from lamina.runtime.serve.settings import Limits, Settings
 
@@ -103,3 +107,24 @@ def pooled(folder: Path, masked: bool = True) -> Path:
 def vectors(*texts: str) -> Any:
     """What `pooled` makes of texts, by numpy."""
     return np.array([TABLE[[WORDS.index(word) if word in WORDS else 1 for word in text.split()]].mean(0) for text in texts])
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+class Held:
+    """A session whose calls wait until they may go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.began, self.may = threading.Event(), threading.Event()
+        whole = Session.run
+
+        def run(session: Session, *given: object, **options: object) -> object:
+            self.began.set()
+            assert self.may.wait(10)
+            return whole(session, *given, **options)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Session, "run", run)

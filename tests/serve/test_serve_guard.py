@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from serving import INFER, X, client, in_bytes, in_json, scale
+from serving import INFER, Held, X, client, in_bytes, in_json, scale
 
 from lamina.runtime import Session
 from lamina.runtime.serve.logs import JsonFormatter
@@ -74,21 +74,6 @@ def test_metrics(tmp_path: Path) -> None:
     assert 'lamina_call_requests_total{model="scale",version="1"} 3.0' in text
     assert 'lamina_waiting_requests{model="scale",version="1"} 0.0' in text
     assert "script" not in text
-
-
-class Held:
-    """A session whose calls wait until they may go on."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.began, self.may = threading.Event(), threading.Event()
-        whole = Session.run
-
-        def run(session: Session, *given: object, **options: object) -> object:
-            self.began.set()
-            assert self.may.wait(10)
-            return whole(session, *given, **options)  # type: ignore[arg-type]
-
-        monkeypatch.setattr(Session, "run", run)
 
 
 def test_an_answer_that_comes_too_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 from onnx import helper
-from serving import in_json
+from serving import free_port, in_json
 
 from lamina.cli import main
 
@@ -43,12 +42,6 @@ def slow(folder: Path) -> Path:
     constants = {"flat": np.array([-1]), "zero": np.array([0]), "one": np.array([1]), "size": np.array([SIZE, SIZE])}
     data = handmade.model(nodes, {"x": ("float32", ["N", 3])}, {"y": ("float32", ["N", 3])}, constants)
     return handmade.write(folder / "slow", {"model.onnx": data}, dims={"N": {"min": 1, "opt": 1, "max": 1}})
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.repository import Repository
 from lamina.runtime.serve.server import Describe, Server
 from lamina.runtime.serve.settings import Settings
+from lamina.runtime.serve.tracing import telemetry
 
 
 def _undrawn(folder: Path) -> None:
@@ -33,7 +34,7 @@ def application(given: Sequence[Path], settings: Settings, describe: Describe = 
     repository.open()
     metrics.watch(repository)
     server = Server(settings, repository, metrics, Bodies(settings.limits), describe)
-    app = FastAPI(title="Lamina", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan(server))
+    app = FastAPI(title="Lamina", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan(server), telemetry=telemetry())
     for routes in (page.routes, routes_v2.routes, routes_openai.routes):
         app.include_router(routes(server))
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type="text/plain; version=0.0.4"), include_in_schema=False)

@@ -6,10 +6,12 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import handmade
@@ -111,6 +113,30 @@ def works_for_nobody_who_left(client: httpx.Client, threads: ThreadPoolExecutor)
     assert ask(client).status_code == 200
     assert made(client) - before <= 4  # the two that waited, and those that had begun
     assert 'status="499"' in client.get("/metrics").text
+
+
+def test_traces_go_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        with serving(tmp_path / "log", slow(tmp_path)) as (process, client):
+            trace = "0af7651916cd43dd8448eb211c80319c"
+            client.get("/v2/models/slow", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        collector.shutdown()
+    spans = b"".join(body for path, body in received if path == "/v1/traces")
+    assert b"/v2/models/{name}" in spans
+    assert bytes.fromhex(trace) in spans  # it goes on from the caller's
 
 
 def made(client: httpx.Client) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
@@ -23,10 +23,11 @@ _FAULTS = (BundleError, BackendMissing, InputError, OSError, MemoryError)
 @final
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was seen of a place, and what it serves: None, if it could not be opened."""
+    """What was seen of a place, and what it serves: None, if it could not be opened. `gone`: it was not there at the last look."""
 
     signature: Signature
     served: Served | None
+    gone: bool = False
 
 
 @final
@@ -66,6 +67,7 @@ class Repository:
 
     async def watch(self) -> None:
         """Open what is new or changed, and let go of what is gone, until cancelled. What cannot be opened leaves what was there."""
+        told: list[str] = []
         while True:
             await asyncio.sleep(self._settings.poll)
             try:
@@ -74,7 +76,9 @@ class Repository:
                 _LOG.exception("the folders cannot be looked at")
                 continue
             for problem in problems:
-                _LOG.error("a bundle cannot be opened: %s", problem)
+                if problem not in told:
+                    _LOG.error("a bundle cannot be opened: %s", problem)
+            told = problems
             self._replace(found)
 
     async def close(self) -> None:
@@ -93,14 +97,16 @@ class Repository:
         for place in there:
             now, before = signature(place.folder), known.get(place)
             if before is not None and before.signature == now:
-                found[place] = before
+                found[place] = replace(before, gone=False)
                 continue
             try:
                 found[place] = _Found(now, Served(place.model, place.version, place.folder, self._settings, self._metrics))
-            except _FAULTS as error:
-                problems.append(f"{place.folder}: {error}")
+            except Exception as error:  # one bundle must not keep the others from being served
+                problems.append(f"{place.folder}: {error}" if isinstance(error, _FAULTS) else f"{place.folder}: {error!r}")
                 found[place] = _Found(now, before.served if before is not None else None)
-        return found, problems
+        # A folder that is replaced by two renames is away for a moment.
+        away = {place: replace(one, gone=True) for place, one in known.items() if place not in found and not one.gone}
+        return found | away, problems
 
     def _replace(self, found: dict[Place, _Found]) -> None:
         """Serve what was found, in one step, and retire what that leaves out."""

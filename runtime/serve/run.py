@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ try:
     import uvicorn
 
     from lamina.runtime.serve.app import application
+    from lamina.runtime.serve.guard import Guard
     from lamina.runtime.serve.logs import log_as_json
     from lamina.runtime.serve.protocol import BoundedProtocol
     from lamina.runtime.serve.server import Describe
@@ -29,12 +32,15 @@ def serve(given: Sequence[Path], settings: Settings, describe: Describe) -> None
     """
     if settings.grpc_port is not None:
         importlib.import_module("lamina.runtime.serve.grpc_server")  # before anything is opened
-    log_as_json()
-    app = application(given, settings, describe)
-    config = uvicorn.Config(
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listening:
+        log_as_json()
+        _run(uvicorn.Server(_config(application(given, settings, describe), settings)), listening)
+
+
+def _config(app: Guard, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.key,
         http=BoundedProtocol,
@@ -46,10 +52,14 @@ def serve(given: Sequence[Path], settings: Settings, describe: Describe) -> None
         timeout_graceful_shutdown=int(settings.grace),
         lifespan="on",
     )
+
+
+def _run(server: uvicorn.Server, listening: socket.socket) -> None:
     # uvicorn ends as it should, and then raises the signal again.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    server = uvicorn.Server(config)
-    server.run()
+    address, port, *_ = listening.getsockname()
+    logging.getLogger("lamina.serve").info("listening", extra={"address": address, "port": port})
+    server.run(sockets=[listening])
     if not server.started:
-        sys.exit(2)
+        sys.exit(2)  # the log says why

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -139,26 +140,35 @@ def test_traces_go_where_the_environment_says(tmp_path: Path, monkeypatch: pytes
     assert bytes.fromhex(trace) in spans  # it goes on from the caller's
 
 
+def test_an_address_that_is_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setattr(sys, "argv", ["lamina", "serve", "bundle", "--port", str(taken.getsockname()[1])])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    assert caught.value.code == 2
+    assert "Address already in use" in capsys.readouterr().err
+
+
 def made(client: httpx.Client) -> float:
     line = next((line for line in client.get("/metrics").text.splitlines() if line.startswith("lamina_call_requests_total")), "x 0")
     return float(line.split()[1])
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"),
+    ("arguments", "code", "expected"),
     [
-        (["--host", "0.0.0.0"], "all who reach 0.0.0.0 could ask: set LAMINA_TOKEN, give --token-file, or say --open"),
-        (["--tls-cert", "cert.pem"], "a certificate and its key go together"),
-        (["--token-file", "empty"], "empty holds no token: one line of printable ASCII"),
+        (["--host", "0.0.0.0"], 1, "all who reach 0.0.0.0 could ask: set LAMINA_TOKEN, give --token-file, or say --open"),
+        (["--tls-cert", "cert.pem"], 1, "a certificate and its key go together"),
+        (["--token-file", "empty"], 1, "empty holds no token: one line of printable ASCII"),
     ],
 )
 def test_what_is_refused_at_the_start(
-    arguments: list[str], expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str], code: int, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["lamina", "serve", "bundle", *arguments])
     Path("empty").touch()
     with pytest.raises(SystemExit) as caught:
         main()
-    assert caught.value.code == 1
+    assert caught.value.code == code
     assert expected in " ".join(capsys.readouterr().err.split())

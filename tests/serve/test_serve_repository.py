@@ -18,7 +18,9 @@ from starlette.testclient import TestClient
 
 from lamina.runtime import BundleError
 from lamina.runtime.serve.app import application
+from lamina.runtime.serve.metrics import Metrics
 from lamina.runtime.serve.places import places
+from lamina.runtime.serve.repository import Repository
 from lamina.runtime.serve.settings import Settings
 
 ASK = in_json(x=("FP32", [[1, 2, 3]]))
@@ -105,6 +107,21 @@ def test_a_new_bundle_is_served_without_a_request_lost(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "n")
         eventually(lambda: server.get("/v2/models/n").status_code == 404)
     assert set(found) == {2, 3, 4}
+
+
+def test_a_folder_that_is_away_for_a_moment_is_served(tmp_path: Path) -> None:
+    times(tmp_path / "m", 2)
+    repository = Repository([tmp_path], Settings(threads=1), Metrics())
+    repository.open()
+    (tmp_path / "m").rename(tmp_path / ".m")
+    once, problems = repository.scan(repository._found)
+    (place,) = once
+    assert (once[place].served, problems) == (repository.served("m"), [])
+    twice, _ = repository.scan(once)
+    assert twice == {}
+    (tmp_path / ".m").rename(tmp_path / "m")
+    back, _ = repository.scan(once)
+    assert repository.scan(back)[0][place].served is repository.served("m")
 
 
 def test_a_damaged_bundle_leaves_what_was_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

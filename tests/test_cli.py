@@ -33,7 +33,7 @@ from lamina.schema.yaml_text import parse
 
 ROOT = Path(__file__).parent.parent
 ZOO = sorted(p for p in (ROOT / "specs").glob("*/*.yaml") if p.parent.name != "blocks")
-COMMANDS = ("bench", "check", "compile", "doctor", "generate", "list", "run", "sample", "schema", "show", "verify")
+COMMANDS = ("bench", "check", "compile", "doctor", "generate", "list", "run", "sample", "schema", "serve", "show", "verify")
 SPEC = """\
 lamina: 1
 model: classifier

@@ -27,7 +27,7 @@ _LOG = logging.getLogger("lamina.serve")
 
 @final
 class Guard:
-    """An ASGI application around another. `scope["state"]` gets `request_id` and `deadline`; routes may add `log`."""
+    """An ASGI application around another. `scope["state"]` gets `deadline`, of `time.monotonic`; routes may add `log`."""
 
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics

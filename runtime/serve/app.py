@@ -35,7 +35,7 @@ def application(given: Sequence[Path], settings: Settings, describe: Describe = 
     metrics.watch(repository)
     server = Server(settings, repository, metrics, Bodies(settings.limits), describe)
     app = FastAPI(title="Lamina", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan(server), telemetry=telemetry())
-    for routes in (page.routes, routes_v2.routes, routes_openai.routes):
+    for routes in (routes_v2.routes, routes_openai.routes, page.routes):
         app.include_router(routes(server))
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type="text/plain; version=0.0.4"), include_in_schema=False)
     for kind in (Refused, HTTPException, RequestValidationError, Exception):

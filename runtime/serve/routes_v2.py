@@ -23,6 +23,17 @@ def routes(server: Server) -> APIRouter:
     """Health, metadata and inference."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
+    # First, as routes are tried in order, and this is the one whose time counts.
+    @router.post("/models/{name}/infer", openapi_extra=INFER, response_model=None)
+    async def model_infer(request: Request, name: str, length: Length = None) -> Response:
+        """Outputs for inputs. With texts for the tokenizer, the input is called `text`, of datatype BYTES."""
+        return await _infer(server, request, server.repository.served(name), length)
+
+    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=INFER, response_model=None)
+    async def version_infer(request: Request, name: str, version: str, length: Length = None) -> Response:
+        """The same of one version."""
+        return await _infer(server, request, server.repository.served(name, version), length)
+
     @router.get("")
     async def server_metadata() -> dict[str, Any]:
         """What this server is."""
@@ -58,16 +69,6 @@ def routes(server: Server) -> APIRouter:
     async def version_ready(name: str, version: str) -> dict[str, Any]:
         """Whether a version can be asked; 404 if not."""
         return {"name": server.repository.served(name, version).name, "ready": True}
-
-    @router.post("/models/{name}/infer", openapi_extra=INFER, response_model=None)
-    async def model_infer(request: Request, name: str, length: Length = None) -> Response:
-        """Outputs for inputs. With texts for the tokenizer, the input is called `text`, of datatype BYTES."""
-        return await _infer(server, request, server.repository.served(name), length)
-
-    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=INFER, response_model=None)
-    async def version_infer(request: Request, name: str, version: str, length: Length = None) -> Response:
-        """The same of one version."""
-        return await _infer(server, request, server.repository.served(name, version), length)
 
     return router
 

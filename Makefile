@@ -6,12 +6,18 @@ BENCH ?= .venv-bench
 BUNDLE ?= build/minilm
 SENTENCES ?= docs/examples/sentences.txt
 
-.PHONY: demo test check evidence fuzz trust bench clean
+.PHONY: demo demo-serve test check evidence fuzz trust bench clean
 
 demo: $(DEMO)/.ready  ## compile MiniLM with its real weights, embed sentences, print their similarities, verify the bundle
 	$(DEMO)/bin/lamina compile minilm -o $(BUNDLE) --weights $$($(DEMO)/bin/python docs/examples/minilm_weights.py)
 	$(DEMO)/bin/python docs/examples/similarity.py $(BUNDLE) $(SENTENCES)
 	$(DEMO)/bin/lamina verify $(BUNDLE)
+
+demo-serve: $(DEMO)/.ready  ## serve MiniLM with its real weights, with a page to try it; interrupt to end
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check --editable .[serve]
+	test -f $(BUNDLE)/manifest.json || $(DEMO)/bin/lamina compile minilm -o $(BUNDLE) --weights $$($(DEMO)/bin/python docs/examples/minilm_weights.py)
+	@echo "open http://127.0.0.1:8000"
+	$(DEMO)/bin/lamina serve $(BUNDLE)
 
 # A core for each of pytest's workers: their threads would wait for each other, which takes half as long again.
 test evidence: export OMP_NUM_THREADS = 1

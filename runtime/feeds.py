@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,22 +27,24 @@ def checked(manifest: Manifest, given: Mapping[str, Any], beside: Mapping[str, A
 
 
 def checked_inputs(manifest: Manifest, given: Mapping[str, Any], known: Mapping[str, int]) -> tuple[dict[str, Array], dict[str, int]]:
-    """The given inputs and states as contiguous arrays, and the dims that they show, beside those that are known. InputError."""
-    supplied = manifest.supplied
-    if given.keys() - supplied != {spec.name for spec in manifest.inputs} - supplied:
-        raise InputError(_names(manifest, given))
+    """The given inputs and states as contiguous arrays, and the dims that they show, beside those that are known.
+
+    InputError, with a line for each input that will not do.
+    """
+    problems = [*name_problems(manifest, given)]
     feeds: dict[str, Array] = {}
     bound = {dim: (size, "the states") for dim, size in known.items()}
     for spec in manifest.inputs:
         if spec.name in given:
             array = np.asarray(given[spec.name])
-            _check_dtype(spec, array)
-            _check_shape(spec, array, manifest, bound)
-            _check_values(spec, array)
+            found = next(_problems(spec, array, manifest, bound), None)
+            problems += [] if found is None else [found]
             feeds[spec.name] = array if array.flags.c_contiguous else np.ascontiguousarray(array)
     sizes = {dim: size for dim, (size, _) in bound.items()}
-    if (crowded := manifest.crowded(sizes)) is not None:
-        raise InputError(crowded)
+    if not problems and (crowded := manifest.crowded(sizes)) is not None:
+        problems.append(crowded)
+    if problems:
+        raise InputError("\n".join(problems))
     return feeds, sizes
 
 
@@ -60,28 +62,40 @@ def initial(manifest: Manifest, state: State, sizes: Mapping[str, int]) -> Array
     return np.full([shapes.evaluate(size, sizes) for size in spec.shape], state.initial, numpy_dtype(spec.dtype))
 
 
-def _names(manifest: Manifest, given: Mapping[str, Any]) -> str:
+def name_problems(manifest: Manifest, given: Collection[str]) -> Iterator[str]:
+    """What is wrong with the names of what is given. The inputs are told once."""
     supplied = manifest.supplied
     declared = {spec.name: spec for spec in manifest.inputs if spec.name not in supplied}
+    named = {name for name in given if name not in supplied}
+    if named == declared.keys():
+        return
     everything = "; the inputs are " + ", ".join(f"{name}: {spec}" for name, spec in declared.items())
-    for name in given.keys() - declared.keys() - supplied:
+    for name in sorted(named - declared.keys()):
         hint = did_you_mean(name, declared)
-        return f"`{name}` is not an input{everything}" + (f"; {hint}" if hint else "")
-    missing = ", ".join(f"`{name}`" for name in declared if name not in given)
-    return f"nothing was given for {missing}{everything}"
+        yield f"`{name}` is not an input{everything}" + (f"; {hint}" if hint else "")
+        everything = ""
+    if missing := ", ".join(f"`{name}`" for name in declared if name not in given):
+        yield f"nothing was given for {missing}{everything}"
 
 
-def _check_dtype(spec: Input, array: Array) -> None:
+def _problems(spec: Input, array: Array, manifest: Manifest, bound: dict[str, tuple[int, str]]) -> Iterator[str]:
+    """What is wrong with an array, the gravest first."""
     if array.dtype != numpy_dtype(spec.dtype):
-        raise InputError(f"`{spec.name}` is {array.dtype}, wanted {spec}; convert it with .astype('{spec.dtype}')")
+        yield f"`{spec.name}` is {array.dtype}, wanted {spec}; convert it with .astype('{spec.dtype}')"
+    yield from shape_problems(spec, array.shape, manifest, bound)
+    # A backend reads out of bounds, or stops with words of its own, where an index has no entry.
+    if spec.below is not None and array.size and not (-spec.below <= array.min() and array.max() < spec.below):
+        yield f"`{spec.name}` holds values from {array.min()} to {array.max()}, and must hold 0 to {spec.below - 1}"
 
 
-def _check_shape(spec: Input, array: Array, manifest: Manifest, bound: dict[str, tuple[int, str]]) -> None:
-    if array.ndim != len(spec.shape):
-        raise InputError(f"`{spec.name}` has shape {list(array.shape)} with {array.ndim} axes, wanted {len(spec.shape)}: {spec}")
-    for axis, (got, size) in enumerate(zip(array.shape, spec.shape, strict=True)):
+def shape_problems(spec: Input, shape: Sequence[int], manifest: Manifest, bound: dict[str, tuple[int, str]]) -> Iterator[str]:
+    """What is wrong with a shape. `bound` holds the dims that other inputs have shown, with which, and takes those that this one shows."""
+    if len(shape) != len(spec.shape):
+        yield f"`{spec.name}` has shape {list(shape)} with {len(shape)} axes, wanted {len(spec.shape)}: {spec}"
+        return
+    for axis, (got, size) in enumerate(zip(shape, spec.shape, strict=True)):
         if problem := _size_problem(got, size, spec, manifest, bound):
-            raise InputError(f"`{spec.name}` has shape {list(array.shape)}, wanted {spec}: axis {axis} {problem}")
+            yield f"`{spec.name}` has shape {list(shape)}, wanted {spec}: axis {axis} {problem}"
 
 
 def _size_problem(got: int, size: int | str, spec: Input, manifest: Manifest, bound: dict[str, tuple[int, str]]) -> str:
@@ -94,9 +108,3 @@ def _size_problem(got: int, size: int | str, spec: Input, manifest: Manifest, bo
     if not shapes.names(size) <= dims.keys():
         return ""  # A dim that no input has shown yet: the backend knows.
     return "" if got == (wanted := shapes.evaluate(size, dims)) else f"is {got}, must be {wanted}"
-
-
-def _check_values(spec: Input, array: Array) -> None:
-    # A backend reads out of bounds, or stops with words of its own, where an index has no entry.
-    if spec.below is not None and array.size and not (-spec.below <= array.min() and array.max() < spec.below):
-        raise InputError(f"`{spec.name}` holds values from {array.min()} to {array.max()}, and must hold 0 to {spec.below - 1}")

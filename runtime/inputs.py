@@ -28,7 +28,7 @@ def read_input(given: str | Path | Sequence[str | Path], spec: Input, manifest: 
     values = [given] if isinstance(given, str | Path) else list(given)
     if images := _images(values):
         return read_images(images, spec, manifest)
-    arrays = [_declared(_read(value, spec), spec, str(value)) for value in values]
+    arrays = [declared_array(_read(value, spec), spec, str(value)) for value in values]
     if len(arrays) == 1:
         return arrays[0]
     try:
@@ -102,7 +102,7 @@ def _literal(text: str, spec: Input, problem: str) -> Array:
         raise InputError(f"{problem} ({reason})") from error
 
 
-def _declared(array: Array, spec: Input, source: str) -> Array:
+def declared_array(array: Array, spec: Input, source: str) -> Array:
     """The array in the input's dtype, if no value is lost but float precision."""
     wanted = numpy_dtype(spec.dtype)
     if array.dtype == wanted:

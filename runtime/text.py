@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
@@ -17,27 +17,46 @@ _LARGEST = 64 * 2**20
 
 
 def tokenize(texts: Sequence[str], folder: Path, manifest: Manifest) -> dict[str, Array]:
-    """The inputs `ids` and, where named, `mask` (1 for a token, 0 for padding) and `types`: [texts, tokens], in their declared dtypes.
+    """What a `TextEncoder` of the bundle makes of these texts."""
+    return TextEncoder(folder, manifest)(texts)
 
-    Each text is cut to `max_length` tokens (and to the dim's maximum), and padded to the longest, or to the next size that the dim allows.
+
+@final
+class TextEncoder:
+    """The tokenizer that a bundle carries, read once. Safe to call from several threads.
+
+    InputError: the bundle carries none. BundleError: it is no tokenizer.
     """
-    how = manifest.tokenizer
-    if how is None:
-        raise InputError("the bundle carries no tokenizer; give token ids as arrays, or declare `tokenizer` in the spec")
-    if not texts:
-        raise InputError("there is no text to tokenize")
-    encoder = _encoder(folder / how.file, _most(how, manifest))
-    padding = padding_of(encoder)
-    encodings = encoder.encode_batch(list(texts))
-    length = padded_length(max(len(encoding.ids) for encoding in encodings), _axis(how, manifest), manifest)
-    for encoding in encodings:
-        encoding.pad(length, **padding)
-    columns = ((how.ids, "ids"), (how.mask, "attention_mask"), (how.types, "type_ids"))
-    return {
-        name: np.array([getattr(encoding, column) for encoding in encodings], numpy_dtype(manifest.input(name).dtype))
-        for name, column in columns
-        if name is not None
-    }
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        how = manifest.tokenizer
+        if how is None:
+            raise InputError("the bundle carries no tokenizer; give token ids as arrays, or declare `tokenizer` in the spec")
+        self._axis = _axis(how, manifest)
+        self._manifest = manifest
+        self._encoder = _encoder(folder / how.file, _most(how, manifest))
+        self.padding = padding_of(self._encoder)
+        """How texts are padded, in the words of `tokenizers`: `pad_id`, and where the tokenizer says, `pad_type_id` and `direction`."""
+        columns = ((how.ids, "ids"), (how.mask, "attention_mask"), (how.types, "type_ids"))
+        self.columns = {name: column for name, column in columns if name is not None}
+        """What each input that is fed takes of an encoding: `ids`, `attention_mask` or `type_ids`."""
+
+    def __call__(self, texts: Sequence[str]) -> dict[str, Array]:
+        """The inputs `ids` and, where named, `mask` (1 for a token, 0 for padding) and `types`: [texts, tokens], in their declared dtypes.
+
+        Each text is cut to `max_length` tokens (and to the dim's maximum), and padded to the longest, or to the next size that the dim
+        allows. InputError for no text.
+        """
+        if not texts:
+            raise InputError("there is no text to tokenize")
+        encodings = self._encoder.encode_batch(list(texts))
+        length = padded_length(max(len(encoding.ids) for encoding in encodings), self._axis, self._manifest)
+        for encoding in encodings:
+            encoding.pad(length, **self.padding)
+        return {
+            name: np.array([getattr(encoding, column) for encoding in encodings], numpy_dtype(self._manifest.input(name).dtype))
+            for name, column in self.columns.items()
+        }
 
 
 def read_texts(given: str | Sequence[str]) -> list[str]:

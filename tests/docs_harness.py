@@ -210,7 +210,7 @@ def importing_spec(name: str) -> str:
 
 def _sh(snippet: Snippet) -> None:
     """Commands that a reader types: they are not run here, but what they name exists."""
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for line in snippet.text.splitlines():
         words = line.partition("#")[0].split()

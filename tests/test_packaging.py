@@ -132,7 +132,7 @@ def test_the_wheel_says_what_it_is(wheel: Path) -> None:
 # --- what it does, without torch ---
 
 
-def test_every_module_is_imported_without_torch(installed: Path, tmp_path: Path) -> None:
+def test_every_module_is_imported_without_torch_and_extras(installed: Path, tmp_path: Path) -> None:
     code = """
 import importlib, json, pkgutil, lamina
 failed = {}
@@ -146,6 +146,10 @@ print(json.dumps([lamina.__file__, failed]))
 """
     place, failed = json.loads(python(code, installed, tmp_path))
     assert Path(place).is_relative_to(installed)
+    serving = {name: why for name, why in failed.items() if name.startswith("lamina.runtime.serve.")}
+    assert [why for why in serving.values() if not re.search("fastapi|uvicorn|prometheus_client|starlette|grpc|tritonclient", why)] == []
+    assert "pip install lamina[serve]" in serving["lamina.runtime.serve.run"]
+    failed = {name: why for name, why in failed.items() if name not in serving}
     assert {name for name, why in failed.items() if "torch" not in why} == set()
     assert [name for name in failed if not NEED_TORCH.fullmatch(name)] == []
 

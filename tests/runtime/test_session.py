@@ -99,6 +99,15 @@ def test_dims_agree_between_inputs(tmp_path: Path) -> None:
         session(ids=np.array([[0, 1, 2, 4]]), tail=tail)
 
 
+def test_every_wrong_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        two_inputs(tmp_path)(ids=np.zeros((1, 5), np.int64), tail=np.zeros(3, np.float64), last=0)
+    unknown, ids, tail = str(caught.value).splitlines()
+    assert unknown == "`last` is not an input; the inputs are ids: int64[N, T], tail: float32[N, 2 * T]"
+    assert "axis 1 is 5, and T must be 4 to 64" in ids
+    assert tail.startswith("`tail` is float64, wanted float32[N, 2 * T]")
+
+
 def test_the_targets_own_file_is_preferred(tmp_path: Path) -> None:
     three = handmade.model(
         [helper.make_node("Mul", ["x", "c"], ["y"])], {"x": ("float32", ["N", 3])}, {"y": ("float32", ["N", 3])}, {"c": np.float32([3])}

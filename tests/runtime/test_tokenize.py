@@ -81,8 +81,9 @@ def test_refusals(tmp_path: Path) -> None:
     folder = bundle(tmp_path / "a", b"{}", {"T": {"max": 64}})
     with pytest.raises(BundleError, match=r"tokenizer\.json is not a tokenizer"):
         tokenize(["a"], folder, read_manifest(folder))
+    good = bundle(tmp_path / "good", tokenizer(None), {"T": {"max": 64}})
     with pytest.raises(InputError, match="there is no text to tokenize"):
-        tokenize([], folder, read_manifest(folder))
+        tokenize([], good, read_manifest(good))
     plain = handmade.write(tmp_path / "b")
     with pytest.raises(InputError, match="the bundle carries no tokenizer"):
         tokenize(["a"], plain, read_manifest(plain))

@@ -1,0 +1,87 @@
+"""Completions as OpenAI's clients read them."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+from lamina.runtime.errors import InputError
+from lamina.runtime.generation.generate import Generated, GivenPrompts, Piece
+from lamina.runtime.generation.options import Generation
+from lamina.runtime.serve.openai_schema import CompletionRequest
+from lamina.runtime.serve.refused import Refused
+from lamina.runtime.serve.settings import Limits
+
+_REASONS: Mapping[str, str] = {"eos": "stop", "stop": "stop", "length": "length", "room": "length"}
+
+
+def prompts_of(asked: CompletionRequest, limits: Limits) -> GivenPrompts:
+    """Texts, or lists of tokens. Refused (413): more texts or characters than a request may have."""
+    given = asked.prompt
+    prompts: Any = [given] if isinstance(given, str) or isinstance(given[0], int) else given
+    if len(prompts) * asked.n > limits.texts:
+        raise Refused(
+            413, f"{len(prompts)} prompts with {asked.n} texts each are {len(prompts) * asked.n}, and {limits.texts} may be asked for"
+        )
+    if (size := sum(map(len, prompts))) > limits.text:
+        raise Refused(413, f"the prompts have {size} characters or tokens, and a request may have {limits.text}")
+    return prompts  # type: ignore[no-any-return]
+
+
+def options_of(asked: CompletionRequest, limits: Limits) -> Generation:
+    """How to generate. Refused (400) for options that will not do, all at once."""
+    if asked.max_tokens > limits.tokens:
+        raise Refused(400, f"`max_tokens` is {asked.max_tokens}, and at most {limits.tokens} may be asked for")
+    options: dict[str, Any] = {
+        "max_new_tokens": asked.max_tokens, "temperature": asked.temperature, "repetition_penalty": asked.repetition_penalty,
+        "num_return": asked.n, "seed": asked.seed, "stop": asked.stop or (),
+    }  # fmt: skip
+    if asked.temperature > 0:
+        options |= {"top_p": None if asked.top_p == 1 else asked.top_p, "top_k": asked.top_k, "min_p": asked.min_p}
+    try:
+        return Generation.of(options)
+    except InputError as error:
+        raise Refused(400, str(error)) from None
+
+
+@final
+@dataclass(slots=True)
+class Completion:
+    """One answer: its parts while they come, and its end."""
+
+    asked: CompletionRequest
+    id: str = field(default_factory=lambda: f"cmpl-{uuid.uuid4().hex}")
+    created: int = field(default_factory=lambda: int(time.time()))
+    ended: list[Generated] = field(default_factory=list)
+
+    def part(self, piece: Piece) -> dict[str, Any]:
+        """What a piece adds, as one event."""
+        reason = None
+        if piece.whole is not None:
+            self.ended.append(piece.whole)
+            reason = _REASONS[piece.whole.finish]
+        return self._answer([self._choice(piece.prompt, piece.sample, piece.text, reason)])
+
+    def whole(self) -> dict[str, Any]:
+        """All the texts, in order."""
+        texts = sorted(self.ended, key=lambda text: (text.prompt, text.sample))
+        return self._answer([self._choice(one.prompt, one.sample, one.text, _REASONS[one.finish]) for one in texts]) | self.usage()
+
+    def usage(self) -> dict[str, Any]:
+        """Tokens of each prompt once, and of every text."""
+        prompts = sum({text.prompt: text.prompt_tokens for text in self.ended}.values())
+        made = sum(len(text.ids) for text in self.ended)
+        return {"usage": {"prompt_tokens": prompts, "completion_tokens": made, "total_tokens": prompts + made}}
+
+    def last(self) -> dict[str, Any]:
+        """The event that counts tokens."""
+        return self._answer([]) | self.usage()
+
+    def _choice(self, prompt: int, sample: int, text: str, reason: str | None) -> dict[str, Any]:
+        return {"index": prompt * self.asked.n + sample, "text": text, "logprobs": None, "finish_reason": reason}
+
+    def _answer(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"id": self.id, "object": "text_completion", "created": self.created, "model": self.asked.model, "choices": choices}

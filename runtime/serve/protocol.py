@@ -1,0 +1,56 @@
+"""HTTP as uvicorn reads it, with bounds on the time and the bytes until a request's headers are there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import ClassVar, final
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+@final
+class BoundedProtocol(HttpToolsProtocol):
+    """A connection that sends its headers slowly, endlessly or not at all is closed."""
+
+    seconds: ClassVar[float] = 10.0
+    most: ClassVar[int] = 64 * 1024
+    _timer: asyncio.TimerHandle | None = None
+    _read = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._complete()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._timer is not None:
+            self._read += len(data)  # a piece that ends the headers is not too much, whatever follows in it
+            if self._read - len(data) > self.most:
+                self.send_400_response("The headers are too large.")
+                return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._complete()
+        super().on_headers_complete()
+
+    def _begin(self) -> None:
+        if self._timer is None:
+            self._read = 0
+            self._timer = self.loop.call_later(self.seconds, self._close)
+
+    def _complete(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _close(self) -> None:
+        self._timer = None
+        self.transport.close()

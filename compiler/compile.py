@@ -72,11 +72,11 @@ def compile(  # the word that users expect
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
     `weights` is a checkpoint (safetensors, GGUF or PyTorch file, or a folder), several of which each holds some, "none" for a model
-    without numbers, or None for seeded random weights. `precision` is that of layers in the target onnxruntime, or in an engine if it is
-    float16 or bfloat16, but for those that the spec's own `precision` names. An engine is built for each of the
+    without numbers, or None for seeded random weights. `precision` is that of layers in the target onnxruntime, or in an engine if it
+    is float16 or bfloat16, but for those that the spec's own `precision` names. An engine is built for each of the
     `compute_capabilities` ("8.6"), without them one for all GPUs that the library's default fits. `adapters` are PEFT's folders or
-    diffusers' files, by name: low-rank products beside linear layers, which become inputs that a session feeds. `calibration` is what layers in int8-static take
-    their ranges from, by `method`: paths as `read_batches` reads them, or the ranges.json of another bundle.
+    diffusers' files, by name: low-rank products beside linear layers, which become inputs that a session feeds. `calibration` is what
+    layers in int8-static take their ranges from, by `method`: paths as `read_batches` reads them, or the ranges.json of another bundle.
     Raises SpecError, InputError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]

@@ -102,5 +102,5 @@ def test_an_engine_is_half_as_large(tmp_path: Path) -> None:
         target = read_manifest(folder).targets.tensorrt
         assert target is not None
         assert target.precision == precision
-        sizes[precision] = (folder / target.file).stat().st_size
+        sizes[precision] = (folder / target.engines[0].file).stat().st_size
     assert sizes["float16"] < 0.6 * sizes["float32"]

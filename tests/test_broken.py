@@ -129,9 +129,9 @@ import json, pathlib, re, sys, time
 import lamina
 times = {}
 for path in sorted(pathlib.Path(sys.argv[1]).glob("*.yaml")):
-    start = time.perf_counter()
+    start = time.process_time()  # others use the machine
     lamina.check(path)
-    times[path.name] = time.perf_counter() - start
+    times[path.name] = time.process_time() - start
 # Not ru_maxrss: a new process inherits that from the one that started it, across exec.
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])
 print(json.dumps({"times": times, "mib": peak / 1024}))

@@ -21,7 +21,7 @@ from lamina.compiler.weights.shapes import Shapes
 from lamina.schema.carried import LENGTH
 
 _FIXED = (Parameter, Constant, Derived)
-_LEAST = 1 << 12  # numbers of a matrix: splitting x takes as long as a small product
+_LEAST = 1 << 15  # numbers of a matrix: smaller ones were not measured to be faster
 
 
 @final

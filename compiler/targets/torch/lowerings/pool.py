@@ -32,9 +32,14 @@ def _overhang(x: Tensor, pads: Sequence[int], kernel: Ints, stride: Ints, dilati
 
 def _window_sum(x: Tensor, kernel: Ints, stride: Ints, dilation: Ints) -> Tensor:
     """Sums over windows, as a convolution of each channel by itself with ones."""
-    flat = x.reshape(-1, 1, *x.shape[2:])
+    flat = x.flatten(0, 1).unsqueeze(1)
     sums = _CONV[len(kernel)](flat, x.new_ones((1, 1, *kernel)), None, stride, 0, dilation)
     return sums.reshape(*x.shape[:2], *sums.shape[2:])
+
+
+def _fits(pads: Sequence[int], kernel: Ints) -> bool:
+    """Whether PyTorch's own padding does: as wide on both sides of an axis, and half a window at most."""
+    return symmetric(pads) and all(2 * p <= k for p, k in zip(pads[: len(kernel)], kernel, strict=True))
 
 
 def _held(x: Tensor, kernel: Ints) -> bool:
@@ -57,8 +62,8 @@ def average_pool(
     n = len(kernel_shape)
     stride, dilation = strides or (1,) * n, dilations or (1,) * n
     around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
-    fits = all(2 * p <= k for p, k in zip(around[:n], kernel_shape, strict=True)) and (n < 3 or _held(x, kernel_shape))
-    if symmetric(around) and fits and set(dilation) == {1}:
+    fits = _fits(around, kernel_shape) and (n < 3 or _held(x, kernel_shape))
+    if fits and set(dilation) == {1}:
         return _AVERAGE[n](x, kernel_shape, stride, around[:n], bool(ceil_mode), bool(count_include_pad))
     beyond = [0] * n + _overhang(x, around, kernel_shape, stride, dilation, ceil_mode)
     counted = pad(torch.ones_like(x[:1, :1]), around, 1.0 if count_include_pad else 0.0)
@@ -102,7 +107,7 @@ def max_pool(
     n = len(kernel_shape)
     stride, dilation = strides or (1,) * n, dilations or (1,) * n
     around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
-    fits = symmetric(around) and all(2 * p <= k for p, k in zip(around[:n], kernel_shape, strict=True))
+    fits = _fits(around, kernel_shape)
     floats = x if x.is_floating_point() else x.to(torch.float32)
     padded, inner = (floats, around[:n]) if fits else (pad(floats, around, float("-inf")), [0] * n)
     if outputs == 1:

@@ -16,11 +16,16 @@ def resolve_pads(
     n = len(kernel)
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-        rows = zip(x.shape[2:], spans, stride, strict=True)
-        totals = [torch.sym_max((-(-size // s) - 1) * s + span - size, 0) for size, span, s in rows]  # type: ignore[no-untyped-call]
+        totals = [_total(size, span, s) for size, span, s in zip(x.shape[2:], spans, stride, strict=True)]
         small, large = [t // 2 for t in totals], [t - t // 2 for t in totals]
         return small + large if auto_pad == "SAME_UPPER" else large + small
     return list(pads) if pads and auto_pad == "NOTSET" else [0] * (2 * n)
+
+
+def _total(size: int, span: int, stride: int) -> int:
+    """Of an axis. A window as wide as its stride wants nothing cut off: without `max`, an exported size stays a short expression."""
+    total = (size - 1) // stride * stride + span - size
+    return total if span >= stride else torch.sym_max(total, 0)  # type: ignore[no-untyped-call]
 
 
 def symmetric(pads: Sequence[int]) -> bool:

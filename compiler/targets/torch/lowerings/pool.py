@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,21 +13,22 @@ from lamina.compiler.targets.torch.lowerings.spatial import pad, resolve_pads, s
 from lamina.compiler.targets.torch.registry import Ints, lowering
 
 _AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
-_MAX = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+_MAX: dict[int, Any] = {2: F.max_pool2d, 3: F.max_pool3d}
 _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def _overhang(x: Tensor, pads: Sequence[int], kernel: Ints, stride: Ints, dilation: Ints, ceil_mode: int) -> list[int]:
     """How far the last window of each axis reaches beyond the padded end. A window must start inside the input or its left pad."""
+    n = len(kernel)
     if not ceil_mode:
-        return [0] * len(kernel)
+        return [0] * n
     beyond = []
-    for i, (k, s, d) in enumerate(zip(kernel, stride, dilation, strict=True)):
-        size, span = x.shape[2 + i] + pads[i] + pads[i + len(kernel)], (k - 1) * d + 1
-        steps = -(-(size - span) // s)
-        if steps * s >= x.shape[2 + i] + pads[i]:
-            steps -= 1
-        beyond.append(max(steps * s + span - size, 0))
+    for size, before, after, k, s, d in zip(x.shape[2:], pads[:n], pads[n:], kernel, stride, dilation, strict=True):
+        whole, span = before + size + after, (k - 1) * d + 1
+        last = (whole - span + s - 1) // s * s
+        # A window wider than its stride and the pad starts inside whatever the size, so that an exported one is not compared.
+        inside = span >= s + after or last < before + size
+        beyond.append(last + span - whole if inside else max(last - s + span - whole, 0))
     return beyond
 
 
@@ -107,13 +109,22 @@ def max_pool(
     n = len(kernel_shape)
     stride, dilation = strides or (1,) * n, dilations or (1,) * n
     around = resolve_pads(x, auto_pad, pads, kernel_shape, stride, dilation)
-    fits = _fits(around, kernel_shape)
+    fits = _fits(around, kernel_shape) and not ceil_mode
     floats = x if x.is_floating_point() else x.to(torch.float32)
-    padded, inner = (floats, around[:n]) if fits else (pad(floats, around, float("-inf")), [0] * n)
+    beyond = [0] * n + _overhang(x, around, kernel_shape, stride, dilation, ceil_mode)
+    padded, inner = (floats, around[:n]) if fits else (pad(pad(floats, around, float("-inf")), beyond, float("-inf")), [0] * n)
     if outputs == 1:
-        return (_MAX[n](padded, kernel_shape, stride, inner, dilation, bool(ceil_mode)).to(x.dtype),)
-    values, indices = _MAX[n](padded, kernel_shape, stride, inner, dilation, bool(ceil_mode), return_indices=True)
+        return (_windows(padded, kernel_shape, stride, inner, dilation, False).to(x.dtype),)
+    values, indices = _windows(padded, kernel_shape, stride, inner, dilation, True)
     return values.to(x.dtype), _flat_indices(indices, x, padded, [0] * n if fits else around[:n], storage_order)
+
+
+def _windows(x: Tensor, kernel: Ints, stride: Ints, pads: Sequence[int], dilation: Ints, with_indices: bool) -> Any:
+    """The largest of each window. Over one axis as over two: PyTorch's `max_pool1d` exports for one size only."""
+    if len(kernel) > 1:
+        return _MAX[len(kernel)](x, kernel, stride, pads, dilation, return_indices=with_indices)
+    found = _MAX[2](x.unsqueeze(2), (1, *kernel), (1, *stride), (0, *pads), (1, *dilation), return_indices=with_indices)
+    return tuple(part.squeeze(2) for part in found) if with_indices else found.squeeze(2)
 
 
 def _flat_indices(indices: Tensor, x: Tensor, padded: Tensor, begins: Sequence[int], column_major: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.graph import Graph
 from lamina.compiler.passes.absorb_transposes import absorb_transposes
 from lamina.compiler.passes.canonical_names import canonical_names
@@ -34,6 +35,7 @@ from lamina.schema.dims import Precision
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 
 
+@uninterrupted()
 def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
     """The graph of operators for a target, or for a PyTorch module that is not exported.
 

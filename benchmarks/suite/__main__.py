@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.suite.machine import machine
+from lamina.runtime.machine import machine
 from benchmarks.suite.model import Model, models
 from benchmarks.suite.peer import all_peers
 from benchmarks.suite.race import OURS, Failed, Settings, race

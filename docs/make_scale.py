@@ -49,8 +49,8 @@ def _scale(found: Mapping[str, Any]) -> Iterator[str]:
     points = found["points"]
     deep, wide = points[: len(LAYERS)], points[len(LAYERS) :]
     yield "## Depth and parameters\n"
-    yield "A decoder compiled to ONNX without weights: seconds of the processor, and memory beyond what a process takes that has only imported.\n"
-    yield f"{_machine(found)}\n"
+    what = "A decoder compiled to ONNX without weights: the processor's seconds, and memory beyond what a process takes that only imports."
+    yield f"{what} {_machine(found)}\n"
     yield "![Time and memory by layers, and by parameters](scale/scale.svg)\n"
     yield "| layers | parameters | seconds | ms a layer | MiB |\n|---|---|---|---|---|"
     for point in (*deep, *wide):

@@ -27,12 +27,17 @@ _PACKAGES = ("torch", "onnxruntime", "openvino", "timm", "transformers")
 
 def machine() -> dict[str, str]:
     """The processor and the widest of its instructions, its cores, the system, and versions of Python and of libraries that compute."""
-    return {"processor": f"{processor()} {_widest()}".strip(), "cores": str(os.cpu_count()), "system": platform.platform(), **_versions()}
+    return {"processor": f"{processor()} {_widest()}".strip(), "cores": str(cores()), "system": platform.platform(), **_versions()}
 
 
 def processor() -> str:
     """Its name."""
     return _line("model name") or platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many the system counts."""
+    return os.cpu_count() or 1
 
 
 def features() -> tuple[str, ...]:

@@ -86,6 +86,7 @@ def plot() -> None:
 
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "lamina"
+    mpl.rcParams["svg.fonttype"] = "none"
     points = _read("scale")["points"]
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2))
     _draw(left, points[: len(LAYERS)], "layers")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -21,6 +20,7 @@ from lamina.blame import relative_error
 from lamina.compiler.elaborate import elaborate
 from lamina.compiler.lower import choices
 from lamina.runtime import BackendMissing, BundleError, InputError, Session, machine
+from lamina.runtime.bench import call_time
 from lamina.runtime.manifest import Manifest, read_manifest
 from lamina.runtime.samples import chosen_dims, sample_inputs
 from lamina.runtime.tuning import Settings, Trial, Tuning
@@ -53,13 +53,6 @@ class Candidate:
 
 
 Change = Callable[[Candidate], Candidate]
-
-
-def call_time(session: Session, inputs: Mapping[str, Array]) -> float:
-    """Seconds of one call."""
-    start = time.perf_counter()
-    session.run(inputs)
-    return time.perf_counter() - start
 
 
 def tune(

@@ -221,20 +221,6 @@ def test_the_command(spec: ModelSpec, tmp_path: Path) -> None:
     assert sorted(place.name for place in tmp_path.iterdir() if not place.name.startswith(".")) == ["bundle", "spec.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--at", "N=1"], "give --tune"),
-        (["--tune", "--target", "onnx"], "it runs the target onnxruntime"),
-        (["--tune", "--weights", "none"], "it runs the target onnxruntime with weights"),
-    ],
-)
-def test_options_that_do_not_go_together(spec: ModelSpec, tmp_path: Path, options: list[str], message: str) -> None:
-    run = CliRunner().invoke(app(), ["compile", str(spec.path), "-o", str(tmp_path / "bundle"), *options])
-    assert run.exit_code == 2
-    assert message in " ".join(run.output.replace("│", " ").split())
-
-
 def test_candidates_are_values() -> None:
     """A change leaves what it was made of, and is the same each time."""
     plain = Candidate()

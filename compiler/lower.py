@@ -69,8 +69,8 @@ def choices(graph: Graph) -> tuple[str, ...]:
     """What may be left out for onnxruntime and makes a difference: passes, and the forms of ops that are there for speed."""
     whole = lower(graph, "onnxruntime")
     forms = {node.origin.form for node in whole.all_nodes() if "." in node.origin.form} - {*_NEEDED}
-    passes = [name for name in OPTIONAL if _operators(lower(graph, "onnxruntime", (name,))) != _operators(whole)]
-    return (*passes, *sorted(forms))
+    operators = _operators(whole)
+    return tuple(name for name in (*OPTIONAL, *sorted(forms)) if _operators(lower(graph, "onnxruntime", (name,))) != operators)
 
 
 def _operators(graph: Graph) -> Counter[tuple[str, str]]:

@@ -11,7 +11,7 @@ from lamina.runtime import shapes
 from lamina.runtime.strict import Count, Name, Positive, Strict
 from lamina.runtime.tuning import Tuning
 from lamina.schema import carried
-from lamina.schema.dims import DType, Precision
+from lamina.schema.dtypes import DType, Precision
 
 Pixels = Annotated[int, Field(ge=1, le=65536)]
 Capability = Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import count
 from math import ceil
 from pathlib import Path
 from typing import Any, final
@@ -111,7 +112,7 @@ class _Bench:
     """Candidates as sessions that are timed against each other."""
 
     def __init__(self, build: Build, folder: Path, at: dict[str, int], clock: Clock) -> None:
-        self._build, self._folder, self._clock = build, folder, clock
+        self._build, self._folder, self._clock, self._numbers = build, folder, clock, count()
         self._bundles = {frozenset[str](): build(folder / "plain", None)}
         self.manifest = read_manifest(folder / "plain")
         self.at = chosen_dims(self.manifest, at)
@@ -139,19 +140,22 @@ class _Bench:
         """How many times as fast the other is, where it computes the same."""
         try:
             with self._session(current) as old, self._session(other) as new:
-                if wrong := self._difference(new):
-                    return Trial(what=what, refused=wrong)
-                low, ratio, high = (float(value) for value in np.percentile(self._ratios(old, new), [10, 50, 90]))
-                found = Trial(what=what, ratio=ratio, low=low, high=high, kept=low > 1)
+                found = self._compared(what, old, new)
         except (BackendMissing, BundleError, InputError, SpecError) as error:
             found = Trial(what=what, refused=f"it cannot run: {error}"[:1000])
-        if not found.kept and other.left_out != current.left_out:
-            shutil.rmtree(self._bundles.pop(other.left_out, self._folder / "none"), ignore_errors=True)
+        if not found.kept and other.left_out not in (current.left_out, frozenset()) and other.left_out in self._bundles:
+            shutil.rmtree(self._bundles.pop(other.left_out))
         return found
+
+    def _compared(self, what: str, old: Session, new: Session) -> Trial:
+        if wrong := self._difference(new):
+            return Trial(what=what, refused=wrong)
+        low, ratio, high = (float(value) for value in np.percentile(self._ratios(old, new), [10, 50, 90]))
+        return Trial(what=what, ratio=ratio, low=low, high=high, kept=low > 1)
 
     def _session(self, candidate: Candidate) -> Session:
         if candidate.left_out not in self._bundles:
-            folder = self._folder / str(len(self._bundles))
+            folder = self._folder / str(next(self._numbers))
             self._bundles[candidate.left_out] = self._build(folder, self.tuning(replace(candidate, settings=Settings()), ()))
         bundle = self._bundles[candidate.left_out]
         return Session(bundle, "onnxruntime", ["CPUExecutionProvider"], verify=False, settings=candidate.settings)

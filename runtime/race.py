@@ -188,8 +188,11 @@ class _Runner:
         """What it answers. Raises the errors of ours that it meets, and BundleError where it ends."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        print(json.dumps(request), file=self._process.stdin, flush=True)
-        line = self._process.stdout.readline()
+        try:
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            line = self._process.stdout.readline()
+        except BrokenPipeError:  # killed, for its memory perhaps
+            line = ""
         if not line:
             raise BundleError(f"what runs the bundle has ended with {self._process.wait()}; `lamina verify` says more")
         found: dict[str, Any] = json.loads(line)

@@ -180,6 +180,7 @@ def test_version(cli: Any) -> None:
         (["bench", "bundle", "bundle", "--tokens", "8"], "timed one at a time"),
         (["bench", "bundle", "--out", "new", "--url", "http://127.0.0.1:1"], "timed one at a time"),
         (["bench", "bundle", "--compare", "old.json", "new.json"], "leave the bundles out"),
+        (["bench", "bundle", "--out", "none/new"], "none is not a folder to write to"),
     ],
 )
 def test_a_usage_error_exits_with_1(cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:

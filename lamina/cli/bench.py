@@ -67,6 +67,8 @@ def command(
         return
     if any(option is not None for option in (url, tokens, prompt, encoder, clients)):
         raise typer.BadParameter("decoders and servers are timed one at a time, without --out", param_hint="BUNDLE...")
+    if out is not None and not out.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{out.parent} is not a folder to write to", param_hint="--out")
     from lamina.cli._progress import progress
     from lamina.runtime.race import Contender, race
 

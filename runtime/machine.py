@@ -26,8 +26,10 @@ _PACKAGES = ("torch", "onnxruntime", "openvino", "timm", "transformers")
 
 
 def machine() -> dict[str, str]:
-    """The processor and the widest of its instructions, its cores, the system, and versions of Python and of libraries that compute."""
-    return {"processor": f"{processor()} {_widest()}".strip(), "cores": str(cores()), "system": platform.platform(), **_versions()}
+    """The processor and the widest of its instructions, its cores, the system, how busy it is, and versions of what computes."""
+    known = {"processor": f"{processor()} {_widest()}".strip(), "cores": str(cores()), "system": platform.platform()}
+    busy = {"load average": f"{os.getloadavg()[0]:.1f}"} if hasattr(os, "getloadavg") else {}  # not on Windows
+    return known | busy | _versions()
 
 
 def processor() -> str:

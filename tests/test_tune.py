@@ -221,6 +221,19 @@ def test_the_command(spec: ModelSpec, tmp_path: Path) -> None:
     assert sorted(place.name for place in tmp_path.iterdir() if not place.name.startswith(".")) == ["bundle", "spec.yaml"]
 
 
+def test_a_tuned_bundle_is_verified_and_profiled(spec: ModelSpec, tmp_path: Path) -> None:
+    """Its nodes are others than the spec makes by itself, and lead to its lines all the same; sizes that stay do not hinder a trace."""
+    found = tuned(
+        spec, tmp_path, lambda c: (0.5 if "attention.operator" in c.left_out else 1.0) * (0.5 if c.settings.sizes else 1), {"N": 1}
+    )
+    assert (found.left_out, found.settings.sizes) == (("attention.operator",), {"N": 1})
+    bundle = lamina.compile(spec, tmp_path / "bundle", tuning=found)
+    for command in (["verify"], ["show", "--profile", "--at", "N=2,T=4"]):
+        run = CliRunner().invoke(app(), [command[0], str(bundle), *command[1:]])
+        assert run.exit_code == 0, run.output
+    assert "attention(permute" in run.output
+
+
 def test_candidates_are_values() -> None:
     """A change leaves what it was made of, and is the same each time."""
     plain = Candidate()

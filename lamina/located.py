@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from lamina.compiler.elaborate import Elaborated
@@ -13,14 +14,15 @@ from lamina.runtime.errors import BundleError
 from lamina.schema.diagnostics import Diagnostic
 
 
-def node_origins(file: Path, model: Elaborated, target: str) -> dict[str, Origin]:
+def node_origins(file: Path, model: Elaborated, target: str, left_out: Container[str] = ()) -> dict[str, Origin]:
     """The origin of each node, by name, in the spec that `model` was made of. BundleError for a node that the spec does not make.
 
+    `left_out` is as in `lower`.
     Nodes have the names of what they make, which are the same each time; those of rounded weights are found by their paths.
     """
     import onnx
 
-    lowered = [(node.outputs[0].name, node.origin) for node in lower(model.graph, target).all_nodes()]  # type: ignore[arg-type]
+    lowered = [(node.outputs[0].name, node.origin) for node in lower(model.graph, target, left_out).all_nodes()]  # type: ignore[arg-type]
     names, paths = dict(lowered), {origin.path: origin for _, origin in lowered}
     found = {}
     for node in all_nodes(onnx.load(file, load_external_data=False).graph.node):
@@ -32,13 +34,13 @@ def node_origins(file: Path, model: Elaborated, target: str) -> dict[str, Origin
     return found
 
 
-def diagnosed(error: Exception, file: Path, model: Elaborated, target: str) -> tuple[Diagnostic, ...]:
+def diagnosed(error: Exception, file: Path, model: Elaborated, target: str, left_out: Container[str] = ()) -> tuple[Diagnostic, ...]:
     """Why ONNX Runtime does not open a file, or cannot run it, at lines of its spec; nothing where it is not the graph's fault."""
     import onnx
 
     from lamina.compiler.targets.onnxruntime import check_support
 
-    origins = node_origins(file, model, target)
+    origins = node_origins(file, model, target, left_out)
     if found := check_support(onnx.load(file, load_external_data=False), origins):
         return found
     name = mentioned(str(error), origins)

@@ -97,7 +97,7 @@ def profile(
         made = _made(folder / built.file, graph)
         calls = _calls(json.loads(events.read_text(encoding="utf-8")))[_WARMUP:]
     fastest = _fastest(calls, key=lambda call: call.milliseconds)
-    rows = _rows(fastest, made, node_origins(folder / built.file, model, chosen))
+    rows = _rows(fastest, made, node_origins(folder / built.file, model, chosen, built.left_out))
     whole, unprofiled = fmean(call.milliseconds for call in fastest), 1e3 * fmean(_fastest(seconds, key=float))
     return Profile(chosen, chosen_dims(manifest, at), rows, whole, unprofiled, len(calls))
 

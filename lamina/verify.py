@@ -124,10 +124,10 @@ def verify(
                 comparisons += _compare_rounded(folder, manifest, target, judge, rounded, tolerance)
             accuracy += accuracies(folder, manifest, target, judge, calls) if calls else ()
         except (_Skipped, BackendMissing) as reason:
-            lacking = diagnosed(reason, folder / built.file, model, target) if isinstance(built, OnnxTarget) else ()
+            lacking = diagnosed(reason, folder / built.file, model, target, built.left_out) if isinstance(built, OnnxTarget) else ()
             skipped[target] = "; ".join([str(reason), *(f"{d.span}: {d.message}" for d in lacking)])
         except (BundleError, InputError) as error:
-            found = diagnosed(error, folder / built.file, model, target) if isinstance(built, OnnxTarget) else ()
+            found = diagnosed(error, folder / built.file, model, target, built.left_out) if isinstance(built, OnnxTarget) else ()
             if not found:
                 raise
             failures[target] = found
@@ -173,7 +173,7 @@ def _compare(
         for point, inputs, wanted in expected:
             got = session.run(inputs)
             worst = max(relative_error(got[name], wanted[name]) for name in wanted)
-            tolerance = _tolerance(manifest, target)
+            tolerance = tolerance_of(manifest, target)
             asked = blame or worst > tolerance
             made = values_of(target, folder, manifest, inputs, judge, model) if asked else {}
             steps = blamed(made, inputs, judge, model, tolerance) if made else []
@@ -210,7 +210,7 @@ def _rms_error(got: Array, wanted: Array) -> float:
     return float(np.sqrt(np.square(a - b).mean() / max(float(np.square(b).mean()), 1e-60))) if a.size else 0.0
 
 
-def _tolerance(manifest: Manifest, target: str) -> float:
+def tolerance_of(manifest: Manifest, target: str) -> float:
     """That of the narrowest dtype that an output has, or that layers multiply in."""
     built = manifest.targets.built()[target]
     narrow = built.kept if isinstance(built, TensorRTTarget) else frozenset()

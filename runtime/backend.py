@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lamina.runtime.carrier import Carrier
 from lamina.runtime.dtypes import Array
+from lamina.runtime.tuning import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +17,15 @@ class Options:
     """How to run. None leaves the choice to the library.
 
     `providers` are ONNX Runtime's, in order of preference, and `provider_options` theirs, one each.
-    `threads` is how many CPU threads one call uses. `trace` is a folder for what ONNX Runtime writes of the calls (`ort.traced`).
+    `threads` is how many CPU threads one call uses. `settings` are of ONNX Runtime on the CPU, in place of those that the bundle was tuned
+    to. `trace` is a folder for what ONNX Runtime writes of the calls (`ort.traced`).
     """
 
     providers: Sequence[str] | None = None
     provider_options: Sequence[Mapping[str, str]] | None = None
     threads: int | None = None
     trace: Path | None = None
+    settings: Settings | None = None
 
 
 class Backend(ABC):

@@ -72,7 +72,7 @@ def bench_decoding(session: Session, prompt: int = 128, tokens: int = 128, seed:
             start = time.perf_counter()
             logits = steps.step(logits.argmax(1))
             times.append(time.perf_counter() - start)
-    return DecodeResult(session.target, prompt, tokens, prompt / first, 1 / float(np.median(times)), _peak_mb())
+    return DecodeResult(session.target, prompt, tokens, prompt / first, 1 / float(np.median(times)), peak_mb())
 
 
 def _vocabulary(session: Session) -> int:
@@ -80,7 +80,8 @@ def _vocabulary(session: Session) -> int:
     return size if isinstance(size, int) else 1
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
+    """The most memory that this process has held so far, in millions of bytes."""
     import resource
 
     held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -92,16 +93,17 @@ def bench(session: Session, dims: Mapping[str, int] | None = None, warmup: int =
     if repeats < 1 or warmup < 0:
         raise InputError(f"{repeats} repeats after {warmup} calls of warm-up: give at least 1 and 0")
     inputs = sample_inputs(session.manifest, dims or {}, seed)
-    times = [_seconds(session, inputs) for _ in range(warmup + repeats)][warmup:]
+    times = [call_time(session, inputs) for _ in range(warmup + repeats)][warmup:]
     p10, median, p90 = (float(1e3 * value) for value in np.percentile(times, [10, 50, 90]))
     shape = inputs[session.inputs[0].name].shape
     batch = shape[0] if shape else 1
     return BenchResult(
-        session.target, chosen_dims(session.manifest, dims or {}), batch, repeats, median, p10, p90, 1e3 * batch / median, _peak_mb()
+        session.target, chosen_dims(session.manifest, dims or {}), batch, repeats, median, p10, p90, 1e3 * batch / median, peak_mb()
     )
 
 
-def _seconds(session: Session, inputs: Mapping[str, object]) -> float:
+def call_time(session: Session, inputs: Mapping[str, object]) -> float:
+    """Seconds of one call."""
     start = time.perf_counter()
     session.run(inputs)
     return time.perf_counter() - start

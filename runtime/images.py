@@ -15,7 +15,7 @@ import numpy as np
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import BackendMissing, InputError
 from lamina.runtime.manifest import ImagePreprocess, Input, Manifest
-from lamina.schema.dims import FLOATS
+from lamina.schema.dtypes import FLOATS
 
 if TYPE_CHECKING:
     from PIL.Image import Image

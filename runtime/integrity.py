@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from lamina.runtime.errors import BundleError
@@ -29,6 +31,17 @@ def check_hashes(folder: Path, files: Mapping[str, FileRecord], names: Iterable[
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != files[name].sha256:
             raise BundleError(f"{folder / name} does not have the SHA-256 that the manifest records; {_MEND}")
+
+
+@contextmanager
+def hashes_meanwhile(folder: Path, files: Mapping[str, FileRecord], names: Iterable[str]) -> Iterator[None]:
+    """As `check_hashes`, in a thread beside what is done within. BundleError at the end, also in place of what went wrong within."""
+    with ThreadPoolExecutor(1) as pool:
+        checked = pool.submit(check_hashes, folder, files, tuple(names))
+        try:
+            yield
+        finally:
+            checked.result()
 
 
 def _size(root: Path, name: str) -> int:

@@ -16,7 +16,6 @@ from lamina.runtime.integrity import check_sizes
 from lamina.runtime.older import today
 from lamina.runtime.parts import (
     Adapter,
-    Count,
     Engine,
     FileName,
     FileRecord,
@@ -26,13 +25,13 @@ from lamina.runtime.parts import (
     Provenance,
     Range,
     State,
-    Strict,
     Targets,
     Tensor,
     TensorRTTarget,
     Tokenizer,
     TorchTarget,
 )
+from lamina.runtime.strict import Count, Strict
 from lamina.schema.carried import RANK
 
 __all__ = [
@@ -83,6 +82,7 @@ class Manifest(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         problems = [*self._name_problems(), *self._size_problems(), *self._adapter_problems(), *self._file_problems()]
+        problems += self._tuning_problems()
         if problems := problems or list(self._room_problems()):
             raise ValueError("; ".join(problems))
         return self
@@ -164,6 +164,18 @@ class Manifest(Strict):
         yield from (f"`{name}` is used but has no entry in files" for name in used if name not in self.files)
         if MANIFEST in self.files:
             yield f"{MANIFEST} cannot record itself"
+
+    def _tuning_problems(self) -> Iterator[str]:
+        """Sizes that nearly all calls have are sizes that a call may have; what is carried from call to call may change its own."""
+        found = [target.tuning for target in self.targets.built().values() if isinstance(target, OnnxTarget) and target.tuning is not None]
+        for tuning in found:
+            sizes, threads = tuning.settings.sizes, tuning.settings.threads
+            strange = [name for name, size in sizes.items() if name not in self.dims or size not in self.dims[name]]
+            yield from (f"{name} = {sizes[name]} is tuned for, which is no size that `{name}` may have" for name in strange)
+            if sizes and self.states:
+                yield "sizes are tuned to stay, and there are states, which may grow"
+            if threads is not None and threads > tuning.cores:
+                yield f"{threads} threads are tuned for, and {tuning.cores} cores"
 
     def input(self, name: str) -> Input:
         """The input of that name. KeyError if there is none."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lamina.runtime import shapes
+from lamina.runtime.strict import Count, Name, Positive, Strict
+from lamina.runtime.tuning import Tuning
 from lamina.schema import carried
-from lamina.schema.dims import DType, Precision
+from lamina.schema.dtypes import DType, Precision
 
-Count = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Positive = Annotated[int, Field(ge=1, le=2**63 - 1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.\-]*$", max_length=200)]
 Pixels = Annotated[int, Field(ge=1, le=65536)]
 Capability = Annotated[str, Field(pattern=r"^\d{1,2}\.\d$")]
 
@@ -31,12 +30,6 @@ def _a_size(size: int | str) -> int | str:
 
 FileName = Annotated[str, Field(max_length=255), AfterValidator(_inside)]
 Size = Annotated[Count | str, AfterValidator(_a_size)]
-
-
-class Strict(BaseModel):
-    """A frozen value: unknown keys, coercions, NaN and infinity are errors."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Tensor(Strict):
@@ -138,11 +131,18 @@ class OnnxTarget(Layered):
     """An ONNX file, with external weights beside it.
 
     The states that grow along a dim in `preallocated` are buffers with room: the input `length.DIM` says how much of them is filled.
+    `tuning` is what was measured to be fastest, if it was.
     """
 
     file: FileName
     opset: Positive
     preallocated: tuple[Name, ...] = ()
+    tuning: Tuning | None = None
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What the file was written without, since that was measured to be faster."""
+        return () if self.tuning is None else self.tuning.left_out
 
     @property
     def calibrated(self) -> bool:

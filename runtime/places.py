@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from lamina.runtime.errors import BundleError
 from lamina.runtime.integrity import check_hashes
 from lamina.runtime.manifest import read_manifest
-from lamina.runtime.parts import Strict
+from lamina.runtime.strict import Strict
 
 ORIGINS = "origins.json"
 _LAYER = re.compile(r"\[ONNX Layer: (.*?)\]")

@@ -12,7 +12,7 @@ from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import InputError
 from lamina.runtime.manifest import Input, Manifest
 from lamina.schema.diagnostics import did_you_mean
-from lamina.schema.dims import INTEGERS
+from lamina.schema.dtypes import INTEGERS
 
 _LARGEST = 8 * 2**30
 

@@ -12,9 +12,10 @@ from lamina.runtime.backend import Backend, Options
 from lamina.runtime.dtypes import Array
 from lamina.runtime.errors import BundleError
 from lamina.runtime.feeds import checked
-from lamina.runtime.integrity import check_hashes
+from lamina.runtime.integrity import check_hashes, hashes_meanwhile
 from lamina.runtime.manifest import Engine, Input, Manifest, OnnxTarget, Tensor, TensorRTTarget, TorchTarget, read_manifest
 from lamina.runtime.stream import Stream
+from lamina.runtime.tuning import Settings
 
 BackendName = Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"]
 _TARGETS = {
@@ -38,8 +39,9 @@ class Session:
 
     `backend` is `onnxruntime` (its own file, else the standard one), `onnx` (the standard file, in ONNX Runtime), `tensorrt`, `torch`,
     or `auto`: TensorRT where this machine's GPU runs the bundle's engine, else ONNX Runtime, else PyTorch.
-    `providers`, `provider_options` and `threads` are as in `Options`.
-    The hashes of the target's files are checked first (0.5 s a gigabyte), unless `verify` is False.
+    `providers`, `provider_options`, `threads` and `settings` are as in `Options`.
+    The hashes of the target's files are checked, unless `verify` is False: of what a library parses before it does, of weights, which
+    are only numbers, while it opens the rest (0.5 s a gigabyte).
     BundleError: the bundle is not whole, or does not hold that target. BackendMissing: the machine lacks the backend.
     """
 
@@ -51,6 +53,7 @@ class Session:
         provider_options: Sequence[Mapping[str, str]] | None = None,
         threads: int | None = None,
         verify: bool = True,
+        settings: Settings | None = None,
     ) -> None:
         self.folder = Path(bundle)
         self.manifest: Manifest = read_manifest(self.folder)
@@ -58,11 +61,10 @@ class Session:
         if self.manifest.weights.source == "none":
             raise BundleError(f"{self.folder} was compiled without weights, so it can be looked at but not run; compile it with weights")
         engine = _engine(self.manifest) if self.target == "tensorrt" else None
-        if verify:  # before any library parses the files
-            check_hashes(self.folder, self.manifest.files, self.manifest.files_of(self.target, engine))
+        options = Options(providers, provider_options, threads, settings=settings)
+        self._backend: Backend | None = _verified(self, engine, options) if verify else _open(self, engine, options)
         self._adapters = Adapters(self.folder, self.manifest)
         self._adapter: Choice = None
-        self._backend: Backend | None = _open(self, engine, Options(providers, provider_options, threads))
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -144,6 +146,16 @@ def _engine(manifest: Manifest) -> Engine:
 
     assert manifest.targets.tensorrt is not None
     return engine_here(manifest.targets.tensorrt)
+
+
+def _verified(session: Session, engine: Engine | None, options: Options) -> Backend:
+    """What `_open` gives, where the files that it reads have their hashes. BundleError otherwise."""
+    folder, manifest = session.folder, session.manifest
+    parsed = manifest.targets.built()[session.target].own_files
+    names = manifest.files_of(session.target, engine)
+    check_hashes(folder, manifest.files, [name for name in names if name in parsed])
+    with hashes_meanwhile(folder, manifest.files, [name for name in names if name not in parsed]):
+        return _open(session, engine, options)
 
 
 def _open(session: Session, engine: Engine | None, options: Options) -> Backend:

@@ -172,6 +172,15 @@ def test_version(cli: Any) -> None:
         (["compile", "vit", "-o", "out", "--precision", "float16"], "a precision of the target tensorrt"),
         (["check", "vit", "--target", "onnxruntime", "--precision", "bfloat16"], "a precision of the target tensorrt"),
         (["compile", "vit", "-o", "out", "--precision", "int3"], "is not a precision"),
+        (["compile", "spec.yaml", "-o", "new", "--at", "N=1"], "give --tune"),
+        (["compile", "spec.yaml", "-o", "new", "--tune", "--target", "onnx"], "it runs the target onnxruntime"),
+        (["compile", "spec.yaml", "-o", "new", "--tune", "--weights", "none"], "it runs the target onnxruntime with weights"),
+        (["bench"], "give a bundle, or several"),
+        (["bench", "bundle", "--backend", "onxx"], "`onxx` is not a backend; they are auto, onnxruntime, onnx"),
+        (["bench", "bundle", "bundle", "--tokens", "8"], "timed one at a time"),
+        (["bench", "bundle", "--out", "new", "--url", "http://127.0.0.1:1"], "timed one at a time"),
+        (["bench", "bundle", "--compare", "old.json", "new.json"], "leave the bundles out"),
+        (["bench", "bundle", "--out", "none/new"], "none is not a folder to write to"),
     ],
 )
 def test_a_usage_error_exits_with_1(cli: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:

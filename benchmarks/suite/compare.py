@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.suite.results import ratios
+from lamina.runtime.compare import changes
 
 
 def main() -> int:
@@ -21,15 +22,13 @@ def main() -> int:
     parser.add_argument("--margin", type=float, default=5)
     options = parser.parse_args()
     before, after = (ratios(json.loads(path.read_text())["models"]) for path in (options.before, options.after))
-    slower = 0
-    for key in sorted(before.keys() & after.keys()):
-        change = 100 * (after[key] / before[key] - 1)
-        if abs(change) > options.margin:
-            print(f"{key[0]}, batch {key[1]}: {before[key]:.2f}x to {after[key]:.2f}x, {change:+.0f}%")
-            slower += change < 0
+    found = changes(before, after, options.margin)
+    for change in sorted(found, key=lambda change: change.key):
+        name, batch = change.key
+        print(f"{name}, batch {batch}: {change.before:.2f}x to {change.after:.2f}x, {change.percent:+.0f}%")
     for key in sorted(before.keys() - after.keys()):
         print(f"{key[0]}, batch {key[1]}: not in {options.after}")
-    return int(slower > 0 or not before.keys() <= after.keys())
+    return int(any(change.percent < 0 for change in found) or not before.keys() <= after.keys())
 
 
 if __name__ == "__main__":

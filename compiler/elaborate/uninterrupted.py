@@ -1,4 +1,4 @@
-"""What Python does behind the elaborator's back, adapted to it for as long as it runs."""
+"""What Python does behind the compiler's back, adapted to it for as long as it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ def uninterrupted() -> Iterator[None]:
     """No garbage collection, and room for recursion.
 
     An elaboration makes many small objects, keeps nearly all of them, and leaves hardly a cycle: looking for garbage took up to
-    two thirds of its time. Calls nest as deep as the budget lets them, which is deeper than Python's own limit.
+    two thirds of its time. So do the passes, where it took a quarter, the more the deeper the model. Calls nest as deep as the budget
+    lets them, which is deeper than Python's own limit.
     """
     collecting, limit = gc.isenabled(), sys.getrecursionlimit()
     gc.disable()

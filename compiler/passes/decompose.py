@@ -7,7 +7,7 @@ knows its op.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from typing import final
 
@@ -18,12 +18,15 @@ from lamina.schema.diagnostics import Fault, SpecError
 from lamina.schema.dims import Dim, Symbol
 
 
-def decompose(graph: Graph, target: str, dims: Dims | None = None, counter: Iterator[int] | None = None) -> Graph:
+def decompose(
+    graph: Graph, target: str, dims: Dims | None = None, counter: Iterator[int] | None = None, left_out: Container[str] = ()
+) -> Graph:
     """Lower for `onnx`, `onnxruntime`, `tensorrt`, `torch` or `module`; any other name gives plain definitions. Raises SpecError.
 
-    Of a graph inside another, `dims` says where named dims can be read, and `counter` numbers the names of both.
+    Of a graph inside another, `dims` says where named dims can be read, and `counter` numbers the names of both. `left_out` are fast paths
+    that are not taken: `attention.operator`.
     """
-    return _Decomposition(target, _dim_sources(graph) if dims is None else dims, counter or itertools.count(1)).graph(graph)
+    return _Decomposition(target, _dim_sources(graph) if dims is None else dims, counter or itertools.count(1), left_out).graph(graph)
 
 
 @final
@@ -34,6 +37,7 @@ class _Decomposition:
     target: str
     dims: Dims
     counter: Iterator[int]
+    left_out: Container[str] = ()
     alias: dict[int, Value] = field(default_factory=dict)
     looped: bool = False  # whether it is a body
 
@@ -57,6 +61,8 @@ class _Decomposition:
         weights = {str(k): v for k, v in zip(names, node.inputs[split:], strict=True)}
         for path in paths_for(type(op), self.target):
             form = op.name if path == "define" else f"{op.name}.{path}"
+            if form in self.left_out:
+                continue
             builder = Builder(replace(node.origin, form=form), node.origin.path, self.dims, self._fresh, self._inner, looped=self.looped)
             try:
                 result = getattr(op, path)(builder, *node.inputs[:split], **weights)
@@ -72,7 +78,7 @@ class _Decomposition:
 
     def _inner(self, graph: Graph, dims: Dims) -> Graph:
         """The operators of a block that an op applies."""
-        return decompose(graph, self.target, dims, self.counter)
+        return decompose(graph, self.target, dims, self.counter, self.left_out)
 
 
 def _adopt(node: Node, made: list[Node], results: tuple[Value, ...], alias: dict[int, Value]) -> list[Node]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.graph import STANDARD, Attribute, Constant, Derived, Graph, Node, Parameter
 from lamina.compiler.numeric import ONNX_DTYPE
 from lamina.compiler.protos import all_nodes
@@ -44,6 +45,7 @@ def external_values(graphs: Sequence[Graph]) -> list[Parameter | Constant | Deri
     return list(found.values())
 
 
+@uninterrupted()
 def to_onnx(
     graph: Graph,
     tensors: Mapping[str, Tensor],

@@ -15,7 +15,8 @@ Bundle = Annotated[Path, typer.Argument(help="A bundle folder, as `lamina compil
 Variant = Annotated[str | None, typer.Option(help="Which of the spec's variants.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Override a config value: --set depth=4 (repeatable).", metavar="KEY=VALUE")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Backend = Annotated[Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"], typer.Option(help="What runs the bundle.")]
+BackendName = Literal["auto", "onnxruntime", "onnx", "tensorrt", "torch"]
+Backend = Annotated[BackendName, typer.Option(help="What runs the bundle.")]
 Adapter = Annotated[
     list[str] | None, typer.Option(help="An adapter of the bundle: its name, or NAME=WEIGHT to mix several (repeatable).", metavar="NAME")
 ]

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from lamina.cli._options import Set, Spec, Variant, read
+from lamina.cli._options import At, Set, Spec, Variant, read, sizes
 from lamina.cli._progress import progress
 
 if TYPE_CHECKING:
+    from lamina.runtime.tuning import Tuning
     from lamina.schema.dims import Precision
 
 
@@ -60,10 +61,15 @@ def command(
             metavar="86,89,...",
         ),
     ] = None,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Measure on this machine what runs fastest in the target onnxruntime, and record it.")
+    ] = False,
+    at: At = None,
 ) -> None:
     """Compile a spec to a bundle.
 
-    A folder with ONNX files over one weight file, a TensorRT engine, a PyTorch program, and a manifest of them all.
+    A folder with ONNX files over one weight file, a TensorRT engine, a PyTorch program, and a manifest of them all. With --tune,
+    alternatives are measured at the sizes of --at, one by one, and what is faster beyond the spread is kept.
     """
     from lamina.compiler.compile import PRECISIONS, TARGETS, compile
     from lamina.compiler.precision import target_of
@@ -79,22 +85,25 @@ def command(
         raise typer.BadParameter(f"{precision} is a precision of the target {home}; add it to --target", param_hint="--precision")
     capabilities = _capabilities(sm or (), targets)
     given = "none" if weights == ["none"] else weights
+    if at is not None and not tune:
+        raise typer.BadParameter("sizes are what is tuned for; give --tune", param_hint="--at")
+    if tune and ("onnxruntime" not in targets or given == "none"):
+        raise typer.BadParameter("it runs the target onnxruntime with weights; add the target, or leave out `none`", param_hint="--tune")
+    tuning = None
     with progress() as stage:
-        adapters = _named(adapter or ())
-        compile(
-            read(spec, variant, set_),
-            out,
-            targets,
-            given,
-            seed,
-            capabilities,
-            cast("Precision", precision),
-            adapters,
-            stage,
-            calibration,
-            method,
-        )
+        adapters, loaded, wanted = _named(adapter or ()), read(spec, variant, set_), cast("Precision", precision)
+
+        def build(folder: Path, targets: Sequence[str], sms: Sequence[str], tuning: Tuning | None) -> Path:
+            return compile(loaded, folder, targets, given, seed, sms, wanted, adapters, stage, calibration, method, tuning)
+
+        if tune:
+            from lamina.tune import tune as measured
+
+            tuning = measured(loaded, lambda folder, chosen: build(folder, ["onnxruntime"], (), chosen), out.parent, sizes(at), stage)
+        build(out, targets, capabilities, tuning)
     files = sorted(p for p in out.rglob("*") if p.is_file())
+    for trial in tuning.trials if tuning else ():
+        print(trial)
     print(f"{out}: {', '.join(targets)}; {sum(f.stat().st_size for f in files) / 1e6:.1f} MB in {len(files)} files")
 
 

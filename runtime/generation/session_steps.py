@@ -13,7 +13,7 @@ from lamina.runtime.generation.steps import Steps
 from lamina.runtime.generation.token_inputs import fed, listed, longest, token_inputs
 from lamina.runtime.manifest import Input, Manifest, Tensor
 from lamina.runtime.session import Session
-from lamina.schema.dims import FLOATS
+from lamina.schema.dtypes import FLOATS
 
 _ENDLESS = 2**31 - 1
 

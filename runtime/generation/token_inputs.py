@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from lamina.runtime.manifest import Input, Manifest, Tensor
-from lamina.schema.dims import INTEGERS
+from lamina.schema.dtypes import INTEGERS
 
 
 def fed(manifest: Manifest) -> dict[str, Input]:

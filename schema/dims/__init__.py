@@ -6,10 +6,10 @@ A dim declared `multiple_of: 32` is held as 32 times a unit, so that division by
 
 from lamina.schema.dims.atoms import Atom, Symbol
 from lamina.schema.dims.compare import bounds, compare, counterexample, product, shown, undecided, value_of
-from lamina.schema.dims.dtypes import DTYPES, FLOATS, INTEGERS, DType, Precision
 from lamina.schema.dims.search import deciding, smallest
 from lamina.schema.dims.size import Dim, Quotient, Size
 from lamina.schema.dims.tensor_type import TensorType
+from lamina.schema.dtypes import DTYPES, FLOATS, INTEGERS, DType, Precision
 
 __all__ = [
     "DTYPES",

@@ -108,6 +108,11 @@ class Polynomial:
         return self.of_terms(total)
 
     def __str__(self) -> str:
+        return self._text
+
+    @cached_property
+    def _text(self) -> str:
+        """Asked for over and over, as sizes inside others are sorted by it."""
         return polynomial_text(self.terms)
 
 

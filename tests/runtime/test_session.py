@@ -143,6 +143,15 @@ def test_a_changed_byte_is_refused_by_default(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Session(folder, verify=False)(x=X)["y"], 2 * X)
 
 
+def test_a_changed_byte_beside_what_is_parsed_is_refused(tmp_path: Path) -> None:
+    """Weights are hashed while the backend opens; what they hash to counts, whether it opens or not."""
+    for broken in (handmade.scale(), b"not a model"):
+        folder = handmade.write(tmp_path, {"model.onnx": broken, "weights.bin": b"numbers"})
+        (folder / "weights.bin").write_bytes(b"numbres")
+        with pytest.raises(BundleError, match=r"weights\.bin does not have the SHA-256"):
+            Session(folder)
+
+
 def test_a_broken_file_is_explained_by_its_hash(tmp_path: Path) -> None:
     folder = handmade.write(tmp_path)
     (folder / "model.onnx").write_bytes(bytes((folder / "model.onnx").stat().st_size))

@@ -63,6 +63,7 @@ BUNDLES = (
     Old("29186fb", "with_precisions_by_layer"),
     Old("127233b", "with_adapters", DECODER),
     Old("e320178", "with_what_others_leave", DECODER.replace("max: 16", "max: 16 - T")),
+    Old("a3dadde", "that_may_be_tuned"),
 )
 
 

@@ -79,6 +79,7 @@ async def _infer(server: Server, request: Request, served: Served) -> Response:
     log(request, model=served.name, version=served.version)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body is compressed; send it as it is")
+    served.scheduler.admit(request.state.deadline)
     with served:
         async with server.bodies.of(request) as body:
             return await _answer(request, served, body, request.headers.get(LENGTH))

@@ -173,6 +173,8 @@ def test_a_full_queue_refuses(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="2 requests wait for this model, and no more may") as caught:
             queue.submit(row(0), None, 0, soon())
         assert (caught.value.status, caught.value.retry_after) == (503, 1)
+        with pytest.raises(Refused, match="2 requests wait"):
+            queue.admit(soon())
         asked.pop().cancel()  # whoever leaves makes room
         asked.append(queue.submit(row(0), None, 0, soon()))
         model.may.set()

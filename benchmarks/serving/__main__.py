@@ -1,9 +1,10 @@
 """Measure what `lamina serve` costs and bears, on this machine alone.
 
-    python -m benchmarks.serving overhead|throughput|overload|memory|restart|peers [--seconds N] [--json FILE]
+    python -m benchmarks.serving overhead|throughput|overload|memory|restart|against [--seconds N] [--json FILE]
 
 Each part prints its figures and leaves them in the file. A server's calls have one thread, as has the bare session; the client is a process
-of its own. The part `peers` wants an environment with mlserver: see `peers/__init__.py`.
+of its own. The part `against` leaves MLServer out where there is no
+environment with it: see `peers/__init__.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import json
 from pathlib import Path
 from types import ModuleType
 
-from benchmarks.serving import memory, overhead, overload, restart, throughput
+from benchmarks.serving import against, memory, overhead, overload, restart, throughput
 from benchmarks.serving.models import ROOT
 from benchmarks.suite.machine import machine
 
-PARTS: dict[str, ModuleType] = {one.__name__.rpartition(".")[2]: one for one in (overhead, throughput, overload, memory, restart)}
+PARTS: dict[str, ModuleType] = {one.__name__.rpartition(".")[2]: one for one in (overhead, throughput, overload, memory, restart, against)}
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"
 
 

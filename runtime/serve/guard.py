@@ -105,6 +105,8 @@ class _Answer:
         """Answer with an error, unless an answer has begun."""
         if self.status != 499:
             return
-        headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
+        body = refused.body(self._path)
+        said = {**refused.headers, "content-length": str(len(body))}
+        headers = [(name.encode(), value.encode()) for name, value in said.items()]
         await self.send({"type": "http.response.start", "status": refused.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": refused.body(self._path)})
+        await self.send({"type": "http.response.body", "body": body})

@@ -40,16 +40,19 @@ def running(folder: Path, connections: int | None = None) -> Iterator[tuple[str,
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield listening.getsockname()
-        server.should_exit = True
-        thread.join(10)
+        try:
+            yield listening.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join(10)
 
 
 def answer(connection: socket.socket) -> bytes:
     """All of one answer, whose body is an object: it may come in pieces."""
-    found = connection.recv(1000)
+    found = b""
     while not found.endswith(b"}"):
-        found += connection.recv(1000)
+        found += (piece := connection.recv(1000))
+        assert piece, found
     return found
 
 

@@ -1,4 +1,4 @@
-"""Rows a second at equal 99th percentiles, beside a plain FastAPI server and MLServer: requests of one row in JSON, which all three read."""
+"""Rows a second at equal 99th percentiles, beside a plain FastAPI server and MLServer: requests of one row in JSON, which all read."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _until_answered(server: Server, request: Request) -> None:
     end = time.monotonic() + 60
     while not (found := server.ask(request, 1, 0.5)).answered:
         if time.monotonic() > end:
-            raise RuntimeError(f"nothing is answered with 200: {({status: len(times) for status, times in found.times.items()})}")
+            raise RuntimeError(f"nothing is answered with 200: { ({status: len(times) for status, times in found.times.items()}) }")
 
 
 @contextmanager

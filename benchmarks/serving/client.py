@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 _CHUNK = 2**18
@@ -26,8 +26,7 @@ class Job:
     """What to ask of 127.0.0.1:`port`: a POST of `body` (in hexadecimal) to `path`, from `connections` at a time, each again and again.
 
     With a `rate`, so many a second are sent whatever comes back, and `connections` is the most there may be. It ends after `seconds`, or
-    after `requests` where there are some. `numbered`: each has an X-Request-Id of its own, and one whose connection is closed before an
-    answer is sent again.
+    after `requests` where there are some. `numbered`: each has an X-Request-Id of its own, and where nobody listens it tries again.
     """
 
     port: int
@@ -115,7 +114,8 @@ class _Load:
     def __init__(self, job: Job) -> None:
         self._job, self.found = job, Found()
         self._poll = select.epoll()
-        self._busy: dict[int, _Connection] = {}
+        self._open: dict[int, _Connection] = {}
+        self._busy: set[_Connection] = set()
         self._free: list[_Connection] = []
         self._due: deque[tuple[float, int]] = deque()
         self._sent = 0
@@ -135,7 +135,7 @@ class _Load:
             while self._due and self._connected():
                 self._send(*self._due.popleft())
             for number, _ in self._poll.poll(self._until_next(began)):
-                self._receive(self._busy[number])
+                self._receive(self._open[number])
             if self._sent == self._job.requests and not self._busy and not self._due:
                 break
         self.found.seconds = time.monotonic() - began
@@ -164,12 +164,13 @@ class _Load:
                     raise
                 return False  # nobody listens, for a moment
             self._poll.register(made.socket, select.EPOLLIN)
+            self._open[made.socket.fileno()] = made
             self._free.append(made)
         return bool(self._free)
 
     def _send(self, due: float, number: int) -> None:
         connection = self._free.pop()
-        self._busy[connection.socket.fileno()] = connection
+        self._busy.add(connection)
         name = f"\r\nX-Request-Id: {number}".encode() if self._job.numbered else b""
         try:
             connection.send(self._head + name + self._body, due, number)
@@ -187,14 +188,19 @@ class _Load:
         self.found.times.setdefault(str(status), []).append(round(1000 * (time.monotonic() - connection.due), 3))
         if self._job.numbered and status == 200:
             self.found.ids.append(connection.number)
-        self._free.append(self._busy.pop(connection.socket.fileno()))
+        self._busy.remove(connection)
+        self._free.append(connection)
 
     def _drop(self, connection: _Connection) -> None:
-        """The server has closed it."""
-        del self._busy[connection.socket.fileno()]
+        """The server has closed it: as it idled or ends, which it may before it has read a request. That is sent again."""
+        del self._open[connection.socket.fileno()]
         connection.socket.close()
-        if not self._job.numbered or connection.data:
-            raise ConnectionError("a connection was closed before its answer")
+        if connection not in self._busy:
+            self._free.remove(connection)
+            return
+        if connection.data:
+            raise ConnectionError("a connection was closed amid an answer")
+        self._busy.remove(connection)
         self.found.again += 1
         self._due.append((connection.due, connection.number))
 

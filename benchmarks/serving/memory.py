@@ -27,4 +27,5 @@ def measure(seconds: float) -> dict[str, Any]:
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """As Markdown."""
     first, *_, last = found["megabytes"]
-    yield f"{found['requests']} requests: {first:.1f} MB after the first tenth, {last:.1f} MB after the last, {max(found['megabytes']):.1f} MB at most."
+    most = max(found["megabytes"])
+    yield f"{found['requests']} requests: {first:.1f} MB after the first tenth, {last:.1f} MB after the last, {most:.1f} MB at most."

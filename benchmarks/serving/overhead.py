@@ -26,14 +26,15 @@ def _of(model: Model, turn: float) -> dict[str, float]:
     with lamina(model) as server, Bare(model) as bare:
         server.ask(request, 1, 0.5)
         for _ in range(_ROUNDS):
-            alone = statistics.median(bare.times(1, turn))
+            alone = bare.calls(1, turn)
+            session = statistics.median(alone.times)
             spent, found = server.processor, server.ask(request, 1, turn)
             rounds.append(
                 {
-                    "session": alone,
+                    "session": session,
                     "server": percentile(found.answered, 50),
-                    "over": percentile(found.answered, 50) - alone,
-                    "processor": 1000 * (server.processor - spent) / len(found.answered) - alone,
+                    "over": percentile(found.answered, 50) - session,
+                    "processor": 1000 * (server.processor - spent) / len(found.answered) - alone.processor,
                     "client": found.processor,
                 }
             )

@@ -44,9 +44,11 @@ def measure(seconds: float) -> dict[str, Any]:
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """As Markdown."""
-    yield f"For {found['seconds']:.0f} s, {found['asked']:.0f} requests a second were sent to a server that can answer {found['capacity']:.0f}."
+    yield f"For {found['seconds']:.0f} s, {found['asked']:.0f} requests a second were sent to a server that"
+    yield f"had answered {found['capacity']:.0f} a second of clients that wait for their answers."
     statuses = ", ".join(f"{status}: {count}" for status, count in sorted(found["statuses"].items()))
     yield f"It answered {found['answered']:.0f} a second (statuses: {statuses}).\n"
-    yield f"| | p50 | p99 |\n|---|---|---|\n| accepted, of which those that came late | {found['accepted_p50']:.0f} ms | {found['accepted_p99']:.0f} ms |"
+    yield "| | p50 | p99 |\n|---|---|---|"
+    yield f"| accepted (at p99 also those that came too late) | {found['accepted_p50']:.0f} ms | {found['accepted_p99']:.0f} ms |"
     yield f"| refused | {found['refused_p50']:.1f} ms | {found['refused_p99']:.1f} ms |\n"
     yield f"Bound: accepted within their deadline, {DEADLINE_MS:.0f} ms, at p99."

@@ -26,10 +26,10 @@ def _of(model: Model, seconds: float) -> dict[str, Any]:
     request, rounds, clients = in_bytes(model), [], []
     turn = seconds / (_ROUNDS + 1) / 3
     with lamina(model) as joined, lamina(model, "--batch", 1) as apart, Bare(model) as bare:
-        rates = {rows: 1000 * rows / statistics.median(bare.times(rows, turn / 2)) for rows in _BATCHES}
+        rates = {rows: 1000 * rows / statistics.median(bare.calls(rows, turn / 2).times) for rows in _BATCHES}
         best = max(rates, key=lambda rows: rates[rows])
         for _ in range(_ROUNDS):
-            times = bare.times(best, turn)
+            times = bare.calls(best, turn).times
             found = [server.ask(request, _CLIENTS, turn) for server in (joined, apart)]
             clients.append(found[0].processor)
             rounds.append({"session": 1000 * best / statistics.mean(times), "joined": found[0].throughput, "apart": found[1].throughput})
@@ -46,8 +46,8 @@ def _of(model: Model, seconds: float) -> dict[str, Any]:
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """As Markdown."""
-    yield "| model | session, one row | session, best batch | served, not joined | served, joined | of the best batch | of not joined | client's share of a core |"
-    yield "|---|---|---|---|---|---|---|---|"
+    columns = ("model", "session, one row", "session, best batch", "served, not joined", "served, joined", "of the best batch")
+    yield f"| {' | '.join(columns)} | of not joined | client's share of a core |\n|---|---|---|---|---|---|---|---|"
     for title, one in found.items():
         yield (
             f"| {title} | {one['session_alone']:.0f} | {one['session']:.0f} (of {one['batch']}) | {one['apart']:.0f} | {one['joined']:.0f} "

@@ -22,6 +22,7 @@ from lamina.runtime.serve.settings import Limits
 Outputs = dict[str, Array]
 Run = Callable[[dict[str, Array], str | None], Outputs]
 _LOG = logging.getLogger("lamina.serve")
+_SURE = 0.8  # of the time that is left: what the mean says will take all of it is too late every other time
 _WASTE = 1.5  # rows are padded to at most so many times the tokens that they have together
 
 
@@ -94,7 +95,7 @@ class Scheduler:
         ahead = self._pace.seconds(sum(waiting.rows for waiting in self._queue) + self._running) / len(self._threads)
         if len(self._queue) >= self._limits.queue:
             raise Refused(503, f"{len(self._queue)} requests wait for this model, and no more may", max(1, math.ceil(ahead)))
-        if (self._queue or self._running) and time.monotonic() + ahead + self._pace.seconds(rows) > deadline:
+        if (self._queue or self._running) and ahead + self._pace.seconds(rows) > _SURE * (deadline - time.monotonic()):
             raise Refused(
                 503, f"the requests before this one take {ahead:.1f} s, so it would be answered too late", max(1, math.ceil(ahead))
             )

@@ -1,6 +1,6 @@
 """A plain server: FastAPI and ONNX Runtime, a thread for each request, nothing joined.
 
-    FILE=model.onnx uvicorn benchmarks.serving.peers.fastapi_server:app
+FILE=model.onnx uvicorn benchmarks.serving.peers.fastapi_server:app
 """
 
 import os

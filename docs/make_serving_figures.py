@@ -17,7 +17,8 @@ PAGE = ROOT / "docs" / "serving-figures.md"
 HEAD = """# What serving costs
 
 `python -m benchmarks.serving {parts}` measures `lamina serve` on one machine, with one thread for a call, as the
-bare session has, and a client in a process of its own on loopback. `python docs/make_serving_figures.py` wrote this page. The machine: {machine}.
+bare session has, and a client in a process of its own on loopback. `python docs/make_serving_figures.py` wrote this page.
+The machine: {machine}.
 """
 
 

@@ -56,6 +56,7 @@ def _answered(log: Path, began: int) -> set[int]:
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """As Markdown."""
-    yield f"{found['restarts']} restarts under the load of {_CLIENTS} clients: {found['accepted']} requests accepted, {found['lost']} lost (bound 0)."
+    yield f"{found['restarts']} restarts under the load of {_CLIENTS} clients:"
+    yield f"{found['accepted']} requests accepted, {found['lost']} of them lost (bound 0)."
     yield f"{found['sent_again']} were sent again, as their connections were closed before the server had read them;"
     yield f"the longest took {found['longest']:.0f} ms, as the server's start takes."

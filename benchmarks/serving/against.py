@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.serving.client import Found
 from benchmarks.serving.figures import at_most, percentile
 from benchmarks.serving.models import BUILD, MINILM, MLP, ROOT, Model, Request, in_json
 from benchmarks.serving.server import Server, free_port, lamina, started
@@ -39,15 +40,14 @@ def _of(model: Model, turn: float) -> dict[str, Any]:
         for clients in _CLIENTS:
             for name, server in servers.items():
                 found = server.ask(request, clients, turn)
-                levels[name].append(
-                    {
-                        "clients": clients,
-                        "throughput": round(found.throughput, 1),
-                        "p99": percentile(found.answered, 99),
-                        "client": round(found.processor, 3),
-                    }
-                )
+                if found.answered:
+                    levels[name].append(_level(clients, found))
     return levels
+
+
+def _level(clients: int, found: Found) -> dict[str, float]:
+    p99 = percentile(found.answered, 99)
+    return {"clients": clients, "throughput": round(found.throughput, 1), "p99": p99, "client": round(found.processor, 3)}
 
 
 def _until_answered(server: Server, request: Request) -> None:
@@ -55,7 +55,7 @@ def _until_answered(server: Server, request: Request) -> None:
     end = time.monotonic() + 60
     while not (found := server.ask(request, 1, 0.5)).answered:
         if time.monotonic() > end:
-            raise RuntimeError(f"nothing is answered with 200: { ({status: len(times) for status, times in found.times.items()}) }")
+            raise RuntimeError(f"{server.log.stem} answers {', '.join(found.times)}, and never 200")
 
 
 @contextmanager

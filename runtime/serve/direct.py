@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 @final
 class DirectRoute(APIRoute):
-    """Described as any other. FastAPI does not read parameters for it, which takes as long as all else that is done for a small request."""
+    """Described as any other. FastAPI does not read parameters for it, which takes a fifth of the processor's time of a small request."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         async def handler(request: Request) -> Response:

@@ -107,7 +107,7 @@ def _padding(manifest: Manifest, batch: str, pad: Mapping[str, Any]) -> Padding 
 
 
 def _padded(arrays: Sequence[Array], value: int) -> Array:
-    """The rows of all, as long as the longest. (`np.pad` of each by itself takes ten times as long.)"""
+    """The rows of all, as long as the longest. (`np.pad` of each by itself takes thirty times as long.)"""
     whole = np.full((sum(map(len, arrays)), max(array.shape[1] for array in arrays)), value, arrays[0].dtype)
     first = 0
     for array in arrays:

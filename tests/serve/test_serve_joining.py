@@ -216,6 +216,8 @@ def test_what_would_be_too_late_is_refused_at_once(tmp_path: Path) -> None:
             queue.submit(row(0), None, 0, soon(30))
         assert caught.value.status == 503
         assert caught.value.retry_after in (20, 21)
+        with pytest.raises(Refused, match="so it would be answered too late"):
+            queue.submit(row(0), None, 0, soon(45))  # 40 s, if no call takes longer than the mean
         model.may.set()
         await asked
         await asyncio.to_thread(queue.close)

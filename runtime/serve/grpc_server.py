@@ -157,6 +157,7 @@ async def _model(server: Server, request: Any, deadline: float) -> Any:
 
 async def _infer(server: Server, request: Any, deadline: float) -> Any:
     with server.repository.served(request.model_name, request.model_version or None) as served:
+        served.scheduler.admit(deadline)
         asked = asked_of(*read_request(request), served.manifest, served.limits)
         future = await served.submitted(asked, deadline)
         try:  # a client that leaves has this cancelled, and with it the future

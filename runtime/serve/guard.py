@@ -50,7 +50,9 @@ class Guard:
             self._end(scope, answer)
 
     def _admit(self, scope: Scope) -> None:
-        """Refused: 400, 401, 403 and 421."""
+        """Refused: 400, 401, 403, 421 and 503."""
+        if (most := scope.get("state", {}).get("crowded")) is not None:
+            raise Refused(503, f"more than {most} connections are open", 1, close=True)
         headers = dict(scope["headers"])
         host = headers.get(b"host", b"").decode("latin-1")
         if self._settings.local and self._settings.token is None:
@@ -103,6 +105,8 @@ class _Answer:
         """Answer with an error, unless an answer has begun."""
         if self.status != 499:
             return
-        headers = [(name.encode(), value.encode()) for name, value in refused.headers.items()]
+        body = refused.body(self._path)
+        said = {**refused.headers, "content-length": str(len(body))}
+        headers = [(name.encode(), value.encode()) for name, value in said.items()]
         await self.send({"type": "http.response.start", "status": refused.status, "headers": headers})
-        await self.send({"type": "http.response.body", "body": refused.body(self._path)})
+        await self.send({"type": "http.response.body", "body": body})

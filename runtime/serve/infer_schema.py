@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lamina.runtime.serve.datatypes import DATATYPES, TEXT
+from lamina.runtime.serve.write_infer import LENGTH
 
 _TENSOR: dict[str, Any] = {
     "type": "object",
@@ -54,7 +55,9 @@ _REFUSALS = {
 }
 NO_MODEL: dict[int | str, dict[str, Any]] = {404: {"description": _REFUSALS["404"], "content": {"application/json": {"schema": ERROR}}}}
 OPENAI_REFUSALS: dict[int | str, dict[str, Any]] = {int(status): {"description": what} for status, what in _REFUSALS.items()}
+_LENGTH = "The bytes of JSON before tensors that are sent as bytes."
 INFER: dict[str, Any] = {
+    "parameters": [{"name": LENGTH, "in": "header", "required": False, "schema": {"type": "string"}, "description": _LENGTH}],
     "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}, "application/octet-stream": {}}},
     "responses": {
         "200": {

@@ -1,24 +1,34 @@
-"""HTTP as uvicorn reads it, with bounds on the time and the bytes until a request's headers are there."""
+"""HTTP as uvicorn reads it, with bounds on the time and the bytes until a request's headers are there, and on how many connections."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import ClassVar, final
+import socket
+from typing import Any, ClassVar, final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
 @final
 class BoundedProtocol(HttpToolsProtocol):
-    """A connection that sends its headers slowly, endlessly or not at all is closed."""
+    """A connection that sends its headers slowly, endlessly or not at all is closed.
+
+    Where there are more connections than uvicorn's `limit_concurrency`, `scope["state"]["crowded"]` is that limit: the guard refuses.
+    """
 
     seconds: ClassVar[float] = 10.0
     most: ClassVar[int] = 64 * 1024
     _timer: asyncio.TimerHandle | None = None
     _read = 0
 
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self._most, self.limit_concurrency = self.limit_concurrency, None  # uvicorn's own answer has no Retry-After, and is not counted
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        # asyncio does so only for sockets that say they are of TCP; else the body waits for what acknowledges the headers: 40 ms.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -39,6 +49,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._complete()
+        if self._most is not None and len(self.connections) > self._most:
+            self.scope["state"]["crowded"] = self._most
         super().on_headers_complete()
 
     def _begin(self) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, final
+from typing import Any, final
+
+from pydantic_core import from_json
 
 from lamina.runtime.dtypes import Array
 from lamina.runtime.feeds import name_problems
@@ -53,17 +54,15 @@ def asked_of(request: Mapping[str, Any], tail: memoryview, manifest: Manifest, l
 
 def read_json(data: bytes | memoryview) -> dict[str, Any]:
     """A JSON object. Refused (400) for anything else, NaN and infinity among it."""
+    text = bytes(data)
     try:
-        found = json.loads(bytes(data), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        raise Refused(400, f"the body is not JSON: {error}") from None
+        found = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        hint = "; NaN is no number in JSON, nor is infinity: send the tensor as bytes" if b"NaN" in text or b"Infinity" in text else ""
+        raise Refused(400, f"the body is not JSON: {error}{hint}") from None
     if not isinstance(found, dict):
         raise Refused(400, "the body must be a JSON object")
     return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON; send the tensor as bytes")
 
 
 def _split(body: bytes, header: str | None, limits: Limits) -> tuple[memoryview, memoryview]:

@@ -10,10 +10,14 @@ from lamina.schema.printable import printable
 
 @final
 class Refused(Exception):
-    """`status` is HTTP's; `message` says every mistake, a line each; `retry_after` is in seconds, for a server that is busy."""
+    """`status` is HTTP's; `message` says every mistake, a line each; `retry_after` is in seconds, for a server that is busy.
 
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+    With `close`, the connection is closed after it.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None, close: bool = False) -> None:
         self.status, self.message, self.retry_after = status, printable(message), retry_after
+        self.close = close or status == 413  # the rest of a body is not read
         super().__init__(self.message)
 
     @property
@@ -24,8 +28,8 @@ class Refused(Exception):
             found["retry-after"] = str(self.retry_after)
         if self.status == 401:
             found["www-authenticate"] = "Bearer"
-        if self.status == 413:
-            found["connection"] = "close"  # the rest of the body is not read
+        if self.close:
+            found["connection"] = "close"
         return found
 
     def body(self, path: str) -> bytes:

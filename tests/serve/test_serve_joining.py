@@ -173,6 +173,8 @@ def test_a_full_queue_refuses(tmp_path: Path) -> None:
         with pytest.raises(Refused, match="2 requests wait for this model, and no more may") as caught:
             queue.submit(row(0), None, 0, soon())
         assert (caught.value.status, caught.value.retry_after) == (503, 1)
+        with pytest.raises(Refused, match="2 requests wait"):
+            queue.admit(soon())
         asked.pop().cancel()  # whoever leaves makes room
         asked.append(queue.submit(row(0), None, 0, soon()))
         model.may.set()
@@ -214,6 +216,8 @@ def test_what_would_be_too_late_is_refused_at_once(tmp_path: Path) -> None:
             queue.submit(row(0), None, 0, soon(30))
         assert caught.value.status == 503
         assert caught.value.retry_after in (20, 21)
+        with pytest.raises(Refused, match="so it would be answered too late"):
+            queue.submit(row(0), None, 0, soon(45))  # 40 s, if no call takes longer than the mean
         model.may.set()
         await asked
         await asyncio.to_thread(queue.close)

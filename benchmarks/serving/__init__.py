@@ -1,0 +1,1 @@
+"""What `lamina serve` costs, and what it bears: `python -m benchmarks.serving`."""

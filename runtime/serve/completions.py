@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, final
 
 from lamina.runtime.errors import InputError
-from lamina.runtime.generation.generate import Generated, GivenPrompts, Piece
+from lamina.runtime.generation.generate import GivenPrompts
 from lamina.runtime.generation.options import Generation
+from lamina.runtime.generation.texts import Generated, Piece
 from lamina.runtime.serve.openai_schema import CompletionRequest
 from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.settings import Limits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,7 +13,8 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ValidationError
 
 from lamina.runtime.dtypes import Array
-from lamina.runtime.generation.generate import Piece
+from lamina.runtime.generation.generate import tokens_of
+from lamina.runtime.generation.texts import Piece
 from lamina.runtime.serve.completions import Completion, options_of, prompts_of
 from lamina.runtime.serve.events import Events
 from lamina.runtime.serve.infer_schema import OPENAI_REFUSALS
@@ -58,7 +60,8 @@ def routes(server: Server) -> APIRouter:
             log(request, model=served.name, version=served.version)
             if served.decoder is None:
                 raise Refused(400, f"the model `{served.name}` writes no texts")
-            given = (prompts_of(asked, served.limits), options_of(asked, served.limits), request.state.deadline)
+            read = partial(tokens_of, prompts_of(asked, served.limits), served.decoder.vocabulary)
+            given = (read, options_of(asked, served.limits), request.state.deadline)
             pieces = await held.enter_async_context(aclosing(served.decoder.pieces(*given)))
             if not asked.stream:
                 return await collected(request, _whole(pieces, Completion(asked)))

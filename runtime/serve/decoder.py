@@ -26,6 +26,7 @@ from lamina.runtime.serve.text_writer import TextWriter
 from lamina.runtime.session import Session
 
 Read = Callable[[], Sequence[Sequence[int]]]
+_READERS = 4  # a chat template runs in a process of its own, which its reader waits for
 
 
 @final
@@ -38,7 +39,7 @@ class Decoder:
         self._below = steps.below
         self._eos: Sequence[int] = session.manifest.tokenizer.eos if session.manifest.tokenizer else ()
         self._queue = TextQueue(joining.most, settings.workers, Memory.of(session.manifest), settings.limits)
-        self._readers = ThreadPoolExecutor(settings.workers, "lamina-prompts")
+        self._readers = ThreadPoolExecutor(_READERS, "lamina-prompts")
         writers = [TextWriter(lambda: Running(session, joining.together), self._queue, metrics) for _ in range(settings.workers)]
         self._threads = [threading.Thread(target=writer.run, daemon=True, name="lamina-texts") for writer in writers]
         for thread in self._threads:
@@ -96,9 +97,12 @@ class Decoder:
         self._queue.admit(asked.deadline)
         try:
             texts = await asyncio.get_running_loop().run_in_executor(self._readers, self._texts, read, options)
-        except BaseException as error:
+        except InputError as error:
             self._queue.turn_away()
-            raise Refused(400, str(error)) from None if isinstance(error, InputError) else error
+            raise Refused(400, str(error)) from None
+        except BaseException:
+            self._queue.turn_away()
+            raise
         entries = [Entry(text, asked) for text in texts]
         self._queue.put(entries)
         return entries

@@ -73,10 +73,9 @@ class Decoder:
         going = len(entries)
         try:
             while going:
-                one = await asyncio.wait_for(asked.found.get(), max(0.0, deadline - time.monotonic()))
-                if isinstance(one, InputError):
-                    raise Refused(400, str(one)) from None
-                if isinstance(one, Exception):
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):  # `wait_for` of Python 3.11 may lose a cancellation
+                    one = await asked.found.get()
+                if isinstance(one, Refused):
                     raise one
                 going -= one.whole is not None
                 yield one

@@ -84,7 +84,7 @@ class Message(BaseModel):
 
 
 class ChatRequest(_TextRequest):
-    """The next message of a conversation. Unless `max_completion_tokens` (`max_tokens` is its old name) says, it is as long as it may be."""
+    """The next message of a conversation, as long as it may be unless `max_completion_tokens` says (`max_tokens` is its old name)."""
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=_MOST)]
     max_completion_tokens: Count | None = None

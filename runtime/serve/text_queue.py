@@ -19,7 +19,7 @@ from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.settings import Limits
 
 _WASTE = 1.5  # prompts are padded to at most so many times the tokens that they have together
-_TOKENS = 2048  # of prompts that are read together: what is being written waits for them
+_FEW, _MANY = 64, 2048  # tokens of prompts that are read together, padding included: always, and at most, as what is being written waits
 
 
 @final
@@ -29,7 +29,7 @@ class Asked:
 
     deadline: float
     loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.get_running_loop)
-    found: asyncio.Queue[Piece | Exception] = field(default_factory=asyncio.Queue)
+    found: asyncio.Queue[Piece | Refused] = field(default_factory=asyncio.Queue)
     left: bool = False
 
     @property
@@ -133,4 +133,4 @@ class TextQueue:
             return False
         prompts = [len(one.prompt) for one in (*found, text)]
         padded = len(prompts) * max(prompts)
-        return not found or padded <= min(_TOKENS, _WASTE * sum(prompts))
+        return not found or padded <= max(_FEW, min(_MANY, _WASTE * sum(prompts)))

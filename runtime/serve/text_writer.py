@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import final
 
+from lamina.runtime.errors import InputError
 from lamina.runtime.generation.running import Made, Running
 from lamina.runtime.generation.texts import Piece
 from lamina.runtime.generation.writing import Writing
 from lamina.runtime.serve.metrics import TextMetrics
+from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.text_queue import Asked, Entry, TextQueue
 
 _LOG = logging.getLogger("lamina.serve")
@@ -28,34 +30,34 @@ class TextWriter:
         """Write until the queue is closed and empty."""
         running = self._begin()
         while (new := self._queue.take(running.texts)) is not None:
-            now = time.monotonic()
-            for entry in new:
-                entry.joined = now
-                self._entries[entry.text] = entry
             try:
-                self._advance(running, [entry.text for entry in new])
+                self._advance(running, new)
             except Exception as error:  # of a step: no text of it can go on
-                _LOG.exception("texts cannot be written")
                 self._deliver([(text, error) for text in self._entries])
                 running = self._begin()
 
-    def _advance(self, running: Running, new: Sequence[Writing]) -> None:
+    def _advance(self, running: Running, new: Sequence[Entry]) -> None:
+        """One step of all, which the new ones join; then those that nobody waits for leave."""
+        now = time.monotonic()
+        for entry in new:
+            entry.joined = now
+            self._entries[entry.text] = entry
+        if new:
+            self._deliver(running.join([entry.text for entry in new]))
+        if texts := len(running.texts):
+            self._metrics.stepped(texts)
+            self._deliver(running.step())
         over = {text for text in running.texts if self._entries[text].asked.over}
         running.leave(over)
         for text in over:
             del self._entries[text]
-        if new:
-            self._deliver(running.join(new))
-        if texts := len(running.texts):
-            self._metrics.stepped(texts)
-            self._deliver(running.step())
 
     def _deliver(self, made: Sequence[Made]) -> None:
         """Hand what was made to the event loop, all in one message."""
-        told: list[tuple[Asked, Piece | Exception]] = []
+        told: list[tuple[Asked, Piece | Refused]] = []
         for text, outcome in made:
             entry = self._entries[text]
-            told.append((entry.asked, outcome))
+            told.append((entry.asked, _refused(outcome) if isinstance(outcome, Exception) else outcome))
             if isinstance(outcome, Piece):
                 self._count(entry, outcome)
             if isinstance(outcome, Exception) or outcome.whole is not None:
@@ -70,6 +72,14 @@ class TextWriter:
         entry.since, entry.tokens = now, entry.tokens + len(piece.ids)
 
 
-def _put(told: list[tuple[Asked, Piece | Exception]]) -> None:
+def _refused(error: Exception) -> Refused:
+    """What a client is told; the log says the rest."""
+    if isinstance(error, InputError):
+        return Refused(400, str(error))
+    _LOG.error("a text cannot be written", exc_info=error)
+    return Refused(500, "the text cannot be written; the server's log says why")
+
+
+def _put(told: list[tuple[Asked, Piece | Refused]]) -> None:
     for asked, one in told:
         asked.found.put_nowait(one)

@@ -38,7 +38,7 @@ def command(
     poll: Annotated[float, typer.Option(help="Seconds between two looks for new bundles; 0 looks once.", min=0)] = 2.0,
     grace: Annotated[float, typer.Option(help="The most seconds that answers may take after SIGTERM.", min=0)] = 30.0,
 ) -> None:
-    """Serve bundles over HTTP: the Open Inference Protocol, embeddings and completions, metrics, and a page at /.
+    """Serve bundles over HTTP: the Open Inference Protocol, embeddings, completions and chat, metrics, and a page at /.
 
     A bundle that is compiled anew is served anew, without a request lost.
     """

@@ -67,22 +67,24 @@ def options_of(asked: CompletionRequest | ChatRequest, tokens: int, limits: Limi
 @final
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How an answer is written: what its id begins with, what kinds of objects the whole and its parts are, and what says their texts."""
+    """How an answer is written: what its id begins with, what kinds of objects the whole and its parts are, and what says their texts;
+    of a part, whether it is a text's first.
+    """
 
     prefix: str
     whole: str
     part: str
     says: Callable[[str], dict[str, Any]]
-    adds: Callable[[str], dict[str, Any]]
+    adds: Callable[[str, bool], dict[str, Any]]
 
 
-COMPLETION = Form("cmpl", "text_completion", "text_completion", lambda text: {"text": text}, lambda text: {"text": text})
+COMPLETION = Form("cmpl", "text_completion", "text_completion", lambda text: {"text": text}, lambda text, first: {"text": text})
 CHAT = Form(
     "chatcmpl",
     "chat.completion",
     "chat.completion.chunk",
     lambda text: {"message": {"role": "assistant", "content": text}},
-    lambda text: {"delta": {"role": "assistant", "content": text}},
+    lambda text, first: {"delta": ({"role": "assistant"} if first else {}) | {"content": text}},
 )
 
 
@@ -96,6 +98,7 @@ class Completion:
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: int = field(default_factory=lambda: int(time.time()))
     ended: list[Generated] = field(default_factory=list)
+    begun: set[tuple[int, int]] = field(default_factory=set)
 
     def part(self, piece: Piece) -> dict[str, Any]:
         """What a piece adds, as one event."""
@@ -103,7 +106,9 @@ class Completion:
         if piece.whole is not None:
             self.ended.append(piece.whole)
             reason = _REASONS[piece.whole.finish]
-        return self._answer(self.form.part, [self._choice(piece, self.form.adds(piece.text), reason)])
+        first = (text := (piece.prompt, piece.sample)) not in self.begun
+        self.begun.add(text)
+        return self._answer(self.form.part, [self._choice(piece, self.form.adds(piece.text, first), reason)])
 
     def whole(self) -> dict[str, Any]:
         """All the texts, in order."""

@@ -19,7 +19,7 @@ def test_answers_are_as_described(tmp_path: Path) -> None:
     chosen = Settings(host="0.0.0.0", poll=0, threads=1, limits=Limits(body=2**16, seconds=5))
     schema = schemathesis.openapi.from_asgi("/openapi.json", application([scale(tmp_path), pooled(tmp_path)], chosen))
     tried = [check(found.ok()) for found in schema.get_all_operations()]
-    assert {"/v2/models/{name}/infer", "/v1/embeddings", "/v1/completions"} < {*tried}
+    assert {"/v2/models/{name}/infer", "/v1/embeddings", "/v1/completions", "/v1/chat/completions"} < {*tried}
 
 
 def check(operation: schemathesis.APIOperation) -> str:

@@ -113,6 +113,7 @@ def test_samples_of_a_prompt(session: Session) -> None:
         log.add(running.step())
     found = [one for prompt in ([4, 5, 6], [9]) for one in lamina.generate(session, [prompt], **options)]
     assert [log.whole[text].ids for text in texts] == [one.ids for one in found]
+    assert len({one.ids for one in found}) == 6
 
 
 def test_what_is_wrong_with_a_text_ends_it_alone(session: Session) -> None:
@@ -142,15 +143,15 @@ def test_a_prompt_that_cannot_be_read_fails_alone(session: Session, monkeypatch:
 
 
 def test_a_text_has_the_whole_room(tmp_path: Path) -> None:
-    """As alone, though one that was longer ran before it and beside it."""
+    """As alone, though a longer one runs beside it, and one has left its padding."""
+    asked = [([*range(2, ROOM - 12)], 5), ([*range(2, ROOM - 4)], 50), ([3, 4], 500), ([9], 500), ([50, 60], 500)]
     with Session(decoder(tmp_path, "attention"), threads=1) as session:
-        long, short = [*range(2, 2 + ROOM - 6)], [3, 4]
-        texts = [writing(session, long, {"max_new_tokens": 50}), writing(session, short, {"max_new_tokens": 500})]
+        texts = [writing(session, prompt, {"max_new_tokens": most}) for prompt, most in asked]
         running, log = Running(session, True), Log()
-        log.add(running.join(texts[1:]))
-        log.add(running.join(texts[:1]))
+        log.add(running.join(texts[2:]))
+        log.add(running.join(texts[:2]))
         while running.texts:
             log.add(running.step())
-        for text, prompt in zip(texts, (long, short), strict=True):
-            assert log.whole[text].finish == "room"
-            assert log.whole[text].ids == alone(session, prompt, max_new_tokens=500).ids
+        assert [log.whole[text].finish for text in texts] == ["length", "room", "room", "room", "room"]
+        for text, (prompt, most) in zip(texts, asked, strict=True):
+            assert log.whole[text].ids == alone(session, prompt, max_new_tokens=most).ids

@@ -78,9 +78,9 @@ def _sizes_after(manifest: Manifest) -> dict[str, int | str]:
     return found
 
 
-def growing(manifest: Manifest) -> frozenset[str]:
-    """The dims that grow with what is seen."""
-    return frozenset(before for before, after in _sizes_after(manifest).items() if before != after)
+def growing(manifest: Manifest) -> dict[str, int | str]:
+    """The dims that grow with what is seen, and what they are after a call."""
+    return {before: after for before, after in _sizes_after(manifest).items() if before != after}
 
 
 def _grown(manifest: Manifest, state: State, dims: Collection[str]) -> int | None:

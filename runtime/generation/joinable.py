@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import final
 
 from lamina.runtime import shapes
 from lamina.runtime.dtypes import numpy_dtype
 from lamina.runtime.generation.token_inputs import fed, listed, token_inputs
-from lamina.runtime.manifest import Manifest, State
+from lamina.runtime.manifest import Manifest, Tensor
 from lamina.runtime.stream import growing
 
 
@@ -35,19 +35,15 @@ def _obstacles(manifest: Manifest) -> Iterator[str]:
         yield f"the room depends on {batch}"
     if len(grows) > 1:
         yield f"{' and '.join(sorted(grows))} grow apart"
-    if grows and (mask is None or mask.shape == ids.shape):
+    if grows and (mask is None or mask.shape[-1] not in grows.values()):
         yield "no mask says how much of what it has read is a row's own"
-    if odd := [manifest.input(state.past) for state in manifest.states if not _has_rows(manifest, state, batch, grows)]:
+    if odd := [spec for state in manifest.states if not _has_rows(spec := manifest.input(state.past), batch, grows)]:
         yield f"a state has no rows, or sizes of its own: {listed(odd)}"
 
 
-def _has_rows(manifest: Manifest, state: State, batch: str, grows: frozenset[str]) -> bool:
-    others = [size for size in manifest.input(state.past).shape if size != batch and size not in grows]
-    return len(others) < len(manifest.input(state.past).shape) and batch in manifest.input(state.past).shape and _whole(others)
-
-
-def _whole(sizes: list[int | str]) -> bool:
-    return all(isinstance(size, int) for size in sizes)
+def _has_rows(state: Tensor, batch: str, grows: Collection[str]) -> bool:
+    others = [size for size in state.shape if size != batch]
+    return len(others) == len(state.shape) - 1 and [size for size in others if isinstance(size, str)] in ([], [*grows])
 
 
 @final
@@ -65,7 +61,9 @@ class Memory:
         found = {False: 0, True: 0}
         for state in manifest.states:
             spec = manifest.input(state.past)
-            found[bool(grows & {*spec.shape})] += numpy_dtype(spec.dtype).itemsize * math.prod(s for s in spec.shape if isinstance(s, int))
+            found[bool(grows.keys() & {*spec.shape})] += numpy_dtype(spec.dtype).itemsize * math.prod(
+                s for s in spec.shape if isinstance(s, int)
+            )
         return cls(found[False], found[True])
 
     def needed(self, lengths: list[int]) -> int:

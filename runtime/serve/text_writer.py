@@ -16,6 +16,7 @@ from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.text_queue import Asked, Entry, TextQueue
 
 _LOG = logging.getLogger("lamina.serve")
+_FAILED = "the text cannot be written; the server's log says why"
 
 
 @final
@@ -32,8 +33,9 @@ class TextWriter:
         while (new := self._queue.take(running.texts)) is not None:
             try:
                 self._advance(running, new)
-            except Exception as error:  # of a step: no text of it can go on
-                self._deliver([(text, error) for text in self._entries])
+            except Exception:  # of a step: no text of it can go on
+                _LOG.exception("texts cannot be written")
+                self._deliver([(text, Refused(500, _FAILED)) for text in self._entries])
                 running = self._begin()
 
     def _advance(self, running: Running, new: Sequence[Entry]) -> None:
@@ -74,10 +76,12 @@ class TextWriter:
 
 def _refused(error: Exception) -> Refused:
     """What a client is told; the log says the rest."""
+    if isinstance(error, Refused):
+        return error
     if isinstance(error, InputError):
         return Refused(400, str(error))
     _LOG.error("a text cannot be written", exc_info=error)
-    return Refused(500, "the text cannot be written; the server's log says why")
+    return Refused(500, _FAILED)
 
 
 def _put(told: list[tuple[Asked, Piece | Refused]]) -> None:

@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 
 import lamina
 from lamina.runtime import Session, generate
+from lamina.runtime.serve.probe_texts import TextJoining, probed_texts
 
 ASKS: list[dict[str, Any]] = [
     {"prompt": [5, 7, 9], "temperature": 0, "max_tokens": 14},
@@ -112,6 +113,18 @@ def test_what_is_written_together_is_told(bundles: list[Path], caplog: pytest.Lo
         "mixed": "one at a time: a trial showed that texts change each other",
     }
     assert {record.model: record.texts_joined for record in caplog.records if record.message == "serving"} == told
+
+
+def test_a_trial_tells_rounding_from_texts_that_change_each_other(bundles: list[Path], tmp_path: Path) -> None:
+    spec = lamina.load(bundles[0].parent / "attention.yaml", small=True, tied=False)
+    found = {}
+    for precision in ("int8-dynamic", "int4"):  # one rounds by the range of all rows, the other each row by itself
+        with Session(lamina.compile(spec, tmp_path / precision, ["onnxruntime"], precision=precision), threads=1) as session:
+            found[precision] = probed_texts(session, 8)
+    assert str(found["int8-dynamic"]) == "one at a time: a trial showed that texts change each other"
+    assert (found["int4"].most, found["int4"].why) == (8, None)
+    assert str(TextJoining(8, True, error=0.0084)) == "up to 8, rounded: scores differ by 0.8% from those alone"
+    assert str(TextJoining(8, False, error=1e-7)) == "up to 8, prompts one by one"
 
 
 def test_texts_that_cannot_be_written_together_are_written_apart(server: TestClient) -> None:

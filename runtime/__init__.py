@@ -8,7 +8,8 @@ from lamina.runtime.errors import BackendMissing, BundleError, InputError
 from lamina.runtime.session import Session
 
 if TYPE_CHECKING:
-    from lamina.runtime.generation.generate import Generated, generate, generate_stream
+    from lamina.runtime.generation.generate import generate, generate_stream
+    from lamina.runtime.generation.texts import Generated
     from lamina.runtime.places import Place, layer_origins, origins
     from lamina.runtime.sampling.sample import sample, sample_stream
 
@@ -27,7 +28,7 @@ __all__ = [
     "sample_stream",
 ]
 _HOMES = {
-    "Generated": "lamina.runtime.generation.generate",
+    "Generated": "lamina.runtime.generation.texts",
     "Place": "lamina.runtime.places",
     "generate": "lamina.runtime.generation.generate",
     "generate_stream": "lamina.runtime.generation.generate",

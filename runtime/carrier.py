@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import final
 
 import numpy as np
@@ -27,8 +28,35 @@ class Carrier(ABC):
         """Let row i of each state, along its axis, be what row rows[i] was."""
 
     @abstractmethod
+    def gather(self, axes: Mapping[str, Axes], rows: Sequence[HeldRow]) -> None:
+        """Hold these rows, of this or other carriers, instead of what was held."""
+
+    @abstractmethod
+    def held(self) -> dict[str, Array]:
+        """The states by the names of their inputs, not copied: the next call may change them. Empty before the first."""
+
+    @abstractmethod
     def past(self) -> dict[str, Array]:
         """The states by the names of their inputs, as the last call left them; empty before the first."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Where a state has its rows, and where it grows with what is read, if it does."""
+
+    rows: int
+    grows: int | None
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A row of states that a carrier held. Along what grows, its newest `length` places count."""
+
+    states: Mapping[str, Array]
+    row: int
+    length: int
 
 
 @final
@@ -50,5 +78,44 @@ class ArrayCarrier(Carrier):
         for name, array in self._past.items():
             self._past[name] = np.take(array, rows, axis=axes[name])
 
+    def gather(self, axes: Mapping[str, Axes], rows: Sequence[HeldRow]) -> None:
+        self._past = {name: gathered(name, axes[name], rows, longest(rows)) for name in axes}
+
+    def held(self) -> dict[str, Array]:
+        return self._past
+
     def past(self) -> dict[str, Array]:
         return dict(self._past)
+
+
+def longest(rows: Sequence[HeldRow]) -> int:
+    """How many places the longest row has along what grows."""
+    return max(row.length for row in rows)
+
+
+def gathered(name: str, axes: Axes, rows: Sequence[HeldRow], room: int) -> Array:
+    """A state with these rows. Along what grows it has `room` places, of which the first `longest` are filled; the shorter rows end there
+    too, behind zeros.
+    """
+    arrays = [row.states[name] for row in rows]
+    shape, filled = list(arrays[0].shape), longest(rows)
+    shape[axes.rows] = len(rows)
+    if axes.grows is not None:
+        shape[axes.grows] = room
+    made = np.zeros(shape, arrays[0].dtype)
+    for index, (row, array) in enumerate(zip(rows, arrays, strict=True)):
+        made[_places(axes, made.ndim, index, filled, row.length)] = array[_places(axes, array.ndim, row.row, _end(axes, array), row.length)]
+    return made
+
+
+def _end(axes: Axes, array: Array) -> int:
+    return 0 if axes.grows is None else array.shape[axes.grows]
+
+
+def _places(axes: Axes, rank: int, row: int, end: int, length: int) -> tuple[int | slice, ...]:
+    """A row, and of what grows the last places before `end`."""
+    found: list[int | slice] = [slice(None)] * rank
+    found[axes.rows] = row
+    if axes.grows is not None:
+        found[axes.grows] = slice(end - length, end)
+    return tuple(found)

@@ -8,7 +8,7 @@ from typing import Any, final
 import numpy as np
 
 from lamina.runtime import shapes
-from lamina.runtime.carrier import Carrier
+from lamina.runtime.carrier import Axes, Carrier, HeldRow, gathered, longest
 from lamina.runtime.dtypes import Array, numpy_dtype
 from lamina.runtime.errors import InputError
 from lamina.runtime.feeds import initial
@@ -102,8 +102,19 @@ class OrtCarrier(Carrier):
             self._past[name] = _copied(filled, axis, self._filled[dim], array.shape[axis])
         self._bound.clear()
 
+    def gather(self, axes: Mapping[str, Axes], rows: Sequence[HeldRow]) -> None:
+        filled = longest(rows)
+        room = self._rooms.grown(filled + 1)
+        self._past = {name: gathered(name, axes[name], rows, room if name in self._rooms.axes else filled) for name in axes}
+        self._spare = {name: array for name, array in self._past.items() if name not in self._rooms.axes}
+        self._filled = dict.fromkeys(self._rooms.lengths, filled)
+        self._bound.clear()
+
+    def held(self) -> dict[str, Array]:
+        return {name: self._part_filled(name, array) for name, array in self._past.items()}
+
     def past(self) -> dict[str, Array]:
-        return {name: self._part_filled(name, array).copy() for name, array in self._past.items()}
+        return {name: array.copy() for name, array in self.held().items()}
 
     def _part_filled(self, name: str, array: Array) -> Array:
         dim, axis = self._rooms.axes.get(name, ("", 0))

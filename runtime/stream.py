@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, final
 
 from lamina.runtime import shapes
-from lamina.runtime.carrier import Carrier
+from lamina.runtime.carrier import Axes, Carrier, HeldRow
 from lamina.runtime.dtypes import Array
 from lamina.runtime.errors import InputError
 from lamina.runtime.feeds import checked_inputs, first_sizes
@@ -42,6 +42,20 @@ class Stream:
         self._carrier.reorder(axes, rows)
         self._sizes[batch] = len(rows)
 
+    def gather(self, rows: Sequence[tuple[Stream, int, int]]) -> None:
+        """Let row i of the next call go on from what `rows[i]` has seen: a stream of this model, its row, and how much of it counts.
+
+        What grows is as long as the longest of them; the others are their newest places, behind zeros, which a mask must hide.
+        InputError where a state has no rows of its own.
+        """
+        batch, grows = _batch(self._manifest), growing(self._manifest)
+        states = {state.past: state for state in self._manifest.states}
+        axes = {name: Axes(_axis(self._manifest, one, batch), _grown(self._manifest, one, grows)) for name, one in states.items()}
+        held = {stream: stream._carrier.held() for stream, *_ in rows}
+        self._carrier.gather(axes, [HeldRow(held[stream], row, length) for stream, row, length in rows])
+        self._sizes = {**rows[0][0]._sizes, batch: len(rows), **dict.fromkeys(grows, max(length for *_, length in rows))}
+        self._begun = True
+
     @property
     def sizes(self) -> Mapping[str, int]:
         """The dims that the states show, such as how much has been seen."""
@@ -62,6 +76,15 @@ def _sizes_after(manifest: Manifest) -> dict[str, int | str]:
             if isinstance(before, str) and before in manifest.dims:
                 found[before] = after
     return found
+
+
+def growing(manifest: Manifest) -> dict[str, int | str]:
+    """The dims that grow with what is seen, and what they are after a call."""
+    return {before: after for before, after in _sizes_after(manifest).items() if before != after}
+
+
+def _grown(manifest: Manifest, state: State, dims: Collection[str]) -> int | None:
+    return next((axis for axis, size in enumerate(manifest.input(state.past).shape) if size in dims), None)
 
 
 def _batch(manifest: Manifest) -> str:

@@ -15,7 +15,7 @@ from lamina.cli._options import adapter as chosen
 
 if TYPE_CHECKING:
     from lamina.runtime import Generated, Session
-    from lamina.runtime.generation.generate import Piece
+    from lamina.runtime.generation.texts import Piece
 
 
 def command(

@@ -34,10 +34,11 @@ def command(
     queue: Annotated[int, typer.Option(help="The most requests that wait for one model.", min=1)] = 64,
     timeout: Annotated[float, typer.Option(help="The most seconds until an answer.", min=0.001)] = 30.0,
     max_body: Annotated[int, typer.Option(help="The most MiB of a request.", min=1)] = 64,
+    max_cache: Annotated[int, typer.Option(help="The most MiB of what the texts that a model writes at a time remember.", min=1)] = 4096,
     poll: Annotated[float, typer.Option(help="Seconds between two looks for new bundles; 0 looks once.", min=0)] = 2.0,
     grace: Annotated[float, typer.Option(help="The most seconds that answers may take after SIGTERM.", min=0)] = 30.0,
 ) -> None:
-    """Serve bundles over HTTP: the Open Inference Protocol, embeddings and completions, metrics, and a page at /.
+    """Serve bundles over HTTP: the Open Inference Protocol, embeddings, completions and chat, metrics, and a page at /.
 
     A bundle that is compiled anew is served anew, without a request lost.
     """
@@ -46,7 +47,9 @@ def command(
     token = _token(token_file)
     if (tls_cert is None) != (tls_key is None):
         raise typer.BadParameter("a certificate and its key go together", param_hint="--tls-cert and --tls-key")
-    limits = Limits(body=max_body * _MIB, bodies=max(16 * max_body * _MIB, _MIB), batch=batch, queue=queue, seconds=timeout)
+    limits = Limits(
+        body=max_body * _MIB, bodies=max(16 * max_body * _MIB, _MIB), cache=max_cache * _MIB, batch=batch, queue=queue, seconds=timeout
+    )
     settings = Settings(
         host=host, port=port, grpc_port=grpc_port, token=token, certificate=tls_cert, key=tls_key, backend=backend, threads=threads,
         workers=workers, poll=poll, grace=grace, limits=limits,

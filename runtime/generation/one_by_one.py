@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -10,11 +9,10 @@ from typing import final
 
 import numpy as np
 
-from lamina.runtime.dtypes import Array
-from lamina.runtime.generation import logits as rules
+from lamina.runtime.generation.choose import choose, draws, seed_of
 from lamina.runtime.generation.options import Generation
 from lamina.runtime.generation.prompts import History, Prompts
-from lamina.runtime.generation.search import Ends, Finish, Pick, changed, checked, narrowed, nothing_left
+from lamina.runtime.generation.search import Ends, Finish, Pick
 from lamina.runtime.generation.steps import Steps
 
 
@@ -24,12 +22,8 @@ def one_by_one(steps: Steps, prompts: Prompts, options: Generation, ends: Ends) 
     for made in count():
         live = batch.live()
         rows = [batch.rows[index] for index in live]
-        logits = checked(batch.logits if len(live) == len(batch.rows) else batch.logits[live], made)
-        scores = changed(logits, options, ends.eos, made, batch.history, live)
-        if scores is not logits and np.isneginf(scores.max(-1)).any():
-            raise nothing_left(made)
-        chosen = _drawn(narrowed(scores, options), rows) if options.sampled else scores.argmax(-1)
-        logprobs = logits[np.arange(len(rows)), chosen] - rules.log_sum_exp(logits)
+        logits = batch.logits if len(live) == len(batch.rows) else batch.logits[live]
+        chosen, logprobs = choose(logits, options, ends.eos, made, batch.history, live, [row.random for row in rows])
         yield [_picked(*one, ends) for one in zip(rows, chosen.tolist(), logprobs.tolist(), strict=True)]
         if not batch.live():
             return
@@ -79,25 +73,9 @@ class _Batch:
 
 
 def _rows(prompts: int, options: Generation) -> list[_Row]:
-    """Rows in order. What is drawn follows from the seed and the sample's number, whatever else is in the batch."""
-    seed = int.from_bytes(os.urandom(8), "little") if options.seed is None else options.seed
-    return [
-        _Row(prompt, sample, np.random.Generator(np.random.Philox(key=np.array([seed, sample], np.uint64))))
-        for prompt in range(prompts)
-        for sample in range(options.num_return)
-    ]
-
-
-def _drawn(scores: Array, rows: Sequence[_Row]) -> Array:
-    """A token for each row of scores, by its own generator: where a uniform number falls among the cumulated probabilities."""
-    return np.array([_draw(row, generator.random.random()) for row, generator in zip(rules.softmax(scores), rows, strict=True)])
-
-
-def _draw(probabilities: Array, uniform: float) -> int:
-    """The first token whose cumulated probability is above the number's share of the whole; never one of probability zero."""
-    cumulated = np.cumsum(probabilities, dtype=np.float64)
-    last = np.searchsorted(cumulated, cumulated[-1])
-    return int(min(last, np.searchsorted(cumulated, uniform * cumulated[-1], side="right")))
+    """Rows in order."""
+    seed = seed_of(options)
+    return [_Row(prompt, sample, draws(seed, sample)) for prompt in range(prompts) for sample in range(options.num_return)]
 
 
 def _picked(row: _Row, token: int, logprob: float, ends: Ends) -> Pick:

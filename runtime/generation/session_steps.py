@@ -13,6 +13,7 @@ from lamina.runtime.generation.steps import Steps
 from lamina.runtime.generation.token_inputs import fed, listed, longest, token_inputs
 from lamina.runtime.manifest import Input, Manifest, Tensor
 from lamina.runtime.session import Session
+from lamina.runtime.stream import growing
 from lamina.schema.dtypes import FLOATS
 
 _ENDLESS = 2**31 - 1
@@ -30,6 +31,16 @@ def steps_of(session: Session, given: Collection[str] = ()) -> StreamSteps:
     return StreamSteps(session, given)
 
 
+def gathered(session: Session, rows: Sequence[tuple[StreamSteps, int]]) -> StreamSteps:
+    """A decoder whose row i goes on from what a row of another of this session has read, with no more room than the longest of them needs.
+
+    For models that `joinable` finds nothing against.
+    """
+    found = steps_of(session)
+    found.gather(rows)
+    return found
+
+
 @final
 class StreamSteps(Steps):
     """Reads tokens through the input that the tokenizer feeds, else the only one of integers [N, T]; a mask is fed where there is one.
@@ -43,7 +54,7 @@ class StreamSteps(Steps):
         self._ids, self._mask = _inputs(session, given)
         self.batch = self._ids.shape[0]
         self._logits = _logits(manifest, str(session.folder))
-        self._longest = longest(manifest, self._ids)
+        self._longest, self.below = longest(manifest, self._ids), self._ids.below
         self.room = _room(manifest)
         self._stream = session.stream()
         self._seen = np.empty((0, 0), np.int64)
@@ -65,6 +76,28 @@ class StreamSteps(Steps):
     def reorder(self, rows: Sequence[int]) -> None:
         self._stream.reorder(rows)
         self._seen = self._seen[list(rows)]
+
+    def gather(self, rows: Sequence[tuple[StreamSteps, int]]) -> None:
+        """As `gathered`, in a decoder that has read nothing."""
+        lengths = np.array([steps._seen[row].sum() for steps, row in rows])
+        self._stream.gather([(steps._stream, row, int(length)) for (steps, row), length in zip(rows, lengths, strict=True)])
+        self._seen = (np.arange(lengths.max()) >= lengths.max() - lengths[:, None]).astype(np.int64)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it knows, as far as it says; at least two."""
+        vocabulary = self._logits.shape[-1]
+        return self.below or (vocabulary if isinstance(vocabulary, int) else 2)
+
+    @property
+    def rows(self) -> int:
+        """How many rows it holds."""
+        return len(self._seen)
+
+    @property
+    def full(self) -> bool:
+        """Whether no row can read on, padding included."""
+        return self._seen.shape[1] >= self.room
 
     def _read(self, ids: Array, mask: Array) -> Array:
         """The logits after the last of these tokens."""
@@ -104,7 +137,4 @@ def _logits(manifest: Manifest, folder: str) -> Tensor:
 
 def _room(manifest: Manifest) -> int:
     """How many tokens fit in the states that grow; without any there is no end."""
-    outputs = {spec.name: spec for spec in manifest.outputs}
-    pairs = ((manifest.input(state.past).shape, outputs[state.present].shape) for state in manifest.states)
-    grown = {before for past, present in pairs for before, after in zip(past, present, strict=True) if before != after}
-    return min((manifest.dims[str(dim)].max for dim in grown), default=_ENDLESS)
+    return min((manifest.dims[dim].max for dim in growing(manifest)), default=_ENDLESS)

@@ -12,7 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from lamina import __version__
-from lamina.runtime.serve import page, routes_openai, routes_v2
+from lamina.runtime.serve import page, routes_openai, routes_texts, routes_v2
 from lamina.runtime.serve.bodies import Bodies
 from lamina.runtime.serve.guard import Guard
 from lamina.runtime.serve.metrics import Metrics
@@ -35,7 +35,7 @@ def application(given: Sequence[Path], settings: Settings, describe: Describe = 
     metrics.watch(repository)
     server = Server(settings, repository, metrics, Bodies(settings.limits), describe)
     app = FastAPI(title="Lamina", version=__version__, docs_url=None, redoc_url=None, lifespan=_lifespan(server), telemetry=telemetry())
-    for routes in (routes_v2.routes, routes_openai.routes, page.routes):
+    for routes in (routes_v2.routes, routes_openai.routes, routes_texts.routes, page.routes):
         app.include_router(routes(server))
     app.add_api_route("/metrics", lambda: Response(metrics.text(), media_type="text/plain; version=0.0.4"), include_in_schema=False)
     for kind in (Refused, HTTPException, RequestValidationError, Exception):

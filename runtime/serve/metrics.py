@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -31,6 +32,15 @@ class Metrics:
         self._rows = Histogram("lamina_call_rows", "Rows of a call", model, buckets=_ROWS, registry=self._registry)
         self._joined = Counter("lamina_call_requests", "Requests that calls answered", model, registry=self._registry)
         self._tokens = Counter("lamina_tokens", "Generated tokens", model, registry=self._registry)
+        self._step_rows = Histogram(
+            "lamina_step_rows", "Texts that a step of a decoder goes on with", model, buckets=_ROWS, registry=self._registry
+        )
+        self._first = Histogram(
+            "lamina_first_token_seconds", "From a request to the first token of a text", model, buckets=_SECONDS, registry=self._registry
+        )
+        self._next = Histogram(
+            "lamina_token_seconds", "From a token of a text to the next", model, buckets=_SECONDS, registry=self._registry
+        )
         self._active = Gauge("lamina_active_requests", "Requests that are being answered", registry=self._registry)
 
     def began(self) -> None:
@@ -49,9 +59,10 @@ class Metrics:
         self._rows.labels(model, version).observe(rows)
         self._joined.labels(model, version).inc(requests)
 
-    def generated(self, model: str, version: str, tokens: int) -> None:
-        """A model added so many tokens to a text."""
-        self._tokens.labels(model, version).inc(tokens)
+    def of_texts(self, model: str, version: str) -> TextMetrics:
+        """What is counted of the texts of a model."""
+        of = (model, version)
+        return TextMetrics(self._step_rows.labels(*of), self._tokens.labels(*of), self._first.labels(*of), self._next.labels(*of))
 
     def watch(self, repository: Repository) -> None:
         """Tell how many requests wait, too."""
@@ -63,6 +74,26 @@ class Metrics:
 
 
 @final
+@dataclass(frozen=True, slots=True)
+class TextMetrics:
+    """Of the texts of one model. Safe to call from several threads."""
+
+    rows: Histogram
+    tokens: Counter
+    first: Histogram
+    following: Histogram
+
+    def stepped(self, texts: int) -> None:
+        """A step went on with so many texts."""
+        self.rows.observe(texts)
+
+    def wrote(self, tokens: int, seconds: float, first: bool) -> None:
+        """A text got tokens, so long after those before; if they are its first, after it was asked for."""
+        self.tokens.inc(tokens)
+        (self.first if first else self.following).observe(seconds)
+
+
+@final
 class _Waiting(Collector):
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -71,5 +102,5 @@ class _Waiting(Collector):
         waiting = GaugeMetricFamily("lamina_waiting_requests", "Requests that wait for a model", labels=["model", "version"])
         for name, versions in self._repository.models.items():
             for version, served in versions.items():
-                waiting.add_metric([name, version], served.scheduler.waiting)
+                waiting.add_metric([name, version], served.waiting)
         yield waiting

@@ -65,6 +65,7 @@ def _shown(served: Served) -> dict[str, Any]:
         "parameters": manifest.parameters,
         "target": served.session.target,
         "joined": served.joined,
+        "texts_joined": served.texts_joined,
         "inputs": [_tensor(spec) | {"below": spec.below} for spec in manifest.inputs if spec.name not in manifest.supplied],
         "outputs": [_tensor(spec) for spec in manifest.outputs],
         "dims": {name: extent.model_dump(include={"min", "opt", "max", "multiple_of"}) for name, extent in manifest.dims.items()},

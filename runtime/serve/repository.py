@@ -117,7 +117,7 @@ class Repository:
             if (served := found[place].served) is not None:
                 self._models.setdefault(place.model, {})[place.version] = served
                 if served not in old:
-                    _LOG.info("serving", extra={"model": place.model, "version": place.version, "joined": served.joined})
+                    _LOG.info("serving", extra=served.told)
         for served in old - new:
             _LOG.info("retiring", extra={"model": served.name, "version": served.version})
             self._retiring.add(task := asyncio.ensure_future(served.retire()))

@@ -1,32 +1,26 @@
-"""OpenAI's embeddings and completions, where a bundle carries a tokenizer."""
+"""OpenAI's models, and embeddings where a bundle carries a tokenizer."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
 from typing import Any, TypeVar
 
 import numpy as np
-from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ValidationError
+from fastapi import APIRouter, Request
 
 from lamina.runtime.dtypes import Array
-from lamina.runtime.generation.generate import Piece
-from lamina.runtime.serve.completions import Completion, options_of, prompts_of
-from lamina.runtime.serve.events import Events
 from lamina.runtime.serve.infer_schema import OPENAI_REFUSALS
+from lamina.runtime.serve.openai_requests import body_of, parsed, served_as
 from lamina.runtime.serve.openai_schema import CompletionRequest, EmbeddingRequest
 from lamina.runtime.serve.refused import Refused
 from lamina.runtime.serve.served import Served
-from lamina.runtime.serve.server import Server, answered, collected, log
-from lamina.runtime.serve.settings import Limits
+from lamina.runtime.serve.server import Server, answered, log
 
 Asked = TypeVar("Asked", EmbeddingRequest, CompletionRequest)
 
 
 def routes(server: Server) -> APIRouter:
-    """Models, embeddings and completions."""
+    """Models and embeddings."""
     router = APIRouter(prefix="/v1", tags=["OpenAI"], responses=OPENAI_REFUSALS)
 
     @router.get("/models")
@@ -39,79 +33,20 @@ def routes(server: Server) -> APIRouter:
         """One of them."""
         return _model(server.repository.served(name).name)
 
-    @router.post("/embeddings", openapi_extra=_body(EmbeddingRequest))
+    @router.post("/embeddings", openapi_extra=body_of(EmbeddingRequest))
     async def embeddings(request: Request) -> dict[str, Any]:
         """A vector for each text."""
         async with server.bodies.of(request) as body:
-            asked = _parsed(EmbeddingRequest, body, server.settings.limits)
-        with _served(server, asked.model) as served:
+            asked = parsed(EmbeddingRequest, body, server.settings.limits)
+        with served_as(server, asked.model) as served:
             log(request, model=served.name, version=served.version)
             return await _embeddings(request, served, asked)
-
-    @router.post("/completions", openapi_extra=_body(CompletionRequest), response_model=None)
-    async def completions(request: Request) -> Response | dict[str, Any]:
-        """Texts that prompts go on with, whole or, with `stream`, as server-sent events."""
-        async with server.bodies.of(request) as body:
-            asked = _parsed(CompletionRequest, body, server.settings.limits)
-        async with AsyncExitStack() as held:
-            served = held.enter_context(_served(server, asked.model))
-            log(request, model=served.name, version=served.version)
-            if served.decoder is None:
-                raise Refused(400, f"the model `{served.name}` writes no texts")
-            given = (prompts_of(asked, served.limits), options_of(asked, served.limits), request.state.deadline)
-            pieces = await held.enter_async_context(aclosing(served.decoder.pieces(*given)))
-            if not asked.stream:
-                return await collected(request, _whole(pieces, Completion(asked)))
-            first = await collected(request, _next(pieces))  # what is refused, is refused before an answer begins
-            return Events(_events(first, pieces, Completion(asked)), held.pop_all())
 
     return router
 
 
-def _body(kind: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
-
-
-def _parsed(kind: type[Asked], body: bytes, limits: Limits) -> Asked:
-    """Refused: 400, with all that is wrong; 413."""
-    if len(body) > limits.json:
-        raise Refused(413, f"the JSON has {len(body)} bytes, and {limits.json} are read")
-    try:
-        return kind.model_validate_json(body)
-    except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False, include_input=False)[:100]
-        raise Refused(400, "\n".join(f"{_place(one['loc'])}{one['msg'][:500]}" for one in problems)) from None
-
-
-def _place(parts: tuple[int | str, ...]) -> str:
-    return f"`{'.'.join(map(str, parts))[:200]}`: " if parts else ""
-
-
 def _model(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "lamina"}
-
-
-def _served(server: Server, name: str) -> Served:
-    model, colon, version = name.partition(":")
-    return server.repository.served(model, version if colon else None)
-
-
-async def _whole(pieces: AsyncIterator[Piece], completion: Completion) -> dict[str, Any]:
-    async for piece in pieces:
-        completion.part(piece)
-    return completion.whole()
-
-
-async def _next(pieces: AsyncIterator[Piece]) -> Piece:
-    return await anext(pieces)
-
-
-async def _events(first: Piece, pieces: AsyncIterator[Piece], completion: Completion) -> AsyncIterator[dict[str, Any]]:
-    yield completion.part(first)
-    async for piece in pieces:
-        yield completion.part(piece)
-    if completion.asked.stream_options is not None and completion.asked.stream_options.include_usage:
-        yield completion.last()
 
 
 async def _embeddings(request: Request, served: Served, asked: EmbeddingRequest) -> dict[str, Any]:

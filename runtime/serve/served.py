@@ -47,9 +47,7 @@ class Served:
             settings.workers,
             partial(metrics.called, name, version),
         )
-        self.decoder = Decoder.of(
-            self.session, settings.workers, self.limits.queue, lambda tokens: metrics.generated(name, version, tokens)
-        )
+        self.decoder = Decoder.of(self.session, settings, metrics.of_texts(name, version))
         self.drawing: str | None = None
         """The model as a Mermaid flowchart, once it was asked for; empty where it cannot be drawn."""
         self._users, self._idle = 0, asyncio.Event()
@@ -80,6 +78,22 @@ class Served:
         if self.joining is None:
             return "none"
         return f"up to {self.joining.most} along {self.joining.dim}" + (", padded" if self.joining.padding else "")
+
+    @property
+    def texts_joined(self) -> str:
+        """Which texts are written together, in words; empty where none is written."""
+        return "" if self.decoder is None else str(self.decoder.joining)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """What the log says of it."""
+        said = {"model": self.name, "version": self.version, "joined": self.joined}
+        return said | ({"texts_joined": self.texts_joined} if self.decoder is not None else {})
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self.scheduler.waiting + (0 if self.decoder is None else self.decoder.waiting)
 
     @property
     def embedding(self) -> str | None:

@@ -16,7 +16,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Limits:
     """What a stranger may ask for.
 
-    Bytes: `body` of a request, `json` of its JSON, `bodies` of all requests that are being answered, `answer` of a call's outputs.
+    Bytes: `body` of a request, `json` of its JSON, `bodies` of all requests that are being answered, `answer` of a call's outputs, `cache`
+    of the states of the texts that one model writes at a time.
     `text` is characters of a request, `batch` the rows that requests are joined to (1: none are), `queue` the requests that wait for one
     model, `connections` those that are open, `seconds` the time for an answer. `tokens` is what one completion may add, `texts` its
     prompts times its answers.
@@ -26,6 +27,7 @@ class Limits:
     json: int = 16 * 2**20
     bodies: int = 2**30
     answer: int = 256 * 2**20
+    cache: int = 4 * 2**30
     text: int = 2**20
     batch: int = 32
     queue: int = 64

@@ -20,10 +20,11 @@ from lamina.compiler.elaborate import elaborate
 from lamina.runtime import InputError, Session, generate, generate_stream
 from lamina.runtime.bench import bench_decoding
 from lamina.runtime.dtypes import Array
-from lamina.runtime.generation.generate import Generated, stream, whole
+from lamina.runtime.generation.generate import stream, whole
 from lamina.runtime.generation.options import Generation
 from lamina.runtime.generation.prompts import Prompts
 from lamina.runtime.generation.steps import Steps
+from lamina.runtime.generation.texts import Generated
 
 PROMPTS = [[5, 7, 9, 11, 13, 40, 41], [3, 4], [20, 21, 22, 90, 8], [17], [60, 61, 62, 63]]
 ENDS = [1, 9, 49, 58, 89]

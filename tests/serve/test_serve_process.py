@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from onnx import helper
 from serving import free_port, in_json
+from small_decoders import decoder
 
 from lamina.cli import main
 
@@ -114,6 +115,35 @@ def works_for_nobody_who_left(client: httpx.Client, threads: ThreadPoolExecutor)
     assert ask(client).status_code == 200
     assert made(client) - before <= 4  # the two that waited, and those that had begun
     assert 'status="499"' in client.get("/metrics").text
+
+
+def test_texts_of_clients_that_leave_and_at_the_end(tmp_path: Path) -> None:
+    asked = {"model": "recurrent", "prompt": [5, 7], "temperature": 0}
+    folder = decoder(tmp_path, "recurrent")
+    with serving(tmp_path / "log", folder, "--batch", 1) as (process, client), ThreadPoolExecutor(3) as threads:
+        with client.stream("POST", "/v1/completions", json=asked | {"max_tokens": 1024, "stream": True}) as answer:
+            next(answer.iter_lines())
+        assert write(client, asked, 2) == 2  # in the only place that there is
+        assert written(client) < 1024
+
+        last = [threads.submit(write, client, asked, 400) for _ in range(3)]
+        while 'lamina_waiting_requests{model="recurrent",version="1"} 2.0' not in client.get("/metrics").text:
+            assert not any(one.done() for one in last)
+        process.send_signal(signal.SIGTERM)
+        assert [one.result() for one in last] == [400, 400, 400]
+        assert process.wait(30) == 0
+
+
+def write(client: httpx.Client, asked: dict[str, object], tokens: int) -> int:
+    """How many tokens the answer says that it has."""
+    answer = client.post("/v1/completions", json=asked | {"max_tokens": tokens})
+    assert answer.status_code == 200, answer.text
+    return int(answer.json()["usage"]["completion_tokens"])
+
+
+def written(client: httpx.Client) -> float:
+    lines = client.get("/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith("lamina_tokens_total")).split()[1])
 
 
 def test_traces_go_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

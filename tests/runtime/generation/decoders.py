@@ -11,9 +11,10 @@ import transformers
 from fill import fill, uniform
 
 from lamina.runtime.dtypes import Array
-from lamina.runtime.generation.generate import Generated, stream, whole
+from lamina.runtime.generation.generate import stream, whole
 from lamina.runtime.generation.options import Generation
 from lamina.runtime.generation.steps import Steps
+from lamina.runtime.generation.texts import Generated
 
 VOCABULARY, ROOM, NEW = 48, 64, 9
 PROMPTS = ([5, 7, 9, 11, 13], [3, 4], [20, 21, 22])

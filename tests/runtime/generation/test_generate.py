@@ -14,7 +14,7 @@ from tokenizers_made import END, byte_fallback, byte_level
 
 import lamina
 from lamina.runtime import BundleError, InputError, Session, generate, generate_stream
-from lamina.runtime.generation.generate import Piece
+from lamina.runtime.generation.texts import Piece
 
 TOKENIZER = byte_level()
 SIZE = TOKENIZER.get_vocab_size()

@@ -11,7 +11,7 @@ from decoders import PROMPTS, TableSteps, TorchSteps, found, gpt2, hashed, token
 from fill import uniform
 
 from lamina.runtime.dtypes import Array
-from lamina.runtime.generation.one_by_one import _draw
+from lamina.runtime.generation.choose import _draw
 
 LOGITS = 2 * uniform("frequencies", (12,))
 

@@ -20,6 +20,12 @@ Adapter = Annotated[
     list[str] | None, typer.Option(help="An adapter of the bundle: its name, or NAME=WEIGHT to mix several (repeatable).", metavar="NAME")
 ]
 At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The cluster.  [default: RAY_ADDRESS's, else one that `ray start` began here, else a new one]", metavar="HOST:PORT"),
+]
+Cpus = Annotated[float, typer.Option(help="Processors that Ray counts for each session.", min=0)]
+Gpus = Annotated[float, typer.Option(help="GPUs that Ray counts, and lends, for each session.", min=0)]
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 Precision = Literal["float32", "int8", "int4", "int8-dynamic", "int8-static", "float16", "bfloat16"]
 Zoo = Path(__file__).resolve().parent.parent / "specs"

@@ -1,0 +1,101 @@
+"""Bundles that replicas on a cluster answer for, behind one server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from lamina.runtime.errors import BackendMissing, BundleError
+from lamina.runtime.ray.cluster import Share, connected
+from lamina.runtime.serve.settings import Settings
+
+try:
+    from ray import serve
+    from ray.serve.config import AutoscalingConfig
+
+    from lamina.runtime.ray.front import front
+    from lamina.runtime.ray.replica import Replica
+    from lamina.runtime.ray.shelf import shelved
+    from lamina.runtime.serve.run import bound, run
+    from lamina.runtime.serve.server import Describe
+except ImportError as error:
+    raise BackendMissing(f"Ray Serve cannot be imported ({error}); pip install lamina[ray]") from error
+
+
+@final
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scaling:
+    """How many replicas there are: `least` to `most`, so that each has about `target` requests at a time.
+
+    One is added when there are too few for `up` seconds, and taken away when there are too many for `down` seconds.
+    """
+
+    least: int = 1
+    most: int = 4
+    target: float = 8.0
+    up: float = 10.0
+    down: float = 120.0
+
+
+def deploy(
+    given: Sequence[Path], settings: Settings, describe: Describe, *, name: str, address: str | None, scaling: Scaling, share: Share
+) -> None:
+    """As `serve`, by replicas on the cluster at `address` (`connected`), as the application `name` of Ray Serve, which ends with this.
+
+    BundleError: a bundle is not whole, or does not open on a replica. BackendMissing: no cluster. OSError: the address is not free.
+    """
+    with bound(settings) as listening, connected(address), shelved(given) as shelf:
+        with deployed(shelf, settings, describe, name=name, scaling=scaling, share=share) as handle:
+            run(front(handle, settings), settings, listening)
+
+
+@contextmanager
+def deployed(
+    shelf: Any, settings: Settings, describe: Describe, *, name: str, scaling: Scaling, share: Share
+) -> Iterator[Any]:
+    """A streaming handle of `Replica.answer`, once a replica answers. BundleError: none can."""
+    serve.start(proxy_location="Disabled", logging_config=_QUIET)
+    bound_replica = serve.deployment(Replica).options(**_options(settings, scaling, share)).bind(shelf, _of_replica(settings, scaling), describe)
+    try:
+        try:
+            handle = serve.run(bound_replica, name=name, route_prefix=None, logging_config=_QUIET)
+        except RuntimeError as error:
+            raise BundleError(f"the replicas do not start: {error}") from error
+        yield handle.options(method_name="answer", stream=True)
+    finally:
+        serve.delete(name)
+        if not serve.status().applications:
+            serve.shutdown()
+
+
+_QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+
+
+def _options(settings: Settings, scaling: Scaling, share: Share) -> dict[str, Any]:
+    return {
+        "autoscaling_config": AutoscalingConfig(
+            min_replicas=scaling.least,
+            max_replicas=scaling.most,
+            target_ongoing_requests=scaling.target,
+            upscale_delay_s=scaling.up,
+            downscale_delay_s=scaling.down,
+        ),
+        "max_ongoing_requests": _most_ongoing(scaling),
+        "max_queued_requests": settings.limits.queue,
+        "graceful_shutdown_timeout_s": settings.grace,
+        "ray_actor_options": {"num_cpus": share.cpus, "num_gpus": share.gpus},
+    }
+
+
+def _most_ongoing(scaling: Scaling) -> int:
+    return max(1, round(2 * scaling.target))
+
+
+def _of_replica(settings: Settings, scaling: Scaling) -> Settings:
+    """A replica listens nowhere, and never refuses what was given to it for want of room."""
+    limits = dataclasses.replace(settings.limits, queue=max(settings.limits.queue, _most_ongoing(scaling)))
+    return dataclasses.replace(settings, grpc_port=None, limits=limits)

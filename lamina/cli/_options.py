@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from lamina.runtime.ray.cluster import Share
     from lamina.schema.spec import ModelSpec
 
 Spec = Annotated[str, typer.Argument(help="A spec file, or the name of one in the zoo (`lamina list`).", metavar="SPEC")]
@@ -24,8 +25,8 @@ Address = Annotated[
     str | None,
     typer.Option(help="The cluster.  [default: RAY_ADDRESS's, else one that `ray start` began here, else a new one]", metavar="HOST:PORT"),
 ]
-Cpus = Annotated[float, typer.Option(help="Processors that Ray counts for each session.", min=0)]
-Gpus = Annotated[float, typer.Option(help="GPUs that Ray counts, and lends, for each session.", min=0)]
+Cpus = Annotated[float | None, typer.Option(help="Processors that Ray counts for each session.  [default: 1]", min=0)]
+Gpus = Annotated[float | None, typer.Option(help="GPUs that Ray lends to each session.  [default: 0]", min=0)]
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 Precision = Literal["float32", "int8", "int4", "int8-dynamic", "int8-static", "float16", "bfloat16"]
 Zoo = Path(__file__).resolve().parent.parent / "specs"
@@ -93,3 +94,10 @@ def adapter(given: list[str]) -> str | dict[str, float] | None:
         except ValueError as error:
             raise typer.BadParameter(f"`{item}` is not NAME=WEIGHT", param_hint="--adapter") from error
     return found or None
+
+
+def share(cpus: float | None, gpus: float | None) -> Share:
+    """What `--cpus` and `--gpus` say."""
+    from lamina.runtime.ray.cluster import Share
+
+    return Share(cpus=1.0 if cpus is None else cpus, gpus=gpus or 0.0)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lamina.cli._options import Address, Backend, Cpus, Gpus
+from lamina.cli._options import Address, Backend, Cpus, Gpus, share
 from lamina.cli._serving import (
     Batch, Bundles, Grace, Host, MaxBody, Open, Poll, Port, Threads, Timeout, TlsCert, TlsKey, TokenFile, Workers, check, drawn, limits, token,
 )  # fmt: skip
@@ -22,8 +22,8 @@ def command(
     target: Annotated[float, typer.Option(help="The requests at a time that a replica should have.", min=0.1)] = 8.0,
     up: Annotated[float, typer.Option(help="Seconds of more requests than that before a replica is added.", min=0)] = 10.0,
     down: Annotated[float, typer.Option(help="Seconds of fewer before one is taken away.", min=0)] = 120.0,
-    cpus: Cpus = 1.0,
-    gpus: Gpus = 0.0,
+    cpus: Cpus = None,
+    gpus: Gpus = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     token_file: TokenFile = None,
@@ -55,8 +55,7 @@ def command(
         poll=poll, grace=grace, limits=limits(max_body, batch, queue, timeout),
     )  # fmt: skip
     check(settings, open)
-    from lamina.runtime.ray.cluster import Share
     from lamina.runtime.ray.deploy import Scaling, deploy
 
     scaling = Scaling(least=min_replicas, most=max_replicas, target=target, up=up, down=down)
-    deploy(bundles, settings, drawn, name=name, address=address, scaling=scaling, share=Share(cpus=cpus, gpus=gpus))
+    deploy(bundles, settings, drawn, name=name, address=address, scaling=scaling, share=share(cpus, gpus))

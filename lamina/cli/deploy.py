@@ -6,14 +6,12 @@ from typing import Annotated
 
 import typer
 
+from lamina.cli import _serving as on
 from lamina.cli._options import Address, Backend, Cpus, Gpus, share
-from lamina.cli._serving import (
-    Batch, Bundles, Grace, Host, MaxBody, Open, Poll, Port, Threads, Timeout, TlsCert, TlsKey, TokenFile, Workers, check, drawn, limits, token,
-)  # fmt: skip
 
 
 def command(
-    bundles: Bundles,
+    bundles: on.Bundles,
     ray: Annotated[bool, typer.Option("--ray", help="On a Ray cluster, by Ray Serve.")] = False,
     address: Address = None,
     name: Annotated[str, typer.Option(help="The application's name in Ray Serve; one of that name is replaced.")] = "lamina",
@@ -24,21 +22,21 @@ def command(
     down: Annotated[float, typer.Option(help="Seconds of fewer before one is taken away.", min=0)] = 120.0,
     cpus: Cpus = None,
     gpus: Gpus = None,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
-    token_file: TokenFile = None,
-    open: Open = False,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    host: on.Host = "127.0.0.1",
+    port: on.Port = 8000,
+    token_file: on.TokenFile = None,
+    open: on.Open = False,
+    tls_cert: on.TlsCert = None,
+    tls_key: on.TlsKey = None,
     backend: Backend = "auto",
-    threads: Threads = None,
-    workers: Workers = 1,
-    batch: Batch = 32,
+    threads: on.Threads = None,
+    workers: on.Workers = 1,
+    batch: on.Batch = 32,
     queue: Annotated[int, typer.Option(help="The most requests that wait for a replica.", min=1)] = 64,
-    timeout: Timeout = 30.0,
-    max_body: MaxBody = 64,
-    poll: Poll = 2.0,
-    grace: Grace = 30.0,
+    timeout: on.Timeout = 30.0,
+    max_body: on.MaxBody = 64,
+    poll: on.Poll = 2.0,
+    grace: on.Grace = 30.0,
 ) -> None:
     """Serve bundles as `lamina serve` does, by replicas on a cluster, of which there are as many as the requests need.
 
@@ -51,11 +49,11 @@ def command(
     from lamina.runtime.serve.settings import Settings
 
     settings = Settings(
-        host=host, port=port, token=token(token_file), certificate=tls_cert, key=tls_key, backend=backend, threads=threads, workers=workers,
-        poll=poll, grace=grace, limits=limits(max_body, batch, queue, timeout),
+        host=host, port=port, token=on.token(token_file), certificate=tls_cert, key=tls_key, backend=backend, threads=threads, workers=workers,
+        poll=poll, grace=grace, limits=on.limits(max_body, batch, queue, timeout),
     )  # fmt: skip
-    check(settings, open)
+    on.check(settings, open)
     from lamina.runtime.ray.deploy import Scaling, deploy
 
     scaling = Scaling(least=min_replicas, most=max_replicas, target=target, up=up, down=down)
-    deploy(bundles, settings, drawn, name=name, address=address, scaling=scaling, share=share(cpus, gpus))
+    deploy(bundles, settings, on.drawn, name=name, address=address, scaling=scaling, share=share(cpus, gpus))

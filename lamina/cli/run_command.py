@@ -36,7 +36,9 @@ def command(
     text: Annotated[list[str] | None, typer.Option("--text", "-t", help="Text for a bundle that carries a tokenizer (repeatable).")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the outputs: .npz, .npy or .json, of a dataset .parquet. Without it they are printed as JSON."),
+        typer.Option(
+            "--output", "-o", help="Write the outputs: .npz, .npy or .json, of a dataset .parquet. Without it they are printed as JSON."
+        ),
     ] = None,
     adapter: Adapter = None,
     backend: Backend = "auto",

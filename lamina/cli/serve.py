@@ -6,30 +6,28 @@ from typing import Annotated
 
 import typer
 
+from lamina.cli import _serving as on
 from lamina.cli._options import Backend
-from lamina.cli._serving import (
-    Batch, Bundles, Grace, Host, MaxBody, Open, Poll, Port, Threads, Timeout, TlsCert, TlsKey, TokenFile, Workers, check, drawn, limits, token,
-)  # fmt: skip
 
 
 def command(
-    bundles: Bundles,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
+    bundles: on.Bundles,
+    host: on.Host = "127.0.0.1",
+    port: on.Port = 8000,
     grpc_port: Annotated[int | None, typer.Option(help="Serve gRPC too, on this port.", min=1, max=65535)] = None,
-    token_file: TokenFile = None,
-    open: Open = False,
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
+    token_file: on.TokenFile = None,
+    open: on.Open = False,
+    tls_cert: on.TlsCert = None,
+    tls_key: on.TlsKey = None,
     backend: Backend = "auto",
-    threads: Threads = None,
-    workers: Workers = 1,
-    batch: Batch = 32,
+    threads: on.Threads = None,
+    workers: on.Workers = 1,
+    batch: on.Batch = 32,
     queue: Annotated[int, typer.Option(help="The most requests that wait for one model.", min=1)] = 64,
-    timeout: Timeout = 30.0,
-    max_body: MaxBody = 64,
-    poll: Poll = 2.0,
-    grace: Grace = 30.0,
+    timeout: on.Timeout = 30.0,
+    max_body: on.MaxBody = 64,
+    poll: on.Poll = 2.0,
+    grace: on.Grace = 30.0,
 ) -> None:
     """Serve bundles over HTTP: the Open Inference Protocol, embeddings and completions, metrics, and a page at /.
 
@@ -38,10 +36,10 @@ def command(
     from lamina.runtime.serve.settings import Settings
 
     settings = Settings(
-        host=host, port=port, grpc_port=grpc_port, token=token(token_file), certificate=tls_cert, key=tls_key, backend=backend,
-        threads=threads, workers=workers, poll=poll, grace=grace, limits=limits(max_body, batch, queue, timeout),
+        host=host, port=port, grpc_port=grpc_port, token=on.token(token_file), certificate=tls_cert, key=tls_key, backend=backend,
+        threads=threads, workers=workers, poll=poll, grace=grace, limits=on.limits(max_body, batch, queue, timeout),
     )  # fmt: skip
-    check(settings, open)
+    on.check(settings, open)
     from lamina.runtime.serve.run import serve
 
-    serve(bundles, settings, drawn)
+    serve(bundles, settings, on.drawn)

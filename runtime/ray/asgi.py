@@ -75,7 +75,8 @@ async def answered(app: App, asked: Asked) -> AsyncIterator[Part]:
 def _scope(asked: Asked) -> dict[str, Any]:
     return {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "method": asked.method, "path": asked.path,
-        "raw_path": asked.path.encode(), "root_path": "", "query_string": asked.query, "headers": asked.headers, "client": None, "server": None,
+        "raw_path": asked.path.encode(), "root_path": "", "query_string": asked.query, "headers": asked.headers,
+        "client": None, "server": None,
     }  # fmt: skip
 
 

@@ -7,13 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 from lamina.runtime.errors import BackendMissing, InputError
 
 try:
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 except ImportError as error:
     raise BackendMissing(f"Ray cannot be imported ({error}); pip install lamina[ray]") from error
 
@@ -50,6 +49,6 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def on_this_machine() -> Any:
-    """A scheduling strategy: here and nowhere else."""
-    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+def here() -> dict[str, str]:
+    """The labels of this machine, and of no other."""
+    return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}

@@ -36,8 +36,7 @@ class Copies:
         self._shelf, self._root = shelf, _root()
         self._listing: Listing = {}
         self._held: dict[str, int] = {}
-        with _locked(self._root / "lock"):
-            _sweep(self._root)
+        with _locked(self._root / "lock"):  # as others sweep
             self.folder = Path(tempfile.mkdtemp(prefix="links-", dir=self._root))
             self._own = os.open(self.folder, os.O_RDONLY)
             fcntl.flock(self._own, fcntl.LOCK_EX)
@@ -54,12 +53,14 @@ class Copies:
             (self.folder / model / version).unlink()
             del self._listing[model, version]
         self._let_go(self._held.keys() - set(self._listing.values()))
+        self._sweep()
 
     def close(self) -> None:
         """Let go of all."""
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._own)
         self._let_go({*self._held})
+        self._sweep()
 
     def _hold(self, model: str, version: str, digest: str) -> None:
         """Have a copy, and its lock."""
@@ -84,9 +85,14 @@ class Copies:
     def _let_go(self, digests: set[str]) -> None:
         for digest in digests:
             os.close(self._held.pop(digest))
-        if digests:
-            with _locked(self._root / "lock"):
-                _sweep(self._root)
+
+    def _sweep(self) -> None:
+        """Remove copies that nobody holds, and links of processes that ended."""
+        with _locked(self._root / "lock"):
+            for path in self._root.iterdir():
+                links, digest = path.name.startswith("links-"), path.name.removesuffix(".partial")
+                if path.is_dir() and (links or _DIGEST.fullmatch(digest)) and _free(path if links else self._root / f"{digest}.lock"):
+                    shutil.rmtree(path, ignore_errors=True)
 
     def _copy(self, model: str, version: str, digest: str) -> None:
         """Copy a bundle, and check every byte. BundleError: it is damaged, or was replaced meanwhile."""
@@ -139,15 +145,6 @@ def _locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
-
-
-def _sweep(root: Path) -> None:
-    """Remove copies that nobody holds, and links of processes that ended."""
-    for path in root.iterdir():
-        if path.is_dir() and (path.name.startswith("links-") or _DIGEST.fullmatch(path.name.removesuffix(".partial"))):
-            locked = path if path.name.startswith("links-") else root / f"{path.name.removesuffix('.partial')}.lock"
-            if _free(locked):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _free(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ try:
     from lamina.runtime.ray.front import front
     from lamina.runtime.ray.replica import Replica
     from lamina.runtime.ray.shelf import shelved
+    from lamina.runtime.ray.trial import try_to_open
+    from lamina.runtime.serve.logs import log_as_json
     from lamina.runtime.serve.run import bound, run
     from lamina.runtime.serve.server import Describe
 except ImportError as error:
@@ -48,28 +51,39 @@ def deploy(
 
     BundleError: a bundle is not whole, or does not open on a replica. BackendMissing: no cluster. OSError: the address is not free.
     """
+    log_as_json()
     with bound(settings) as listening, connected(address), shelved(given) as shelf:
+        try_to_open(shelf, settings.backend, share)
         with deployed(shelf, settings, describe, name=name, scaling=scaling, share=share) as handle:
             run(front(handle, settings), settings, listening)
 
 
 @contextmanager
-def deployed(
-    shelf: Any, settings: Settings, describe: Describe, *, name: str, scaling: Scaling, share: Share
-) -> Iterator[Any]:
+def deployed(shelf: Any, settings: Settings, describe: Describe, *, name: str, scaling: Scaling, share: Share) -> Iterator[Any]:
     """A streaming handle of `Replica.answer`, once a replica answers. BundleError: none can."""
     serve.start(proxy_location="Disabled", logging_config=_QUIET)
-    bound_replica = serve.deployment(Replica).options(**_options(settings, scaling, share)).bind(shelf, _of_replica(settings, scaling), describe)
+    _log_as_we_do()
+    deployment = serve.deployment(**_options(settings, scaling, share))(Replica)
     try:
         try:
-            handle = serve.run(bound_replica, name=name, route_prefix=None, logging_config=_QUIET)
+            application = deployment.bind(shelf, _of_replica(settings, scaling), describe)
+            handle = serve.run(application, name=name, route_prefix=None, logging_config=_QUIET)
         except RuntimeError as error:
             raise BundleError(f"the replicas do not start: {error}") from error
         yield handle.options(method_name="answer", stream=True)
     finally:
         serve.delete(name)
         if not serve.status().applications:
-            serve.shutdown()
+            serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def _log_as_we_do() -> None:
+    """Let Ray's warnings in this process be lines of our log."""
+    for name in ("ray", "ray.serve"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.WARNING)
+        logger.propagate = True
 
 
 _QUIET = {"enable_access_log": False, "log_level": "WARNING"}
@@ -83,6 +97,8 @@ def _options(settings: Settings, scaling: Scaling, share: Share) -> dict[str, An
             target_ongoing_requests=scaling.target,
             upscale_delay_s=scaling.up,
             downscale_delay_s=scaling.down,
+            metrics_interval_s=1.0,
+            look_back_period_s=max(2.0, min(30.0, scaling.up)),
         ),
         "max_ongoing_requests": _most_ongoing(scaling),
         "max_queued_requests": settings.limits.queue,

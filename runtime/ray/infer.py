@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lamina.runtime.errors import BackendMissing, InputError
 from lamina.runtime.images import SUFFIXES
-from lamina.runtime.manifest import read_manifest
-from lamina.runtime.ray.cluster import Share, connected, on_this_machine
+from lamina.runtime.manifest import Manifest, read_manifest
+from lamina.runtime.ray.cluster import Share, connected, here
 
 try:
     import pyarrow as pa
@@ -21,12 +23,14 @@ try:
     from ray.exceptions import RayError
 
     from lamina.runtime.ray.model import Model, Use, columns_of, outputs_schema
-    from lamina.runtime.ray.pieces import Piece, pieces, sources
+    from lamina.runtime.ray.pieces import pieces, sources
     from lamina.runtime.ray.shelf import shelved
+    from lamina.runtime.ray.trial import try_to_open
 except ImportError as error:
     raise BackendMissing(f"Ray Data cannot be imported ({error}); pip install lamina[ray]") from error
 
 _MOST_FAULTS = 20
+_READERS = 2  # sources that are read at a time
 _GROUP = 32 * 2**20  # bytes of a row group
 _PIECES = pa.schema(
     [
@@ -44,14 +48,11 @@ def infer(bundle: Path, dataset: Path, out: Path, use: Use, *, address: str | No
     """
     manifest = read_manifest(bundle)
     found = sources(dataset)
-    fed = [spec.name for spec in manifest.inputs if spec.name not in manifest.supplied]
-    if found[0][0].suffix.lower() in SUFFIXES and len(fed) != 1:
-        raise InputError(f"{dataset} holds images, and the model has the inputs {', '.join(fed)}; give a .parquet with a column for each")
-    if out.suffix != ".parquet" or not out.parent.is_dir():
-        raise InputError(f"{out} must be named .parquet, in a folder that there is")
+    _check(manifest, found, use, out)
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         with connected(address), shelved([bundle]) as shelf:
+            try_to_open(shelf, use.backend, share)
             results = _results(found, columns_of(manifest), shelf, use, sessions, share)
             try:
                 rows = _written(_in_order(results, found), outputs_schema(manifest), partial)
@@ -63,27 +64,44 @@ def infer(bundle: Path, dataset: Path, out: Path, use: Use, *, address: str | No
     return rows
 
 
-def _results(found: list[list[Path]], columns: tuple[str, ...], shelf: Any, use: Use, sessions: int, share: Share) -> Iterator[dict[str, Any]]:
+def _check(manifest: Manifest, found: list[list[Path]], use: Use, out: Path) -> None:
+    fed = [spec.name for spec in manifest.inputs if spec.name not in manifest.supplied]
+    if found[0][0].suffix.lower() in SUFFIXES and len(fed) != 1:
+        raise InputError(
+            f"{found[0][0]} is an image, and the model has the inputs {', '.join(fed)}; give a .parquet with a column for each"
+        )
+    if use.adapter is not None and use.adapter not in (names := [known.name for known in manifest.adapters]):
+        raise InputError(f"`{use.adapter}` is not an adapter of this bundle; it has {', '.join(names) or 'none'}")
+    if out.suffix != ".parquet" or not out.parent.is_dir():
+        raise InputError(f"{out} must be named .parquet, in a folder that there is")
+
+
+def _results(
+    found: list[list[Path]], columns: tuple[str, ...], shelf: Any, use: Use, sessions: int, share: Share
+) -> Iterator[dict[str, Any]]:
     """What `Model` makes of each piece, in order, as it comes. What a lost machine had is made again, by Ray."""
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
     context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     context.target_max_block_size = 1  # a piece is a block, however small it is
     with ray.data.DataContext.current(context):
         given = ray.data.from_items([{"source": number} for number in range(len(found))], override_num_blocks=len(found))
-
-        def read(numbers: pa.Table) -> Iterator[pa.Table]:
-            for number in numbers.column("source").to_pylist():
-                for piece in pieces(number, found[number], columns):
-                    yield pa.Table.from_pylist([asdict(piece)], _PIECES)
-
-        read_here = given.map_batches(read, batch_size=1, batch_format="pyarrow", num_cpus=0, concurrency=2, scheduling_strategy=on_this_machine())
-        made = read_here.map_batches(
-            Model, batch_size=1, batch_format="pyarrow", concurrency=(1, sessions), fn_constructor_args=(shelf, use),
-            num_cpus=share.cpus, num_gpus=share.gpus,
+        read = given.map_batches(
+            partial(_read, found, columns), batch_size=1, batch_format="pyarrow", num_cpus=0,
+            compute=ray.data.TaskPoolStrategy(min(_READERS, len(found))), label_selector=here(),
         )  # fmt: skip
-        for batch in made.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield from batch.to_pylist()
+        made = read.map_batches(
+            Model, batch_size=1, batch_format="pyarrow", num_cpus=share.cpus, num_gpus=share.gpus,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=sessions), fn_constructor_args=(shelf, use),
+        )  # fmt: skip
+        yield from made.iter_rows()
+
+
+def _read(found: list[list[Path]], columns: tuple[str, ...], numbers: pa.Table) -> Iterator[pa.Table]:
+    for number in numbers.column("source").to_pylist():
+        for piece in pieces(number, found[number], columns):
+            yield pa.Table.from_pylist([asdict(piece)], _PIECES)
 
 
 def _in_order(results: Iterator[dict[str, Any]], found: list[list[Path]]) -> Iterator[bytes]:

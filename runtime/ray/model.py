@@ -74,8 +74,8 @@ class Model:
         self._served = Served(place.model, place.version, Path(place.folder), settings, Metrics())
         self._adapter = use.adapter
         self._items = takes_items(self._served.manifest)
-        self._specs = {name: next((spec for spec in self._served.manifest.inputs if spec.name == name), None)
-                       for name in columns_of(self._served.manifest)}
+        inputs = {spec.name: spec for spec in self._served.manifest.inputs}
+        self._specs = {name: inputs.get(name) for name in columns_of(self._served.manifest)}
 
     def __call__(self, given: pa.Table) -> pa.Table:
         return pa.Table.from_pylist([self._made(Piece(**row)) for row in given.to_pylist()], RESULT)
@@ -108,9 +108,11 @@ class Model:
         inputs: dict[str, Array] = {}
         texts: list[str] = []
         problems: list[str] = []
-        for name in self._specs.keys() & row.keys():
+        for name, spec in self._specs.items():
             try:
-                if (spec := self._specs[name]) is None:
+                if name not in row:
+                    continue
+                if spec is None:
                     texts = [text_of(row[name])]
                 else:
                     inputs[name] = array_of(row[name], spec, self._served.manifest, self._items)
@@ -122,12 +124,14 @@ class Model:
 
     def _encoded(self, outputs: Sequence[dict[str, Array]]) -> bytes:
         schema = outputs_schema(self._served.manifest)
-        columns = [column([output[spec.name] for output in outputs], spec, self._items) for spec in self._served.manifest.outputs if outputs]
+        columns = [
+            column([output[spec.name] for output in outputs], spec, self._items) for spec in self._served.manifest.outputs if outputs
+        ]
         table = pa.table(columns, schema=schema) if outputs else schema.empty_table()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, schema) as writer:
             writer.write_table(table)
-        return sink.getvalue().to_pybytes()
+        return bytes(sink.getvalue())
 
 
 RESULT = pa.schema(

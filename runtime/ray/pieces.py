@@ -7,7 +7,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -149,7 +148,9 @@ def _joined(rows: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 def _from_csv(path: Path) -> Iterator[tuple[int, bytes]]:
     with path.open(encoding="utf-8", newline="") as file:
-        yield from _joined(json.dumps({name: _cell(name, text) for name, text in row.items() if name}).encode() for row in csv.DictReader(file))
+        yield from _joined(
+            json.dumps({name: _cell(name, text) for name, text in row.items() if name}).encode() for row in csv.DictReader(file)
+        )
 
 
 def _cell(name: str, text: Any) -> Any:

@@ -10,9 +10,10 @@ from typing import Any, final
 
 import ray
 
+from lamina.runtime.errors import BundleError
 from lamina.runtime.integrity import check_hashes
 from lamina.runtime.manifest import MANIFEST, read_manifest
-from lamina.runtime.ray.cluster import on_this_machine
+from lamina.runtime.ray.cluster import here
 from lamina.runtime.serve.places import Place, places
 
 PIECE = 8 * 2**20
@@ -48,7 +49,7 @@ def shelved(given: Sequence[Path]) -> Iterator[Any]:
     """A shelf's actor, of the bundles in these folders of this machine. BundleError as `checked_places`."""
     checked_places(given)
     absolute = [path.absolute() for path in given]
-    shelf = ray.remote(Shelf).options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=on_this_machine()).remote(absolute)
+    shelf: Any = ray.remote(Shelf).options(num_cpus=0, max_restarts=-1, max_task_retries=-1, label_selector=here()).remote(absolute)
     try:
         yield shelf
     finally:
@@ -57,8 +58,6 @@ def shelved(given: Sequence[Path]) -> Iterator[Any]:
 
 def checked_places(given: Sequence[Path]) -> list[Place]:
     """The bundles in these folders, all whole. BundleError with what is wrong with them."""
-    from lamina.runtime.errors import BundleError
-
     found = places(given)
     if not found:
         raise BundleError(f"there is no bundle in {', '.join(map(str, given))}")

@@ -16,7 +16,7 @@ from lamina.runtime.session import BackendName, Session
 def try_to_open(shelf: Any, backend: BackendName, share: Share) -> None:
     """Open each bundle of a shelf on some machine. BundleError with what is wrong with each."""
     # Its process ends with it, and leaves the copies for the next.
-    task = ray.remote(_problems).options(num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1)
+    task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1)(_problems)
     if problems := ray.get(task.remote(shelf, backend)):
         raise BundleError("\n".join(problems))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import signal
 import subprocess
@@ -47,8 +46,9 @@ SHARE = Share(cpus=1)
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A head, on which no session runs. Its files, and the copies of bundles, are in a folder of their own, of a short name for its sockets."""
+    tmp_path_factory.getbasetemp()  # which is elsewhere
     folder = Path(tempfile.mkdtemp(prefix="ray"))
     with pytest.MonkeyPatch.context() as patch:
         for name, value in _environment(folder).items():
@@ -66,10 +66,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def _environment(folder: Path) -> Mapping[str, str]:
-    return {
-        "TMPDIR": str(folder), "RAY_TMPDIR": str(folder), "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path]),
-    }  # fmt: skip
+    return {"TMPDIR": str(folder), "RAY_TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 @contextmanager

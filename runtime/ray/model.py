@@ -84,7 +84,7 @@ class Model:
         results = asyncio.run(self._results(rows_of(piece)))
         faults = [(piece.first + index, result) for index, result in enumerate(results) if isinstance(result, str)]
         if piece.fault:
-            faults.append((piece.first, f"and what follows: {piece.fault}"))
+            faults.append((piece.first, piece.fault))
         outputs = [result for result in results if not isinstance(result, str)]
         return {
             "source": piece.source, "first": piece.first, "count": piece.count, "last": piece.last, "faults": json.dumps(faults),

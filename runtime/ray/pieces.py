@@ -21,6 +21,7 @@ ROWS = 64
 """The most rows of a piece."""
 _LONGEST = 16 * 2**20  # bytes of a line
 _LARGEST = 16 * 2**20  # bytes of a piece, unless one row has more
+_FAULTS = (InputError, pa.ArrowException, OSError, csv.Error, UnicodeDecodeError)
 FORMATS = (".parquet", ".jsonl", ".csv", ".txt")
 WHAT = "a .parquet, .jsonl or .csv file with a column for each input, a .txt of a text a line, or a folder of one of these, or of images"
 Row = Mapping[str, Any]
@@ -74,7 +75,7 @@ def _pieces(source: int, paths: list[Path], columns: tuple[str, ...]) -> Iterato
         for count, rows in _encoded(paths, columns):
             yield Piece(source, first, count, rows, arrow)
             first += count
-    except (InputError, pa.ArrowException, OSError, csv.Error, UnicodeDecodeError) as error:
+    except _FAULTS as error:
         yield Piece(source, first, fault=str(error))
 
 
@@ -136,12 +137,17 @@ def _joined(rows: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     """JSON of some rows as JSON lines, as many as a piece has."""
     held: list[bytes] = []
     size = 0
-    for row in rows:
-        if len(held) == ROWS or (held and size + len(row) > _LARGEST):
+    try:
+        for row in rows:
+            if len(held) == ROWS or (held and size + len(row) > _LARGEST):
+                yield len(held), b"\n".join(held)
+                held, size = [], 0
+            held.append(row)
+            size += len(row)
+    except _FAULTS:
+        if held:
             yield len(held), b"\n".join(held)
-            held, size = [], 0
-        held.append(row)
-        size += len(row)
+        raise
     if held:
         yield len(held), b"\n".join(held)
 

@@ -26,7 +26,7 @@ def text_of(value: Any) -> str:
 
 def array_of(value: Any, spec: Input, manifest: Manifest, item: bool) -> Array:
     """The array that a row has for an input, in its dtype; an item gets a first axis of 1. InputError: it has none such."""
-    if isinstance(value, pa.BinaryScalar | pa.LargeBinaryScalar):
+    if isinstance(value, pa.Scalar) and value.is_valid and (pa.types.is_binary(value.type) or pa.types.is_large_binary(value.type)):
         return read_images([value.as_py()], spec, manifest)
     array = declared_array(_from_arrow(value) if isinstance(value, pa.Scalar) else _from_json(value), spec, "the row")
     return array[None] if item else array

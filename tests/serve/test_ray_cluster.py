@@ -127,8 +127,8 @@ def test_each_row_comes_once_though_its_node_is_killed(cluster: Cluster, tmp_pat
 
 def test_texts_and_faults_and_a_second_run(cluster: Cluster, tmp_path: Path) -> None:
     bundle, data, out = pooled(tmp_path), tmp_path / "texts.jsonl", tmp_path / "out.parquet"
-    asked: dict[str, Any] = {"address": None, "sessions": 2, "share": SHARE}
-    with nodes(cluster, 2):
+    asked: dict[str, Any] = {"address": None, "sessions": 1, "share": SHARE}
+    with nodes(cluster, 1):
         data.write_text('{"text": "the cat sat"}\n{"text": 3}\nno\n{"ids": [1, 2]}\n{"ids": [9], "mask": [1]}\n')
         with pytest.raises(InputError) as error:
             infer(bundle, data, out, Use(), **asked)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
 import os
 import secrets
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any

@@ -25,7 +25,7 @@ Address = Annotated[
     str | None,
     typer.Option(help="The cluster.  [default: RAY_ADDRESS's, else one that `ray start` began here, else a new one]", metavar="HOST:PORT"),
 ]
-Cpus = Annotated[float | None, typer.Option(help="Processors that Ray counts for each session.  [default: 1]", min=0)]
+Cpus = Annotated[float | None, typer.Option(help="Processors that Ray counts for each session, and its threads.  [default: 1]", min=0)]
 Gpus = Annotated[float | None, typer.Option(help="GPUs that Ray lends to each session.  [default: 0]", min=0)]
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 Precision = Literal["float32", "int8", "int4", "int8-dynamic", "int8-static", "float16", "bfloat16"]

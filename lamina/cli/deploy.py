@@ -49,8 +49,8 @@ def command(
     from lamina.runtime.serve.settings import Settings
 
     settings = Settings(
-        host=host, port=port, token=on.token(token_file), certificate=tls_cert, key=tls_key, backend=backend, threads=threads, workers=workers,
-        poll=poll, grace=grace, limits=on.limits(max_body, batch, queue, timeout),
+        host=host, port=port, token=on.token(token_file), certificate=tls_cert, key=tls_key, backend=backend, threads=threads,
+        workers=workers, poll=poll, grace=grace, limits=on.limits(max_body, batch, queue, timeout),
     )  # fmt: skip
     on.check(settings, open)
     from lamina.runtime.ray.deploy import Scaling, deploy

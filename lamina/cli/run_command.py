@@ -100,6 +100,7 @@ def _run_dataset(
     from lamina.runtime.ray.infer import infer
     from lamina.runtime.ray.model import Use
 
-    use = Use(backend=backend, adapter=adapter, batch=batch)
-    rows = infer(bundle, dataset, output, use, address=address, sessions=sessions, share=share(cpus, gpus))
+    taken = share(cpus, gpus)
+    use = Use(backend=backend, adapter=adapter, threads=taken.threads, batch=batch)
+    rows = infer(bundle, dataset, output, use, address=address, sessions=sessions, share=taken)
     print(f"{output}: {rows} rows")

@@ -25,6 +25,11 @@ class Share:
     cpus: float = 1.0
     gpus: float = 0.0
 
+    @property
+    def threads(self) -> int:
+        """A thread for each processor."""
+        return max(1, round(self.cpus))
+
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:

@@ -66,7 +66,7 @@ def deployed(shelf: Any, settings: Settings, describe: Describe, *, name: str, s
     deployment = serve.deployment(**_options(settings, scaling, share))(Replica)
     try:
         try:
-            application = deployment.bind(shelf, _of_replica(settings, scaling), describe)
+            application = deployment.bind(shelf, _of_replica(settings, scaling, share), describe)
             handle = serve.run(application, name=name, route_prefix=None, logging_config=_QUIET)
         except RuntimeError as error:
             raise BundleError(f"the replicas do not start: {error}") from error
@@ -111,7 +111,7 @@ def _most_ongoing(scaling: Scaling) -> int:
     return max(1, round(2 * scaling.target))
 
 
-def _of_replica(settings: Settings, scaling: Scaling) -> Settings:
-    """A replica listens nowhere, and never refuses what was given to it for want of room."""
+def _of_replica(settings: Settings, scaling: Scaling, share: Share) -> Settings:
+    """A replica does not refuse for want of room what Serve lets it have."""
     limits = dataclasses.replace(settings.limits, queue=max(settings.limits.queue, _most_ongoing(scaling)))
-    return dataclasses.replace(settings, grpc_port=None, limits=limits)
+    return dataclasses.replace(settings, threads=settings.threads or share.threads, limits=limits)

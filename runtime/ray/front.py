@@ -23,6 +23,7 @@ from lamina.runtime.serve.settings import Settings
 _LOST = (RayActorError, NodeDiedError, ObjectLostError, WorkerCrashedError, ReplicaUnavailableError)
 _TRIES = 8  # of one request: it may be what ends the replicas
 _LEEWAY = 2.0  # seconds behind a request's deadline in which a replica may say that it has passed
+_LONGEST = 999_999.0  # seconds that the header may say
 _OURS = (b"x-request-id", b"x-content-type-options")
 _LOG = logging.getLogger("lamina.serve")
 
@@ -76,7 +77,7 @@ class _Forward:
 
 def _asked(request: Request, body: bytes) -> Asked:
     """The request for a replica, under the same id, and with what is left of its time."""
-    seconds = max(0.001, remaining(request) - _LEEWAY)
+    seconds = min(max(0.001, remaining(request) - _LEEWAY), _LONGEST)
     own = [(b"x-request-id", request.state.id.encode()), (b"x-request-timeout", f"{seconds:.6f}".encode())]
     headers = [(name, value) for name, value in request.scope["headers"] if name not in {name for name, _ in own}]
     return Asked(request.method, request.scope["path"], request.scope["query_string"], headers + own, body)

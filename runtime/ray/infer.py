@@ -49,18 +49,18 @@ def infer(bundle: Path, dataset: Path, out: Path, use: Use, *, address: str | No
     manifest = read_manifest(bundle)
     found = sources(dataset)
     _check(manifest, found, use, out)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    unfinished = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         with connected(address), shelved([bundle]) as shelf:
             try_to_open(shelf, use.backend, share)
-            results = _results(found, columns_of(manifest), shelf, use, sessions, share)
+            results = _results(found, manifest, shelf, use, sessions, share)
             try:
-                rows = _written(_in_order(results, found), outputs_schema(manifest), partial)
+                rows = _written(_in_order(results, found), outputs_schema(manifest), unfinished)
             except RayError as error:
                 raise BackendMissing(f"the cluster did not finish: {error}") from error
-        partial.replace(out)
+        unfinished.replace(out)
     finally:
-        partial.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
     return rows
 
 
@@ -76,9 +76,7 @@ def _check(manifest: Manifest, found: list[list[Path]], use: Use, out: Path) -> 
         raise InputError(f"{out} must be named .parquet, in a folder that there is")
 
 
-def _results(
-    found: list[list[Path]], columns: tuple[str, ...], shelf: Any, use: Use, sessions: int, share: Share
-) -> Iterator[dict[str, Any]]:
+def _results(found: list[list[Path]], manifest: Manifest, shelf: Any, use: Use, sessions: int, share: Share) -> Iterator[dict[str, Any]]:
     """What `Model` makes of each piece, in order, as it comes. What a lost machine had is made again, by Ray."""
     context = ray.data.DataContext.get_current().copy()
     context.execution_options.preserve_order = True
@@ -88,12 +86,12 @@ def _results(
     with ray.data.DataContext.current(context):
         given = ray.data.from_items([{"source": number} for number in range(len(found))], override_num_blocks=len(found))
         read = given.map_batches(
-            partial(_read, found, columns), batch_size=1, batch_format="pyarrow", num_cpus=0,
+            partial(_read, found, columns_of(manifest)), batch_size=1, batch_format="pyarrow", num_cpus=0,
             compute=ray.data.TaskPoolStrategy(min(_READERS, len(found))), label_selector=here(),
         )  # fmt: skip
         made = read.map_batches(
             Model, batch_size=1, batch_format="pyarrow", num_cpus=share.cpus, num_gpus=share.gpus,
-            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=sessions), fn_constructor_args=(shelf, use),
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=sessions), fn_constructor_args=(shelf, manifest, use),
         )  # fmt: skip
         yield from made.iter_rows()
 

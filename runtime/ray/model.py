@@ -7,13 +7,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, final
 
 import pyarrow as pa
 
 from lamina.runtime.dtypes import Array
-from lamina.runtime.errors import InputError
+from lamina.runtime.errors import BundleError, InputError
 from lamina.runtime.manifest import Manifest
 from lamina.runtime.ray.copies import Copies
 from lamina.runtime.ray.pieces import ROWS, Piece, Row, rows_of
@@ -62,20 +61,25 @@ def outputs_schema(manifest: Manifest) -> pa.Schema:
 
 @final
 class Model:
-    """An actor of Ray Data: it is called with pieces, and gives what the model makes of them."""
+    """An actor of Ray Data: it is called with pieces, and gives what the model makes of them.
 
-    def __init__(self, shelf: Any, use: Use) -> None:
+    BundleError: the shelf has another bundle than the one of this manifest.
+    """
+
+    def __init__(self, shelf: Any, manifest: Manifest, use: Use) -> None:
         copies = Copies(shelf)
         copies.refresh()
         (place,) = places([copies.folder])
         limits = Limits(queue=ROWS, batch=use.batch)
         settings = Settings(backend=use.backend, threads=use.threads, limits=limits)
         self._copies = copies  # whose locks this process must hold
-        self._served = Served(place.model, place.version, Path(place.folder), settings, Metrics())
+        self._served = Served(place.model, place.version, place.folder, settings, Metrics())
+        if self._served.manifest != manifest:
+            raise BundleError("the bundle was replaced while it was run; run it again")
         self._adapter = use.adapter
-        self._items = takes_items(self._served.manifest)
-        inputs = {spec.name: spec for spec in self._served.manifest.inputs}
-        self._specs = {name: inputs.get(name) for name in columns_of(self._served.manifest)}
+        self._items = takes_items(manifest)
+        inputs = {spec.name: spec for spec in manifest.inputs}
+        self._specs = {name: inputs.get(name) for name in columns_of(manifest)}
 
     def __call__(self, given: pa.Table) -> pa.Table:
         return pa.Table.from_pylist([self._made(Piece(**row)) for row in given.to_pylist()], RESULT)
@@ -124,10 +128,10 @@ class Model:
 
     def _encoded(self, outputs: Sequence[dict[str, Array]]) -> bytes:
         schema = outputs_schema(self._served.manifest)
-        columns = [
-            column([output[spec.name] for output in outputs], spec, self._items) for spec in self._served.manifest.outputs if outputs
-        ]
-        table = pa.table(columns, schema=schema) if outputs else schema.empty_table()
+        table = schema.empty_table()
+        if outputs:
+            specs = self._served.manifest.outputs
+            table = pa.table([column([output[spec.name] for output in outputs], spec, self._items) for spec in specs], schema=schema)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, schema) as writer:
             writer.write_table(table)

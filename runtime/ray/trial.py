@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import ray
@@ -12,12 +13,19 @@ from lamina.runtime.ray.copies import Copies
 from lamina.runtime.serve.places import places
 from lamina.runtime.session import BackendName, Session
 
+_SECONDS = 30
+_LOG = logging.getLogger("lamina.serve")
+
 
 def try_to_open(shelf: Any, backend: BackendName, share: Share) -> None:
     """Open each bundle of a shelf on some machine. BundleError with what is wrong with each."""
     # Its process ends with it, and leaves the copies for the next.
     task = ray.remote(num_cpus=share.cpus, num_gpus=share.gpus, max_calls=1)(_problems)
-    if problems := ray.get(task.remote(shelf, backend)):
+    told = task.remote(shelf, backend)
+    if not ray.wait([told], timeout=_SECONDS)[0]:
+        why = "the bundle is large, or no machine has room for it"
+        _LOG.warning("the first session is not open after %d s: %s (%g CPUs, %g GPUs)", _SECONDS, why, share.cpus, share.gpus)
+    if problems := ray.get(told):
         raise BundleError("\n".join(problems))
 
 

@@ -47,7 +47,7 @@ def test_parquet(tmp_path: Path, kind: pa.DataType) -> None:
     pq.write_table(pa.table({"x": pa.array(x, kind), "label": ["a"] * 150}), tmp_path / "a.parquet")
     found = read(tmp_path / "a.parquet")
     assert [(piece.first, piece.count, piece.last) for piece in found] == [(0, 64, False), (64, 64, False), (128, 22, True)]
-    assert sum((arrays(piece) for piece in found), []) == [[row] for row in x]
+    assert [row for piece in found for row in arrays(piece)] == [[row] for row in x]
 
 
 def test_lines(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_large_rows_make_small_pieces(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("a.parquet", "a.jsonl"):
         found = read(tmp_path / name)
         assert max(piece.count for piece in found) < 5
-        assert sum((arrays(piece, item=False) for piece in found), []) == rows
+        assert [row for piece in found for row in arrays(piece, item=False)] == rows
     (tmp_path / "a.jsonl").write_text('{"x": [1, 2, 3]}\n' + "1" * 2001)
     first, second = read(tmp_path / "a.jsonl")
     assert arrays(first) == [[[1, 2, 3]]]

@@ -1,4 +1,4 @@
-"""On a real cluster of several nodes: what a deployment accepts is answered, and of a dataset each row comes once, also when a node is killed."""
+"""On a real cluster of several nodes, one of which is killed: what a deployment accepts is answered, and each row of a dataset comes once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ray.cluster_utils import Cluster
 from serving import INFER, LENGTH, free_port, in_bytes, in_json, pooled, scale, slow, until_ready, vectors
 
 from lamina.runtime import Session
-from lamina.runtime.errors import BundleError, InputError
+from lamina.runtime.errors import InputError
 from lamina.runtime.ray import infer as infer_module
 from lamina.runtime.ray.asgi import Asked
 from lamina.runtime.ray.cluster import Share
@@ -37,7 +37,6 @@ from lamina.runtime.ray.deploy import Scaling, deployed
 from lamina.runtime.ray.infer import infer
 from lamina.runtime.ray.model import Use
 from lamina.runtime.ray.shelf import shelved
-from lamina.runtime.ray.trial import try_to_open
 from lamina.runtime.serve.settings import Settings
 
 STORE = 80 * 2**20  # bytes: the least that Ray takes
@@ -47,7 +46,7 @@ SHARE = Share(cpus=1)
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A head, on which no session runs. Its files, and the copies of bundles, are in a folder of their own, of a short name for its sockets."""
+    """A head, on which no session runs. Its files and the copies are in a folder of their own, whose name is short enough for sockets."""
     tmp_path_factory.getbasetemp()  # which is elsewhere
     folder = Path(tempfile.mkdtemp(prefix="ray"))
     with pytest.MonkeyPatch.context() as patch:
@@ -113,9 +112,7 @@ def test_each_row_comes_once_though_its_node_is_killed(cluster: Cluster, tmp_pat
                 yield result
 
         monkeypatch.setattr(infer_module, "_in_order", lambda results, found: whole(meanwhile(results), found))
-        rows = infer(
-            scale(tmp_path), tmp_path / "data", tmp_path / "y.parquet", Use(threads=1), address=None, sessions=1, share=SHARE
-        )
+        rows = infer(scale(tmp_path), tmp_path / "data", tmp_path / "y.parquet", Use(threads=1), address=None, sessions=1, share=SHARE)
         for node in [*cluster.worker_nodes]:
             cluster.remove_node(node)
     assert len(seen) == 40  # of 64 rows at most
@@ -230,11 +227,14 @@ def test_replicas_come_and_go_with_the_requests(cluster: Cluster, tmp_path: Path
     scaling = Scaling(least=1, most=2, target=1, up=0, down=1)
     body = b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'
     asked = Asked("POST", "/v2/models/slow/infer", b"", [(b"host", b"localhost")], body)
-    with nodes(cluster, 2), shelved([slow(tmp_path)]) as shelf:
-        with deployed(shelf, Settings(threads=1), _undrawn, name="scaling", scaling=scaling, share=SHARE) as handle:
-            assert _running() == 1
-            asyncio.run(_ask_until(handle, asked, lambda: _running() == 2))
-            eventually(lambda: _running() == 1)
+    with (
+        nodes(cluster, 2),
+        shelved([slow(tmp_path)]) as shelf,
+        deployed(shelf, Settings(threads=1), _undrawn, name="scaling", scaling=scaling, share=SHARE) as handle,
+    ):
+        assert _running() == 1
+        asyncio.run(_ask_until(handle, asked, lambda: _running() == 2))
+        eventually(lambda: _running() == 1)
     assert serve.status().applications == {}
 
 
@@ -261,9 +261,3 @@ def _running() -> int:
 
 def _undrawn(folder: Path) -> str | None:
     return None
-
-
-def test_a_bundle_that_does_not_open_there_is_told(cluster: Cluster, tmp_path: Path) -> None:
-    with nodes(cluster, 1), shelved([scale(tmp_path)]) as shelf, pytest.raises(BundleError) as error:
-        try_to_open(shelf, "tensorrt", SHARE)
-    assert str(error.value) == "scale, version 1: the bundle holds onnx, nothing for the backend tensorrt; compile the spec with --target tensorrt"

@@ -19,6 +19,7 @@ from lamina.runtime.errors import BundleError
 from lamina.runtime.ray import copies as module
 from lamina.runtime.ray.copies import Copies
 from lamina.runtime.ray.shelf import Shelf, checked_places
+from lamina.runtime.ray.trial import _problems
 
 
 @pytest.fixture
@@ -104,3 +105,10 @@ def test_a_damaged_bundle_is_told_before_it_is_copied(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     with pytest.raises(BundleError, match="there is no bundle in"):
         checked_places([tmp_path / "none"])
+
+
+def test_a_bundle_that_does_not_open_is_told(root: Path, tmp_path: Path) -> None:
+    given = shelf(scale(tmp_path / "models"))
+    assert _problems(given, "auto") == []
+    said = "the bundle holds onnx, nothing for the backend tensorrt; compile the spec with --target tensorrt"
+    assert _problems(given, "tensorrt") == [f"scale, version 1: {said}"]

@@ -51,7 +51,7 @@ class Parts:
                 raise self.error
 
     def cancel(self) -> None:
-        asyncio.ensure_future(self.parts.aclose())
+        self.closing = asyncio.ensure_future(self.parts.aclose())
 
 
 def lost() -> Exception:
@@ -69,7 +69,12 @@ def replica(tmp_path: Path) -> App:
 def test_an_answer_is_the_replicas(tmp_path: Path) -> None:
     app = replica(tmp_path)
     with TestClient(app, base_url="http://localhost") as direct, client(Handle(app)) as asking:
-        for ask in (lambda by: by.post(INFER, json=ASK), lambda by: by.get("/v2/models/scale?a=b"), lambda by: by.get("/none"), lambda by: by.put(INFER)):
+        for ask in (
+            lambda by: by.post(INFER, json=ASK),
+            lambda by: by.get("/v2/models/scale?a=b"),
+            lambda by: by.get("/none"),
+            lambda by: by.put(INFER),
+        ):
             expected, found = ask(direct), ask(asking)
             assert (found.status_code, found.content) == (expected.status_code, expected.content)
             assert _plain(found) == _plain(expected)

@@ -15,11 +15,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import handmade
 import httpx
-import numpy as np
 import pytest
-from onnx import helper
 from serving import free_port, in_json, slow, until_ready
 
 from lamina.cli import main

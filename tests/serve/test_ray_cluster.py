@@ -1,4 +1,4 @@
-"""On a real cluster of several nodes, one of which is killed: what a deployment accepts is answered, and each row of a dataset comes once."""
+"""On a real cluster, a node of which is killed: what a deployment accepts is answered, and each row of a dataset comes once."""
 
 from __future__ import annotations
 
@@ -68,16 +68,11 @@ def _environment(folder: Path) -> Mapping[str, str]:
     return {"TMPDIR": str(folder), "RAY_TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-@contextmanager
-def nodes(cluster: Cluster, count: int) -> Iterator[list[Any]]:
-    """So many more nodes, each for one session. A test may remove some itself."""
-    found = [cluster.add_node(num_cpus=1, object_store_memory=STORE) for _ in range(count)]
-    try:
-        yield found
-    finally:
-        for node in found:
-            if node in cluster.worker_nodes:
-                cluster.remove_node(node)
+def nodes(cluster: Cluster, count: int) -> list[Any]:
+    """So many nodes beside the head, each for one session. They stay for the next test, as each starts several processes."""
+    while len(cluster.worker_nodes) < count:
+        cluster.add_node(num_cpus=1, object_store_memory=STORE)
+    return [*cluster.worker_nodes]
 
 
 def kill(cluster: Cluster, node: Any) -> None:
@@ -100,21 +95,20 @@ def test_each_row_comes_once_though_its_node_is_killed(cluster: Cluster, tmp_pat
     (tmp_path / "data").mkdir()
     for name, rows in (("a", x[:1000]), ("b", x[1000:])):
         pq.write_table(pa.table({"x": list(rows), "other": pa.nulls(len(rows))}), tmp_path / "data" / f"{name}.parquet")
-    with nodes(cluster, 1) as (first,):
-        whole, seen = infer_module._in_order, []
+    nodes(cluster, 1)
+    whole, seen = infer_module._in_order, []
 
-        def meanwhile(results: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-            for result in results:
-                seen.append(result["first"])
-                if len(seen) == 3:  # all that was computed so far, and all that computes, is on this node
-                    kill(cluster, first)
-                    cluster.add_node(num_cpus=1, object_store_memory=STORE)
-                yield result
+    def meanwhile(results: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for result in results:
+            seen.append(result["first"])
+            if len(seen) == 3:  # all that was computed so far, and all that computes, is on these
+                for node in [*cluster.worker_nodes]:
+                    kill(cluster, node)
+                nodes(cluster, 1)
+            yield result
 
-        monkeypatch.setattr(infer_module, "_in_order", lambda results, found: whole(meanwhile(results), found))
-        rows = infer(scale(tmp_path), tmp_path / "data", tmp_path / "y.parquet", Use(threads=1), address=None, sessions=1, share=SHARE)
-        for node in [*cluster.worker_nodes]:
-            cluster.remove_node(node)
+    monkeypatch.setattr(infer_module, "_in_order", lambda results, found: whole(meanwhile(results), found))
+    rows = infer(scale(tmp_path), tmp_path / "data", tmp_path / "y.parquet", Use(threads=1), address=None, sessions=1, share=SHARE)
     assert len(seen) == 40  # of 64 rows at most
     assert rows == len(x)
     table = pq.read_table(tmp_path / "y.parquet")
@@ -125,20 +119,20 @@ def test_each_row_comes_once_though_its_node_is_killed(cluster: Cluster, tmp_pat
 def test_texts_and_faults_and_a_second_run(cluster: Cluster, tmp_path: Path) -> None:
     bundle, data, out = pooled(tmp_path), tmp_path / "texts.jsonl", tmp_path / "out.parquet"
     asked: dict[str, Any] = {"address": None, "sessions": 1, "share": SHARE}
-    with nodes(cluster, 1):
-        data.write_text('{"text": "the cat sat"}\n{"text": 3}\nno\n{"ids": [1, 2]}\n{"ids": [9], "mask": [1]}\n')
-        with pytest.raises(InputError) as error:
-            infer(bundle, data, out, Use(), **asked)
-        assert str(error.value).splitlines() == [
-            f"{data}, row 2: `text`: the text is int; give a string",
-            f"{data}, row 3: is not JSON: Expecting value: line 1 column 1 (char 0)",
-            f"{data}, row 4: nothing was given for `mask`; the inputs are ids: int64[N, T], mask: int64[N, T]",
-            f"{data}, row 5: `ids` holds values from 9 to 9, and must hold 0 to 7",
-        ]
-        assert {path.name for path in tmp_path.iterdir()} == {"pooled", "texts.jsonl"}
-        texts = ["the cat sat", "mat", "a cat sat on the mat"] * 50
-        data.write_text("".join(f'{{"text": "{text}", "id": {number}}}\n' for number, text in enumerate(texts)))
-        assert infer(bundle, data, out, Use(), **asked) == len(texts)
+    nodes(cluster, 1)
+    data.write_text('{"text": "the cat sat"}\n{"text": 3}\nno\n{"ids": [1, 2]}\n{"ids": [9], "mask": [1]}\n')
+    with pytest.raises(InputError) as error:
+        infer(bundle, data, out, Use(), **asked)
+    assert str(error.value).splitlines() == [
+        f"{data}, row 2: `text`: the text is int; give a string",
+        f"{data}, row 3: is not JSON: Expecting value: line 1 column 1 (char 0)",
+        f"{data}, row 4: nothing was given for `mask`; the inputs are ids: int64[N, T], mask: int64[N, T]",
+        f"{data}, row 5: `ids` holds values from 9 to 9, and must hold 0 to 7",
+    ]
+    assert {path.name for path in tmp_path.iterdir()} == {"pooled", "texts.jsonl"}
+    texts = ["the cat sat", "mat", "a cat sat on the mat"] * 50
+    data.write_text("".join(f'{{"text": "{text}", "id": {number}}}\n' for number, text in enumerate(texts)))
+    assert infer(bundle, data, out, Use(), **asked) == len(texts)
     table = pq.read_table(out).to_pylist()
     np.testing.assert_allclose([row["embedding"] for row in table], vectors(*texts), rtol=1e-6)
     assert [len(row["words"]) for row in table] == [len(text.split()) for text in texts]  # without padding
@@ -170,16 +164,14 @@ def deploying(cluster: Cluster, log: Path, *arguments: object) -> Iterator[tuple
 def test_replicas_answer_and_what_a_killed_node_had_is_answered_by_another(cluster: Cluster, tmp_path: Path) -> None:
     models = tmp_path / "models"
     bundles = {"scale": scale(models), "pooled": pooled(models), "slow": slow(models)}
-    with (
-        nodes(cluster, 2) as (_, second),
-        deploying(cluster, tmp_path / "log", models, "--min-replicas", 2, "--max-replicas", 2) as (process, client),
-    ):
+    first, _ = nodes(cluster, 2)
+    with deploying(cluster, tmp_path / "log", models, "--min-replicas", 2, "--max-replicas", 2) as (process, client):
         _answers_as_a_session(client, bundles["scale"])
         _refuses_as_a_server(client)
         with ThreadPoolExecutor(16) as pool:
             asked = [pool.submit(client.post, "/v2/models/slow/infer", json=in_json(x=("FP32", [[n, n, n]]))) for n in range(16)]
             eventually(lambda: any(one.done() for one in asked))
-            kill(cluster, second)
+            kill(cluster, first)
             found = [one.result() for one in asked]
         assert [answer.status_code for answer in found] == [200] * 16
         assert [answer.json()["outputs"][0]["data"] for answer in found] == [[2 * n] * 3 for n in range(16)]
@@ -227,8 +219,8 @@ def test_replicas_come_and_go_with_the_requests(cluster: Cluster, tmp_path: Path
     scaling = Scaling(least=1, most=2, target=1, up=0, down=1)
     body = b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}'
     asked = Asked("POST", "/v2/models/slow/infer", b"", [(b"host", b"localhost")], body)
+    nodes(cluster, 2)
     with (
-        nodes(cluster, 2),
         shelved([slow(tmp_path)]) as shelf,
         deployed(shelf, Settings(threads=1), _undrawn, name="scaling", scaling=scaling, share=SHARE) as handle,
     ):

@@ -28,6 +28,8 @@ try:
 except ImportError as error:
     raise BackendMissing(f"Ray Serve cannot be imported ({error}); pip install lamina[ray]") from error
 
+_QUIET = {"enable_access_log": False, "log_level": "WARNING"}
+
 
 @final
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +86,6 @@ def _log_as_we_do() -> None:
         logger.handlers.clear()
         logger.setLevel(logging.WARNING)
         logger.propagate = True
-
-
-_QUIET = {"enable_access_log": False, "log_level": "WARNING"}
 
 
 def _options(settings: Settings, scaling: Scaling, share: Share) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from lamina.runtime.run import TEXT
 ROWS = 64
 """The most rows of a piece."""
 _LONGEST = 16 * 2**20  # bytes of a line
+_IMAGES, _IMAGE = 16, 64 * 2**20  # of a piece, and the bytes of one
 _LARGEST = 16 * 2**20  # bytes of a piece, unless one row has more
 _FAULTS = (InputError, pa.ArrowException, OSError, csv.Error, UnicodeDecodeError)
 FORMATS = (".parquet", ".jsonl", ".csv", ".txt")
@@ -54,7 +55,7 @@ def sources(dataset: Path) -> list[list[Path]]:
         held = f"holds {', '.join(kinds)}" if len(kinds) > 1 else "cannot be read" if inside else "holds nothing that can be read"
         raise InputError(f"{dataset} {held}; give {WHAT}")
     if kinds == [".png"]:
-        return [inside[start : start + ROWS] for start in range(0, len(inside), ROWS)]
+        return [inside[start : start + _IMAGES] for start in range(0, len(inside), _IMAGES)]
     return [[path] for path in inside]
 
 
@@ -90,7 +91,13 @@ def _encoded(paths: list[Path], columns: tuple[str, ...]) -> Iterator[tuple[int,
             return _from_csv(path)
         case ".txt":
             return _texts(path)
-    return iter([(len(paths), _in_arrow(pa.table({columns[0]: pa.array([one.read_bytes() for one in paths], pa.binary())})))])
+    return iter([(len(paths), _in_arrow(pa.table({columns[0]: pa.array(map(_image, paths), pa.binary())})))])
+
+
+def _image(path: Path) -> bytes:
+    if path.stat().st_size > _IMAGE:
+        raise InputError(f"{path} has more than {_IMAGE >> 20} MiB")
+    return path.read_bytes()
 
 
 def _from_parquet(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, bytes]]:

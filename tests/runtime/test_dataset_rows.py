@@ -77,6 +77,13 @@ def test_images(tmp_path: Path) -> None:
     assert [(array.shape, array[0, :, 0, 0].tolist()) for array in given] == [((1, 3, 2, 2), [0, 0, 0]), ((1, 3, 2, 2), [1, 0, 0])]
 
 
+def test_a_large_image_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.png").write_bytes(b"x" * (2**20 + 1))
+    monkeypatch.setattr(module, "_IMAGE", 2**20)
+    (piece,) = read(tmp_path / "a.png")
+    assert piece.fault == f"{tmp_path / 'a.png'} has more than 1 MiB"
+
+
 def test_large_rows_make_small_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LARGEST", 1000)
     monkeypatch.setattr(module, "_LONGEST", 2000)

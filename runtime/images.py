@@ -6,6 +6,7 @@ Like theirs, it does not turn an image by its EXIF orientation.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,11 @@ _MODES = {1: "L", 3: "RGB"}
 _MOST_PIXELS = 2**27  # half a gigabyte of RGB: more is a bomb, not a picture
 
 
-def read_images(paths: Sequence[Path], spec: Input, manifest: Manifest) -> Array:
-    """The images as one batch [n, channels, height, width] in the input's float dtype. InputError names the file that will not do."""
+def read_images(images: Sequence[Path | bytes], spec: Input, manifest: Manifest) -> Array:
+    """The images as one batch [n, channels, height, width] in the input's float dtype. InputError names the file that will not do.
+
+    An image is a file, or what one holds.
+    """
     how = (manifest.preprocess or {}).get(spec.name)
     if how is None:
         raise InputError(
@@ -35,15 +39,16 @@ def read_images(paths: Sequence[Path], spec: Input, manifest: Manifest) -> Array
     channels = spec.shape[1] if len(spec.shape) == 4 else None
     if channels not in (1, 3) or spec.dtype not in FLOATS or {len(how.mean), len(how.std)} - {1, channels}:
         raise InputError(f"an image becomes float [N, 3, H, W] or [N, 1, H, W] with as many means and stds, and `{spec.name}` wants {spec}")
-    _check_count(len(paths), spec, manifest)
+    _check_count(len(images), spec, manifest)
     batch: Array | None = None
-    for index, path in enumerate(paths):
-        pixels = _read(path, _MODES[int(channels)], how)
+    for index, image in enumerate(images):
+        pixels = _read(image, _MODES[int(channels)], how)
         if batch is None:
-            batch = np.empty((len(paths), *pixels.shape), numpy_dtype(spec.dtype))
+            batch = np.empty((len(images), *pixels.shape), numpy_dtype(spec.dtype))
         if pixels.shape != batch.shape[1:]:
             raise InputError(
-                f"{path} is {_size(pixels)} and {paths[0]} is {_size(batch)}: images of one batch need one size (declare a crop)"
+                f"{_name(image)} is {_size(pixels)} and {_name(images[0])} is {_size(batch)}: images of one batch need one size "
+                "(declare a crop)"
             )
         batch[index] = pixels
     assert batch is not None, "callers give at least one path"
@@ -57,19 +62,23 @@ def _check_count(count: int, spec: Input, manifest: Manifest) -> None:
         raise InputError(f"{count} images for `{spec.name}: {spec}`, which takes at most {most} at once")
 
 
-def _read(path: Path, mode: str, how: ImagePreprocess) -> Array:
+def _name(image: Path | bytes) -> Path | str:
+    return "an image" if isinstance(image, bytes) else image
+
+
+def _read(given: Path | bytes, mode: str, how: ImagePreprocess) -> Array:
     try:
         from PIL import Image
     except ImportError as error:
         raise BackendMissing(f"Pillow cannot be imported ({error}); pip install lamina[images]") from error
     try:
-        with Image.open(path, formats=["PNG", "JPEG"]) as image:
+        with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given, formats=["PNG", "JPEG"]) as image:
             _check_size(image.height, image.width)
-            return normalised(prepared(_converted(image, mode, path), how), how)
+            return normalised(prepared(_converted(image, mode, _name(given)), how), how)
     except InputError:
         raise
     except Exception as error:  # on a hostile file Pillow raises nearly anything: SyntaxError, struct.error, a bomb, ...
-        raise InputError(f"{path} cannot be read as an image: {error}") from error
+        raise InputError(f"{_name(given)} cannot be read as an image: {error}") from error
 
 
 def _check_size(height: int, width: int) -> None:
@@ -77,9 +86,9 @@ def _check_size(height: int, width: int) -> None:
         raise ValueError(f"{height} x {width} is over {_MOST_PIXELS} pixels")
 
 
-def _converted(image: Image, mode: str, path: Path) -> Image:
+def _converted(image: Image, mode: str, name: Path | str) -> Image:
     if image.mode.startswith(("I", "F")):
-        raise InputError(f"{path} has {image.mode} pixels, of more than 8 bits, which `preprocess` does not cover; give a .npy file")
+        raise InputError(f"{name} has {image.mode} pixels, of more than 8 bits, which `preprocess` does not cover; give a .npy file")
     return image.convert(mode)
 
 

@@ -208,7 +208,7 @@ def read_manifest(folder: Path | str) -> Manifest:
     Hashes are not computed here: see `integrity.check_hashes`.
     """
     root = Path(folder)
-    manifest = _parse(_read(root), root / MANIFEST)
+    manifest = parse_manifest(_read(root), root / MANIFEST)
     check_sizes(root, manifest.files)
     return manifest
 
@@ -227,7 +227,8 @@ def _read(root: Path) -> bytes:
     return path.read_bytes()
 
 
-def _parse(text: bytes, path: Path) -> Manifest:
+def parse_manifest(text: bytes, path: Path) -> Manifest:
+    """The manifest in a text, for the bundle whose is at `path`; its files are not looked at. BundleError."""
     try:
         parsed = json.loads(text, parse_constant=_no_constant)
         newer = today(parsed)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import os
+import secrets
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FOUND] = {}
+    # Ray's ports are open to other machines, and it reads this when it is imported.
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     yaml_text._parsed = cache(yaml_text._parsed.__wrapped__)  # many tests walk the whole zoo
 
 

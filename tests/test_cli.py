@@ -34,7 +34,8 @@ from lamina.schema.yaml_text import parse
 ROOT = Path(__file__).parent.parent
 ZOO = sorted(p for p in (ROOT / "specs").glob("*/*.yaml") if p.parent.name != "blocks")
 COMMANDS = (
-    "bench", "check", "compile", "doctor", "export", "generate", "list", "quantize", "run", "sample", "schema", "serve", "show", "verify",
+    "bench", "check", "compile", "deploy", "doctor", "export", "generate", "list", "quantize", "run", "sample", "schema", "serve", "show",
+    "verify",
 )  # fmt: skip
 SPEC = """\
 lamina: 1

@@ -146,9 +146,12 @@ print(json.dumps([lamina.__file__, failed]))
 """
     place, failed = json.loads(python(code, installed, tmp_path))
     assert Path(place).is_relative_to(installed)
-    serving = {name: why for name, why in failed.items() if name.startswith("lamina.runtime.serve.")}
-    assert [why for why in serving.values() if not re.search("fastapi|uvicorn|prometheus_client|starlette|grpc|tritonclient", why)] == []
+    serving = {name: why for name, why in failed.items() if name.startswith(("lamina.runtime.serve.", "lamina.runtime.ray."))}
+    lacking = "fastapi|uvicorn|prometheus_client|starlette|grpc|tritonclient|ray|pyarrow"
+    assert [why for why in serving.values() if not re.search(lacking, why)] == []
     assert "pip install lamina[serve]" in serving["lamina.runtime.serve.run"]
+    assert "pip install lamina[ray]" in serving["lamina.runtime.ray.deploy"]
+    assert "pip install lamina[ray]" in serving["lamina.runtime.ray.infer"]
     failed = {name: why for name, why in failed.items() if name not in serving}
     assert {name for name, why in failed.items() if "torch" not in why} == set()
     assert [name for name in failed if not NEED_TORCH.fullmatch(name)] == []

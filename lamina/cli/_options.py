@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from lamina.runtime.ray.cluster import Share
     from lamina.schema.spec import ModelSpec
 
 Spec = Annotated[str, typer.Argument(help="A spec file, or the name of one in the zoo (`lamina list`).", metavar="SPEC")]
@@ -21,6 +22,12 @@ Adapter = Annotated[
     list[str] | None, typer.Option(help="An adapter of the bundle: its name, or NAME=WEIGHT to mix several (repeatable).", metavar="NAME")
 ]
 At = Annotated[str | None, typer.Option(help="Dynamic sizes, such as N=1,T=128; the others take their `opt`.", metavar="DIM=SIZE,...")]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The cluster.  [default: RAY_ADDRESS's, else one that `ray start` began here, else a new one]", metavar="HOST:PORT"),
+]
+Cpus = Annotated[float | None, typer.Option(help="Processors that Ray counts for each session, and its threads.  [default: 1]", min=0)]
+Gpus = Annotated[float | None, typer.Option(help="GPUs that Ray lends to each session.  [default: 0]", min=0)]
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
 Precision = Literal["float32", "int8", "int4", "int8-dynamic", "int8-static", "float16", "bfloat16"]
 Zoo = Path(__file__).resolve().parent.parent / "specs"
@@ -88,3 +95,10 @@ def adapter(given: list[str]) -> str | dict[str, float] | None:
         except ValueError as error:
             raise typer.BadParameter(f"`{item}` is not NAME=WEIGHT", param_hint="--adapter") from error
     return found or None
+
+
+def share(cpus: float | None, gpus: float | None) -> Share:
+    """What `--cpus` and `--gpus` say."""
+    from lamina.runtime.ray.cluster import Share
+
+    return Share(cpus=1.0 if cpus is None else cpus, gpus=gpus or 0.0)

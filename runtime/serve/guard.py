@@ -27,7 +27,7 @@ _LOG = logging.getLogger("lamina.serve")
 
 @final
 class Guard:
-    """An ASGI application around another. `scope["state"]` gets `deadline`, of `time.monotonic`; routes may add `log`."""
+    """An ASGI application around another. `scope["state"]` gets `id` and `deadline`, of `time.monotonic`; routes may add `log`."""
 
     def __init__(self, app: App, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
@@ -39,6 +39,7 @@ class Guard:
         answer = _Answer(send, scope)
         self._metrics.began()
         try:
+            scope.setdefault("state", {})["id"] = answer.id
             self._admit(scope)
             await self._app(scope, receive, answer.send)
         except Refused as refused:
@@ -64,7 +65,7 @@ class Guard:
         token = self._settings.token
         if token is not None and scope["path"] not in _OPEN and not hmac.compare_digest(given, b"Bearer " + token.encode()):
             raise Refused(401, "say who you are: Authorization: Bearer TOKEN")
-        scope.setdefault("state", {})["deadline"] = time.monotonic() + self._seconds(headers.get(b"x-request-timeout"))
+        scope["state"]["deadline"] = time.monotonic() + self._seconds(headers.get(b"x-request-timeout"))
 
     def _seconds(self, given: bytes | None) -> float:
         most = self._settings.limits.seconds

@@ -78,7 +78,7 @@ def joining_of(manifest: Manifest, most: int, pad: Mapping[str, Any] | None) -> 
     if manifest.states or not isinstance(dim, str) or dim not in manifest.dims or most < 2:
         return None
     bounded = any(extent.at_most is not None and dim in {name} | shapes.names(extent.at_most) for name, extent in manifest.dims.items())
-    if bounded or not all(_leads(dim, spec) for spec in (*fed, *manifest.outputs)):
+    if bounded or not all(leads(dim, spec) for spec in (*fed, *manifest.outputs)):
         return None
     most = min(most, manifest.dims[dim].max)
     return (
@@ -86,7 +86,8 @@ def joining_of(manifest: Manifest, most: int, pad: Mapping[str, Any] | None) -> 
     )
 
 
-def _leads(dim: str, spec: Tensor) -> bool:
+def leads(dim: str, spec: Tensor) -> bool:
+    """Whether a dim is a tensor's first size, and in no other."""
     return bool(spec.shape) and spec.shape[0] == dim and all(dim not in shapes.names(size) for size in spec.shape[1:])
 
 

@@ -32,10 +32,20 @@ def serve(given: Sequence[Path], settings: Settings, describe: Describe) -> None
     """
     if settings.grpc_port is not None:
         importlib.import_module("lamina.runtime.serve.grpc_server")  # before anything is opened
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.create_server((settings.host, settings.port), family=family, backlog=2048) as listening:
+    with bound(settings) as listening:
         log_as_json()
-        _run(uvicorn.Server(_config(application(given, settings, describe), settings)), listening)
+        run(application(given, settings, describe), settings, listening)
+
+
+def bound(settings: Settings) -> socket.socket:
+    """A socket at the settings' address. OSError: it is not free."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+
+
+def run(app: Guard, settings: Settings, listening: socket.socket) -> None:
+    """Serve an application until SIGTERM or an interrupt; then answer what was accepted, and return."""
+    _run(uvicorn.Server(_config(app, settings)), listening)
 
 
 def _config(app: Guard, settings: Settings) -> uvicorn.Config:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import handmade
+import httpx
 import numpy as np
 import pytest
 from onnx import helper
@@ -22,6 +25,7 @@ from lamina.runtime.serve.settings import Limits, Settings
 
 LENGTH = "Inference-Header-Content-Length"
 INFER = "/v2/models/scale/infer"
+_SIZE = 1200
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
@@ -62,6 +66,24 @@ def in_bytes(**inputs: Any) -> tuple[bytes, dict[str, str]]:
     ]
     head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
     return head + b"".join(array.tobytes() for _, array in inputs.values()), {LENGTH: str(len(head))}
+
+
+def slow(folder: Path) -> Path:
+    """A bundle named `slow`: y = 2 x, after products of large matrices; N is 1, so that nothing is joined."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "flat"], ["row"]),
+        helper.make_node("Slice", ["row", "zero", "one"], ["first"]),
+        helper.make_node("Expand", ["first", "size"], ["m"]),
+        helper.make_node("MatMul", ["m", "m"], ["mm"]),
+        helper.make_node("MatMul", ["mm", "m"], ["mmm"]),
+        helper.make_node("ReduceSum", ["mmm"], ["sum"], keepdims=0),
+        helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
+        helper.make_node("Add", ["x", "x"], ["twice"]),
+        helper.make_node("Add", ["twice", "nothing"], ["y"]),
+    ]
+    constants = {"flat": np.array([-1]), "zero": np.array([0]), "one": np.array([1]), "size": np.array([_SIZE, _SIZE])}
+    data = handmade.model(nodes, {"x": ("float32", ["N", 3])}, {"y": ("float32", ["N", 3])}, constants)
+    return handmade.write(folder / "slow", {"model.onnx": data}, dims={"N": {"min": 1, "opt": 1, "max": 1}})
 
 
 WORDS = ["[PAD]", "[UNK]", "the", "cat", "sat", "on", "a", "mat"]
@@ -113,6 +135,17 @@ def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
+
+
+def until_ready(process: subprocess.Popen[str], client: httpx.Client, log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            assert client.get("/v2/health/ready").status_code == 200
+            return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError(log.read_text())
 
 
 class Held:

@@ -15,37 +15,15 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import handmade
 import httpx
-import numpy as np
 import pytest
-from onnx import helper
-from serving import free_port, in_json
+from serving import free_port, in_json, slow, until_ready
 from small_decoders import decoder
 
 from lamina.cli import main
 
 ASK = in_json(x=("FP32", [[1, 2, 3]]))
 INFER = "/v2/models/slow/infer"
-SIZE = 1200
-
-
-def slow(folder: Path) -> Path:
-    """A bundle named `slow`: y = 2 x, after products of large matrices; N is 1, so that nothing is joined."""
-    nodes = [
-        helper.make_node("Reshape", ["x", "flat"], ["row"]),
-        helper.make_node("Slice", ["row", "zero", "one"], ["first"]),
-        helper.make_node("Expand", ["first", "size"], ["m"]),
-        helper.make_node("MatMul", ["m", "m"], ["mm"]),
-        helper.make_node("MatMul", ["mm", "m"], ["mmm"]),
-        helper.make_node("ReduceSum", ["mmm"], ["sum"], keepdims=0),
-        helper.make_node("Sub", ["sum", "sum"], ["nothing"]),
-        helper.make_node("Add", ["x", "x"], ["twice"]),
-        helper.make_node("Add", ["twice", "nothing"], ["y"]),
-    ]
-    constants = {"flat": np.array([-1]), "zero": np.array([0]), "one": np.array([1]), "size": np.array([SIZE, SIZE])}
-    data = handmade.model(nodes, {"x": ("float32", ["N", 3])}, {"y": ("float32", ["N", 3])}, constants)
-    return handmade.write(folder / "slow", {"model.onnx": data}, dims={"N": {"min": 1, "opt": 1, "max": 1}})
 
 
 @contextmanager
@@ -62,17 +40,6 @@ def serving(log: Path, *arguments: object) -> Iterator[tuple[subprocess.Popen[st
     finally:
         process.kill()
         process.wait()
-
-
-def until_ready(process: subprocess.Popen[str], client: httpx.Client, log: Path) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            assert client.get("/v2/health/ready").status_code == 200
-            return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError(log.read_text())
 
 
 def ask(client: httpx.Client) -> httpx.Response:

@@ -205,6 +205,8 @@ class _Job:
 
     def _lowered(self, target: str) -> Graph:
         left_out = self.tuning.left_out if self.tuning is not None and target == "onnxruntime" else ()
+        if "int8-static" in self.precisions.values():  # whose convolutions are ONNX Runtime's
+            left_out = (*left_out, "conv_kernels")
         return lower(in_blocks(self.model.graph, target, self.quantizer), target, left_out)  # type: ignore[arg-type]
 
     def _precisions(self, target: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lamina.compiler.elaborate.uninterrupted import uninterrupted
 from lamina.compiler.graph import Graph
 from lamina.compiler.passes.absorb_transposes import absorb_transposes
 from lamina.compiler.passes.canonical_names import canonical_names
+from lamina.compiler.passes.conv_kernels import conv_kernels
 from lamina.compiler.passes.decompose import decompose
 from lamina.compiler.passes.deduplicate import deduplicate
 from lamina.compiler.passes.drop_identity import drop_identity
@@ -34,7 +35,7 @@ from lamina.compiler.precision import HALF
 from lamina.schema.dims import Precision
 
 Target = Literal["onnx", "onnxruntime", "tensorrt", "torch"]
-OPTIONAL = ("join_heads", "group_queries", "linear_kernels")
+OPTIONAL = ("join_heads", "group_queries", "linear_kernels", "conv_kernels")
 _NEEDED = ("dropout.kept", "gelu.tanh_in_float64", "scatter.in_float32")  # forms that are not there for speed
 
 
@@ -60,6 +61,8 @@ def lower(graph: Graph, target: Target | Literal["module"], left_out: Container[
     operators = fold(merge_products(fold(merge_parallel_convs(fold(fuse_conv_batch_norm(operators))))))
     if target == "onnxruntime" and "linear_kernels" not in left_out:
         operators = fold(linear_kernels(operators))
+    if target == "onnxruntime" and "conv_kernels" not in left_out:
+        operators = conv_kernels(operators)
     if target != "tensorrt":
         operators = part_transposes(operators)
     return canonical_names(deduplicate(operators))

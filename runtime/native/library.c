@@ -27,6 +27,7 @@ __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOp
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &BLOCK_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &GROUPED_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &LINEAR_ATTENTION);
+  if (failed == NULL && instructions() >= AVX512_VNNI) failed = CustomOpDomain_Add(domain, &CONV);
   if (failed == NULL && instructions() == AMX) failed = CustomOpDomain_Add(domain, &LINEAR);
   return failed != NULL ? failed : AddCustomOpDomain(options, domain);
 }
@@ -82,11 +83,40 @@ OrtStatus* read_input(const OrtKernelContext* context, size_t index, const void*
   return GetTensorMutableData((OrtValue*)value, (void**)data);
 }
 
+OrtStatus* read_constant(const OrtKernelInfo* info, size_t index, const float** data, int64_t* dims, size_t rank) {
+  const OrtValue* value = NULL;
+  OrtTensorTypeAndShapeInfo* shape = NULL;
+  size_t found = 0;
+  int given = 0;
+  *data = NULL;
+  OrtStatus* failed = KernelInfoGetConstantInput_tensor(info, index, &given, &value);
+  if (failed != NULL || !given) return failed;
+  failed = GetTensorTypeAndShape(value, &shape);
+  if (failed != NULL) return failed;
+  failed = GetDimensionsCount(shape, &found);
+  if (failed == NULL && found != rank)
+    failed = CreateStatus(ORT_INVALID_ARGUMENT, "a weight, or a bias, has not the rank that it must have");
+  if (failed == NULL) failed = GetDimensions(shape, dims, rank);
+  ReleaseTensorTypeAndShapeInfo(shape);
+  return failed != NULL ? failed : GetTensorMutableData((OrtValue*)value, (void**)data);
+}
+
 OrtStatus* make_output(OrtKernelContext* context, size_t index, const int64_t* dims, size_t rank, void** data) {
   OrtValue* value = NULL;
   OrtStatus* failed = KernelContext_GetOutput(context, index, dims, rank, &value);
   return failed != NULL ? failed : GetTensorMutableData(value, data);
 }
+
+Memory* take(_Atomic(Memory*)* spare, size_t size) {
+  Memory* memory = atomic_exchange(spare, NULL);
+  if (memory != NULL && memory->size >= size) return memory;
+  free(memory);
+  memory = aligned_alloc(64, sizeof *memory + (size + 63) / 64 * 64);
+  if (memory != NULL) memory->size = size;
+  return memory;
+}
+
+void give(_Atomic(Memory*)* spare, Memory* memory) { free(atomic_exchange(spare, memory)); }
 
 const char* cpu(const OrtCustomOp* op) { return NULL; }
 int on_cpu(const OrtCustomOp* op, size_t index) { return 0; }

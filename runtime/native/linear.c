@@ -267,12 +267,6 @@ typedef struct {
   float* bias;
 } Kernel;
 
-// Memory for rows, kept from one call for the next: the system would hand it out page by page. What it holds stands before the rows.
-typedef struct {
-  size_t size;
-  char none[64 - sizeof(size_t)];
-} Memory;
-
 static _Atomic(Memory*) spare;
 
 static void destroy(void* kernel) {
@@ -282,37 +276,22 @@ static void destroy(void* kernel) {
   free(k);
 }
 
-static OrtStatus* constant(const OrtKernelInfo* info, size_t index, const float** data, int64_t* dims, size_t rank, int* given) {
-  const OrtValue* value = NULL;
-  OrtTensorTypeAndShapeInfo* shape = NULL;
-  size_t found = 0;
-  OrtStatus* failed = KernelInfoGetConstantInput_tensor(info, index, given, &value);
-  if (failed != NULL || !*given) return failed;
-  failed = GetTensorTypeAndShape(value, &shape);
-  if (failed != NULL) return failed;
-  failed = GetDimensionsCount(shape, &found);
-  if (failed == NULL && found != rank) failed = CreateStatus(ORT_INVALID_ARGUMENT, "Linear: the weight must have rank 2, and the bias 1");
-  if (failed == NULL) failed = GetDimensions(shape, dims, rank);
-  ReleaseTensorTypeAndShapeInfo(shape);
-  return failed != NULL ? failed : GetTensorMutableData((OrtValue*)value, (void**)data);
-}
-
 static OrtStatus* prepared(Kernel* k, const OrtKernelInfo* info) {
   const float *weight = NULL, *bias = NULL;
   int64_t dims[2], size = 0;
   size_t inputs = 0;
-  int given = 0;
   OrtStatus* failed = KernelInfo_GetInputCount(info, &inputs);
-  if (failed == NULL) failed = constant(info, 1, &weight, dims, 2, &given);
+  if (failed == NULL) failed = read_constant(info, 1, &weight, dims, 2);
   if (failed != NULL) return failed;
-  if (!given || dims[0] < 1 || dims[1] < 1) return CreateStatus(ORT_INVALID_ARGUMENT, "Linear: the weight must be a constant");
+  if (weight == NULL || dims[0] < 1 || dims[1] < 1) return CreateStatus(ORT_INVALID_ARGUMENT, "Linear: the weight must be a constant");
   k->depth = dims[0];
   k->width = dims[1];
   const int64_t across = parts(k->width, BLOCK), each = parts(k->depth, BLOCK) * WHOLE;
   if (inputs > 2) {
-    failed = constant(info, 2, &bias, &size, 1, &given);
+    failed = read_constant(info, 2, &bias, &size, 1);
     if (failed != NULL) return failed;
-    if (!given || size != k->width) return CreateStatus(ORT_INVALID_ARGUMENT, "Linear: the bias must be a constant of the weight's width");
+    if (bias == NULL || size != k->width)
+      return CreateStatus(ORT_INVALID_ARGUMENT, "Linear: the bias must be a constant of the weight's width");
     k->bias = aligned_alloc(64, (size_t)(across * BLOCK) * sizeof *bias);
     if (k->bias == NULL) return CreateStatus(ORT_FAIL, "Linear: no memory");
     memset(k->bias, 0, (size_t)(across * BLOCK) * sizeof *bias);
@@ -340,24 +319,13 @@ static OrtStatus* create(const OrtCustomOp* op, const OrtApi* api, const OrtKern
   return failed;
 }
 
-static Memory* take(size_t size) {
-  Memory* memory = atomic_exchange(&spare, NULL);
-  if (memory != NULL && memory->size >= size) return memory;
-  free(memory);
-  memory = aligned_alloc(64, sizeof *memory + size);
-  if (memory != NULL) memory->size = size;
-  return memory;
-}
-
-static void give(Memory* memory) { free(atomic_exchange(&spare, memory)); }
-
 static OrtStatus* by_matrix_unit(const OrtKernelContext* context, Product* p) {
   const int64_t each = parts(p->depth, BLOCK) * WHOLE, all = p->count;
   int64_t most = AT_ONCE / (each / BLOCK) / BLOCK;
   if (most < 1) most = 1;
   const int64_t blocks = parts(all, BLOCK) < most ? parts(all, BLOCK) : most;
   const size_t size = (size_t)parts(blocks * each * (int64_t)sizeof *p->rows + blocks, 64) * 64;
-  Memory* memory = take(size);
+  Memory* memory = take(&spare, size);
   if (memory == NULL) return CreateStatus(ORT_FAIL, "Linear: no memory");
   p->rows = (uint16_t*)(memory + 1);
   p->finite = (uint8_t*)(p->rows + blocks * each);
@@ -372,7 +340,7 @@ static OrtStatus* by_matrix_unit(const OrtKernelContext* context, Product* p) {
     p->x += p->count * p->depth;
     p->y += p->count * p->width;
   }
-  give(memory);
+  give(&spare, memory);
   return failed;
 }
 

@@ -1,4 +1,4 @@
-"""Convolutions of 3 by 3 become our own kernel, where ONNX Runtime computes them and the processor has AVX-512.
+"""Convolutions of 3 by 3 become our own kernel, where ONNX Runtime computes them and the processor has AVX2.
 
 With what follows: a sum with a value of the same shape, and a ReLU. Elsewhere the kernel is what defines it: the operators that were there.
 

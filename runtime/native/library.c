@@ -27,7 +27,7 @@ __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(OrtSessionOp
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &BLOCK_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &GROUPED_MATMUL);
   if (failed == NULL) failed = CustomOpDomain_Add(domain, &LINEAR_ATTENTION);
-  if (failed == NULL && instructions() >= AVX512_VNNI) failed = CustomOpDomain_Add(domain, &CONV);
+  if (failed == NULL) failed = CustomOpDomain_Add(domain, &CONV);
   if (failed == NULL && instructions() == AMX) failed = CustomOpDomain_Add(domain, &LINEAR);
   return failed != NULL ? failed : AddCustomOpDomain(options, domain);
 }

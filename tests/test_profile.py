@@ -32,7 +32,7 @@ dims: {N: {min: 1, opt: 2, max: 8}, T: {min: 2, opt: 6, max: 64}}
 blocks:
   unit:
     body:
-      - conv: {out: 16, kernel: 3, padding: 1}
+      - conv: {out: 16, kernel: 5, padding: 2}
       - relu
 body:
   - x = image
@@ -291,7 +291,7 @@ def test_the_page(chain: ProfileView) -> None:
     page = chain.render("html")
     Reader().feed(page)
     assert opened == []
-    assert "- conv: {out: 16, kernel: 3, padding: 1}" in page
+    assert "- conv: {out: 16, kernel: 5, padding: 2}" in page
     assert "<i>in line 8</i>" in page
 
 

@@ -1,17 +1,15 @@
 """Convolutions of 3 by 3 become our own kernel, where ONNX Runtime computes them and the processor has AVX2.
 
-With what follows: a sum with a value of the same shape, and a ReLU. Elsewhere the kernel is what defines it: the operators that were there.
+Elsewhere the kernel is what defines it: the operator that was there. What follows stays apart: to add and to bound in the kernel, too, was
+measured to gain nothing.
 
 Requires: standard operators, folded. Ensures: the same outputs, up to rounding.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from itertools import count
-from typing import final
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,40 +24,9 @@ _LEAST = 16  # channels, and filters: with fewer the transforms take longer than
 _PLAIN = {"group": 1, "strides": (1, 1), "dilations": (1, 1), "kernel_shape": (3, 3), "auto_pad": "NOTSET"}
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Convolution:
-    """A convolution, the sum and the ReLU after it, if they are there, and what is added."""
-
-    conv: Node
-    add: Node | None
-    other: Value | None
-    relu: Node | None
-
-    @property
-    def nodes(self) -> list[Node]:
-        return [node for node in (self.conv, self.add, self.relu) if node is not None]
-
-
 def conv_kernels(graph: Graph) -> Graph:
     """Rewrite the convolutions."""
-    reads = Counter(id(v) for node in graph.nodes for v in node.reads())
-    reads.update(id(v) for v in graph.outputs)
-    readers = {id(v): node for node in graph.nodes for v in node.inputs if v is not None and reads[id(v)] == 1}
-    taken: set[int] = set()
-    ends: dict[int, _Convolution] = {}
-    for node in graph.nodes:
-        if _fits(node):
-            found = _followed(node, readers, taken)
-            taken |= {id(part) for part in found.nodes}
-            ends[id(found.nodes[-1])] = found
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        if id(node) in ends:
-            nodes += _kernel(ends[id(node)])
-        elif id(node) not in taken:
-            nodes.append(node)
-    return replace(graph, nodes=tuple(nodes))
+    return replace(graph, nodes=tuple(_kernel(node) if _fits(node) else node for node in graph.nodes))
 
 
 def _fits(node: Node) -> bool:
@@ -81,35 +48,16 @@ def _shape(value: Value | None) -> tuple[int, ...]:
     return tensor.shape if tensor.dtype == "float32" else ()
 
 
-def _followed(conv: Node, readers: dict[int, Node], taken: set[int]) -> _Convolution:
-    """With what alone reads it. A sum of two convolutions is taken by the first."""
-    add, other, last = None, None, conv
-    after = readers.get(id(conv.outputs[0]))
-    if after is not None and (after.domain, after.op_type) == (STANDARD, "Add") and id(after) not in taken:
-        left, right = after.inputs
-        beside = right if left is conv.outputs[0] else left
-        kind = conv.outputs[0].type
-        if beside is not None and not isinstance(beside, _FIXED) and kind is not None and beside.type == kind:
-            add, other, last = after, beside, after
-    relu = readers.get(id(last.outputs[0]))
-    return _Convolution(conv, add, other, relu if relu is not None and (relu.domain, relu.op_type) == (STANDARD, "Relu") else None)
-
-
-def _kernel(found: _Convolution) -> list[Node]:
-    conv, last, numbers = found.conv, found.nodes[-1], count(1)
-    g = Builder(last.origin, last.outputs[0].name, {}, lambda base: f"{base}_{next(numbers)}")
+def _kernel(conv: Node) -> Node:
+    g = Builder(conv.origin, conv.outputs[0].name, {}, lambda base: base)
     x, weight, bias = (*conv.inputs, None)[:3]
     if bias is None:
         filters = _shape(weight)[0]
         bias = Constant(f"no_bias_{filters}", TensorType("float32", (filters,)), np.zeros(filters, np.float32))
     top, left, bottom, right = (int(pad) for pad in conv.attributes.get("pads", (0, 0, 0, 0)))  # type: ignore[union-attr]
 
-    def define(inner: Builder, x: Value, weight: Value, bias: Value, *other: Value) -> Sequence[Value]:
-        made = inner("Conv", x, weight, bias, pads=(top, left, bottom, right))
-        made = inner("Add", made, *other) if other else made
-        return [inner("Relu", made) if found.relu is not None else made]
+    def define(inner: Builder, x: Value, weight: Value, bias: Value) -> Sequence[Value]:
+        return [inner("Conv", x, weight, bias, pads=(top, left, bottom, right))]
 
-    given = [x, weight, bias, *([] if found.other is None else [found.other])]
-    g.native("Conv", given, define, top=top, left=left, bottom=bottom, right=right, relu=int(found.relu is not None))
-    *before, kernel = g.nodes
-    return [*before, replace(kernel, outputs=last.outputs)]
+    g.native("Conv", [x, weight, bias], define, top=top, left=left, bottom=bottom, right=right)
+    return replace(g.nodes[-1], outputs=conv.outputs)

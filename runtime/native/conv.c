@@ -1,4 +1,4 @@
-// y = conv(x, weight) + bias + sum, and what is negative to zero if asked: 3 by 3, stride 1, by Winograd's F(2 x 2, 3 x 3).
+// y = conv(x, weight) + bias: 3 by 3, stride 1, by Winograd's F(2 x 2, 3 x 3).
 //
 // A tile is 2 by 2 outputs, of 4 by 4 inputs. Tiles and filters are transformed to 16 points, at each of which a product of matrices adds
 // up the channels: 16 multiplications where the definition has 36. Lanes are tiles, so that transforms need no gathering. Sums err as those
@@ -28,13 +28,12 @@ typedef struct {
 
 struct Convolution {
   const Form* form;
-  const float *x, *weight, *sum;  // sum: as y, or null
-  const float *panels, *bias;     // [filters / form's rows, POINTS, channels, form's rows]; [filters]
-  float *y, *points;              // [blocks, POINTS, stride]
+  const float *x, *weight;
+  const float *panels, *bias;  // [filters / form's rows, POINTS, channels, form's rows]; [filters]
+  float *y, *points;           // [blocks, POINTS, stride]
   int64_t images, channels, height, width, filters, rows, columns, top, left;  // rows and columns of y
   int64_t down, across, tiles, together;                                       // tiles of an image, of all, and of a block
   int64_t blocks, groups;                                                      // of a block are that many tasks, where there are few
-  int relu;
   atomic_long taken;
 };
 
@@ -85,7 +84,6 @@ static void filter_to_points(const float* filter, float* panel, int64_t stride) 
 static void define(const Convolution* c, int64_t image, int64_t filter, int64_t row, int64_t column) {
   for (int64_t i = 2 * row; i < 2 * row + 2 && i < c->rows; i++)
     for (int64_t j = 2 * column; j < 2 * column + 2 && j < c->columns; j++) {
-      const int64_t place = ((image * c->filters + filter) * c->rows + i) * c->columns + j;
       float sum = 0;
       for (int64_t channel = 0; channel < c->channels; channel++)
         for (int64_t a = 0; a < 3; a++)
@@ -95,9 +93,7 @@ static void define(const Convolution* c, int64_t image, int64_t filter, int64_t 
               sum += c->x[((image * c->channels + channel) * c->height + h) * c->width + w] *
                      c->weight[((filter * c->channels + channel) * 3 + a) * 3 + b];
           }
-      sum += c->bias[filter];
-      if (c->sum != NULL) sum += c->sum[place];
-      c->y[place] = c->relu && sum < 0 ? 0 : sum;
+      c->y[((image * c->filters + filter) * c->rows + i) * c->columns + j] = sum + c->bias[filter];
     }
 }
 
@@ -112,9 +108,6 @@ AVX2_CODE INLINE avx2_mask avx2_between(int32_t from, int32_t to) {
 
 AVX2_CODE INLINE __m256 avx2_some(avx2_mask mask, const float* from) { return _mm256_maskload_ps(from, mask); }
 AVX2_CODE INLINE void avx2_put(avx2_mask mask, float* to, __m256 x) { _mm256_maskstore_ps(to, mask, x); }
-
-// In this order NaN stays.
-AVX2_CODE INLINE __m256 avx2_relu(__m256 x) { return _mm256_max_ps(_mm256_setzero_ps(), x); }
 
 // Lanes in which x - x is not 0.
 AVX2_CODE INLINE unsigned avx2_not_finite(__m256 x) {
@@ -136,8 +129,6 @@ typedef __mmask16 avx512_mask;
 INLINE avx512_mask avx512_between(int32_t from, int32_t to) { return (avx512_mask)(((1u << to) - 1) & ~((1u << from) - 1)); }
 AVX512_CODE INLINE __m512 avx512_some(avx512_mask mask, const float* from) { return _mm512_maskz_loadu_ps(mask, from); }
 AVX512_CODE INLINE void avx512_put(avx512_mask mask, float* to, __m512 x) { _mm512_mask_storeu_ps(to, mask, x); }
-
-AVX512_CODE INLINE __m512 avx512_relu(__m512 x) { return _mm512_max_ps(_mm512_setzero_ps(), x); }
 
 AVX512_CODE INLINE unsigned avx512_not_finite(__m512 x) {
   return _mm512_cmp_ps_mask(_mm512_sub_ps(x, x), _mm512_setzero_ps(), _CMP_NEQ_UQ);
@@ -183,7 +174,7 @@ static void part_of_filters(void* argument, size_t task) {
 // ---- the operator
 
 typedef struct {
-  int64_t filters, channels, top, left, bottom, right, relu;
+  int64_t filters, channels, top, left, bottom, right;
   const Form* form;
   float *panels, *bias;
 } Kernel;
@@ -204,7 +195,6 @@ static OrtStatus* prepared(Kernel* k, const OrtKernelInfo* info) {
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "left", &k->left);
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "bottom", &k->bottom);
   if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "right", &k->right);
-  if (failed == NULL) failed = KernelInfoGetAttribute_int64(info, "relu", &k->relu);
   if (failed == NULL) failed = read_constant(info, 1, &weight, dims, 4);
   if (failed == NULL) failed = read_constant(info, 2, &bias, &size, 1);
   if (failed != NULL) return failed;
@@ -262,7 +252,7 @@ static OrtStatus* run(const OrtKernelContext* context, Convolution* c) {
   return failed;
 }
 
-enum { X, WEIGHT, BIAS, SUM, INPUTS };
+enum { X, WEIGHT, BIAS, INPUTS };
 
 static OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   const Kernel* k = kernel;
@@ -275,14 +265,12 @@ static OrtStatus* compute(void* kernel, OrtKernelContext* context) {
   }
   if (ranks[X] != 4 || dims[X][1] != k->channels || sizes[WEIGHT] != k->filters * k->channels * 9)
     return CreateStatus(ORT_INVALID_ARGUMENT, "Conv: x must have rank 4, and the filters' channels");
-  Convolution c = {.form = k->form, .x = read[X], .weight = read[WEIGHT], .sum = read[SUM], .panels = k->panels, .bias = k->bias};
+  Convolution c = {.form = k->form, .x = read[X], .weight = read[WEIGHT], .panels = k->panels, .bias = k->bias};
   c.images = dims[X][0], c.channels = k->channels, c.height = dims[X][2], c.width = dims[X][3];
-  c.filters = k->filters, c.top = k->top, c.left = k->left, c.relu = k->relu != 0;
+  c.filters = k->filters, c.top = k->top, c.left = k->left;
   c.rows = c.height + k->top + k->bottom - 2, c.columns = c.width + k->left + k->right - 2;
   if (c.rows < 0 || c.columns < 0) return CreateStatus(ORT_INVALID_ARGUMENT, "Conv: x is smaller than the filters");
   const int64_t y_dims[4] = {c.images, c.filters, c.rows, c.columns};
-  if (read[SUM] != NULL && (ranks[SUM] != 4 || memcmp(dims[SUM], y_dims, sizeof y_dims) != 0))
-    return CreateStatus(ORT_INVALID_ARGUMENT, "Conv: what is added must be as large as y");
   void* y = NULL;
   OrtStatus* failed = make_output(context, 0, y_dims, 4, &y);
   c.y = y;
@@ -293,7 +281,7 @@ static const char* name(const OrtCustomOp* op) { return "Conv"; }
 static size_t inputs(const OrtCustomOp* op) { return INPUTS; }
 static size_t outputs(const OrtCustomOp* op) { return 1; }
 static int type(const OrtCustomOp* op, size_t i) { return ORT_FLOAT; }
-static int input_kind(const OrtCustomOp* op, size_t i) { return i == SUM ? ORT_OPTIONAL : ORT_REQUIRED; }
+static int input_kind(const OrtCustomOp* op, size_t i) { return ORT_REQUIRED; }
 static int output_kind(const OrtCustomOp* op, size_t i) { return ORT_REQUIRED; }
 
 const OrtCustomOp CONV = {

@@ -90,12 +90,6 @@ INSTRUCTIONS static void OWN(_products)(const float* panel, const Block* b, int6
   }
 }
 
-INSTRUCTIONS INLINE void OWN(_give)(const Convolution* c, int64_t place, Mask mask, Vector y) {
-  if (c->sum != NULL) y += OWN(_some)(mask, c->sum + place);
-  if (c->relu) y = OWN(_relu)(y);
-  OWN(_put)(mask, c->y + place, y);
-}
-
 // LANES tiles of one filter, of which some are there. m: those of its first point.
 INSTRUCTIONS static void OWN(_from_points)(const Convolution* c, Run run, int64_t filter, const float* m, int64_t stride) {
   Vector t[4][2];
@@ -115,9 +109,9 @@ INSTRUCTIONS static void OWN(_from_points)(const Convolution* c, Run run, int64_
       wrong |= OWN(_not_finite)(sum);
       y[j] = sum + c->bias[filter];
     }
-    const int64_t place = ((run.image * c->filters + filter) * c->rows + 2 * run.row + i) * c->columns + 2 * run.column;
-    OWN(_give)(c, place, near, __builtin_shuffle(y[0], y[1], (Lanes)LOW));
-    if (width > LANES) OWN(_give)(c, place + LANES, far, __builtin_shuffle(y[0], y[1], (Lanes)HIGH));
+    float* to = c->y + ((run.image * c->filters + filter) * c->rows + 2 * run.row + i) * c->columns + 2 * run.column;
+    OWN(_put)(near, to, __builtin_shuffle(y[0], y[1], (Lanes)LOW));
+    if (width > LANES) OWN(_put)(far, to + LANES, __builtin_shuffle(y[0], y[1], (Lanes)HIGH));
   }
   for (int64_t tile = 0; tile < run.count && wrong >> tile; tile++)
     if (wrong >> tile & 1) define(c, run.image, filter, run.row, run.column + tile);

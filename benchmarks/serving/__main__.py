@@ -16,7 +16,7 @@ from types import ModuleType
 
 from benchmarks.serving import against, memory, overhead, overload, restart, throughput
 from benchmarks.serving.models import ROOT
-from benchmarks.suite.machine import machine
+from lamina.runtime.machine import machine
 
 PARTS: dict[str, ModuleType] = {one.__name__.rpartition(".")[2]: one for one in (overhead, throughput, overload, memory, restart, against)}
 RESULTS = ROOT / "benchmarks" / "results" / "serving.json"

@@ -22,8 +22,9 @@ The machine: {machine}.
 """
 
 
-def page(found: Mapping[str, Any]) -> str:
+def page() -> str:
     """The whole page: of each part that was measured, what its module says of it and its figures."""
+    found = json.loads(RESULTS.read_text(encoding="utf-8"))
     parts: Mapping[str, Any] = found["parts"]
     machine = ", ".join(f"{what} {value}" for what, value in found["machine"].items())
     text = [HEAD.format(parts=" ".join(parts), machine=machine)]
@@ -33,4 +34,4 @@ def page(found: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")

@@ -245,8 +245,8 @@ static OrtStatus* run(const OrtKernelContext* context, Convolution* c) {
   } else {
     c->groups = parts(TASKS, c->blocks);
     const size_t tasks = (size_t)(c->blocks * c->groups);
-    failed = KernelContext_ParallelFor(context, part_of_channels, tasks, 0, c);
-    if (failed == NULL) failed = KernelContext_ParallelFor(context, part_of_filters, tasks, 0, c);
+    failed = KernelContext_ParallelFor(context, part_of_channels, tasks, tasks, c);
+    if (failed == NULL) failed = KernelContext_ParallelFor(context, part_of_filters, tasks, tasks, c);
   }
   give(&spare, memory);
   return failed;

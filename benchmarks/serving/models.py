@@ -40,7 +40,9 @@ class Model:
         if not (folder / "manifest.json").exists():
             if self.name == "minilm":
                 subprocess.run([sys.executable, "docs/examples/minilm_weights.py"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-                lamina.compile(lamina.load(ROOT / "specs" / "embedding" / "minilm.yaml"), folder, ["onnxruntime"], ROOT / "build" / "minilm-weights")
+                lamina.compile(
+                    lamina.load(ROOT / "specs" / "embedding" / "minilm.yaml"), folder, ["onnxruntime"], ROOT / "build" / "minilm-weights"
+                )
             else:
                 lamina.compile(lamina.load(Path(__file__).parent / "mlp.yaml", width=_WIDTHS[self.name]), folder, ["onnxruntime"])
         return folder

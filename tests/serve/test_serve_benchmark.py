@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def server(*statuses: int, leaves: bool = False) -> Iterator[tuple[int, list[str
     With `leaves`, it closes each connection after one answer, without saying so.
     """
     asked: list[str | None] = []
+    following = cycle(statuses)  # two threads take from it, each the next
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -61,7 +63,7 @@ def server(*statuses: int, leaves: bool = False) -> Iterator[tuple[int, list[str
             assert self.rfile.read(int(self.headers["Content-Length"])) == b"\x01\x02"
             asked.append(self.headers["X-Request-Id"])
             time.sleep(0.02)
-            self.send_response(statuses[(len(asked) - 1) % len(statuses)])
+            self.send_response(next(following))
             self.send_header("Content-Length", "3")
             self.end_headers()
             self.wfile.write(b"abc")

@@ -16,8 +16,7 @@ from typing import final
 
 from lamina.compiler.builder import Builder
 from lamina.compiler.graph import STANDARD, Constant, Derived, Graph, Node, Parameter, Value
-from lamina.compiler.weights.derived import tensor_of
-from lamina.compiler.weights.shapes import Shapes
+from lamina.compiler.weights.derived import float_shape
 from lamina.schema.carried import LENGTH
 
 _FIXED = (Parameter, Constant, Derived)
@@ -60,28 +59,20 @@ def _product(node: Node, reads: Counter[int], readers: dict[int, Node]) -> _Prod
         return None
     x, weight, bias = (*node.inputs, None)[:3]
     transposed = bool(node.attributes.get("transB"))
-    shape = _shape(weight)
+    shape = float_shape(weight)
     if x is None or weight is None or isinstance(x, _FIXED) or len(shape) != 2 or shape[0] * shape[1] < _LEAST:
         return None
     if transposed and reads[id(weight)] > 1:
         return None  # its transpose would be another matrix in the file
     width = shape[0] if transposed else shape[1]
     if bias is not None:
-        return _Product(x, weight, bias, transposed, (node,)) if _shape(bias) == (width,) else None
+        return _Product(x, weight, bias, transposed, (node,)) if float_shape(bias) == (width,) else None
     after = readers.get(id(node.outputs[0])) if reads[id(node.outputs[0])] == 1 else None
     if after is not None and after.domain == STANDARD and after.op_type == "Add":
         vector = next((v for v in after.inputs if v is not None and v is not node.outputs[0]), None)
-        if vector is not None and _shape(vector) == (width,):
+        if vector is not None and float_shape(vector) == (width,):
             return _Product(x, weight, vector, transposed, (node, after))
     return _Product(x, weight, None, transposed, (node,))
-
-
-def _shape(value: Value | None) -> tuple[int, ...]:
-    """Of a fixed tensor of float32; of others none."""
-    if not isinstance(value, _FIXED):
-        return ()
-    tensor = tensor_of(value, Shapes())
-    return tensor.shape if tensor.dtype == "float32" else ()
 
 
 def _kernel(product: _Product) -> list[Node]:

@@ -14,6 +14,7 @@ from lamina.compiler.graph import STANDARD, Constant, Derived, Node, Parameter, 
 from lamina.compiler.numeric import numpy_dtype
 from lamina.compiler.weights.arithmetic import COMPUTING, ELEMENTWISE, Function
 from lamina.compiler.weights.layout import LAYOUT
+from lamina.compiler.weights.shapes import Shapes
 from lamina.compiler.weights.tensor import Array, ArrayTensor, Tensor, Weights, fixed_shape
 from lamina.schema.dims import TensorType
 
@@ -31,6 +32,14 @@ def tensor_of(value: Parameter | Constant | Derived, weights: Weights) -> Tensor
         return ArrayTensor(value.name, value.array.dtype.name, value.array.shape, value.array)
     dtype, shape = _type_of(value)
     return DerivedTensor(value.name, dtype, shape, value, weights)
+
+
+def float_shape(value: Value | None) -> tuple[int, ...]:
+    """The shape of a fixed tensor of float32; of any other value none."""
+    if not isinstance(value, Parameter | Constant | Derived):
+        return ()
+    tensor = tensor_of(value, Shapes())
+    return tensor.shape if tensor.dtype == "float32" else ()
 
 
 def constant_outputs(node: Node, largest: int) -> tuple[Constant, ...] | None:

@@ -80,7 +80,7 @@ def test_many_channels(channels: int) -> None:
 
 
 def test_errs_like_onnx_runtimes_own() -> None:
-    """Twice as much, as tiles are sums and differences of numbers."""
+    """A little more, as tiles are sums and differences of numbers."""
     x, weight, bias = drawn(1, 128, 28, 28), drawn(128, 128, 3, 3, seed=1), drawn(128, seed=2)
     wanted = exact(x, weight, bias)
     close(opened(weight, bias).run(None, {"x": x})[0], wanted, 128)
